@@ -1,0 +1,44 @@
+# Every action of a developer; CI runs `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.solo-installed
+SETUP_FILES := requirements.txt setup.py pyproject.toml tools/opencv-headless/pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help install test demo lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PYTHON=$(PYTHON) (3.10 to 3.13) and VENV=$(VENV) can be given."
+
+install: $(STAMP)  ## create $(VENV) and install solo with everything it needs; quick when it is there already
+
+$(STAMP): $(SETUP_FILES)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 10) <= v < (3, 14) and \
+		"error: $(PYTHON) is Python %d.%d; 3.10 to 3.13 is needed: make PYTHON=/path/to/python3.11" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[dev]'
+	@touch $@
+
+test: lint  ## lint, types and all tests (PYTEST_ARGS="-m 'not long'" leaves out the long ones)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo: install  ## train on drawn shapes, evaluate, draw: about ten minutes on two cores
+	$(BIN)/python tools/demo.py
+
+lint: install  ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove caches and build leftovers; the environment, data and results stay
+	rm -rf build dist *.egg-info tools/opencv-headless/build tools/opencv-headless/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find solo tools configs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,63 @@
+# SOLOv2 with ResNet-50 and FPN: 4 x 512 head, 256 mask features (peers' full model).
+model = dict(
+    type="SOLOv2",
+    num_classes=80,
+    data_preprocessor=dict(
+        type="ImagePreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+    ),
+    backbone=dict(
+        type="mmdet.ResNet",
+        depth=50,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=1,
+        norm_eval=True,
+        style="pytorch",
+        init_cfg=dict(type="Pretrained", checkpoint="imagenet://resnet50-0676ba61.pth"),
+    ),
+    neck=dict(
+        type="mmdet.FPN",
+        in_channels=[256, 512, 1024, 2048],
+        out_channels=256,
+        start_level=0,
+        num_outs=5,
+    ),
+    grid=dict(
+        num_grids=[40, 36, 24, 16, 12],
+        strides=[8, 8, 16, 32, 32],
+        scale_ranges=[(1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)],
+    ),
+    mask_feature=dict(
+        type="MaskFeatureBranch",
+        in_channels=256,
+        num_levels=4,
+        feat_channels=128,
+        out_channels=256,
+    ),
+    head=dict(
+        type="SOLOv2Head",
+        in_channels=256,
+        feature_strides=(4, 8, 16, 32, 64),
+        feat_channels=512,
+        num_convs=4,
+    ),
+    assigner=dict(type="GridAssigner", pos_scale=0.2),
+    criterion=dict(
+        type="SOLOv2Criterion",
+        loss_cls=dict(type="FocalLoss", alpha=0.25, gamma=2.0, loss_weight=1.0),
+        loss_mask=dict(type="DiceLoss", loss_weight=3.0),
+        mask_loss_norm="targets",
+    ),
+    postprocess=dict(
+        type="SOLOv2PostProcessor",
+        score_thr=0.1,
+        mask_thr=0.5,
+        nms_pre=500,
+        filter_thr=0.05,
+        max_per_img=100,
+        nms=dict(type="MatrixNMS", kernel="gaussian", sigma=2.0),
+    ),
+)

@@ -1,0 +1,65 @@
+"""ImageNet weights of backbones, by file name as torch's hub cache holds them; nothing is ever downloaded here.
+
+Configs write `init_cfg=dict(type="Pretrained", checkpoint="imagenet://resnet50-0676ba61.pth")`. A bare name is looked
+up in torch's hub cache (`TORCH_HOME` is honoured); a name with a folder is taken as a path.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solo.checkpoints.loading import read_file
+from solo.errors import CheckpointError, suggestion
+
+SCHEME = "imagenet://"
+SOURCE = "https://download.pytorch.org/models/"
+KNOWN_FILES = (
+    "resnet18-f37072fd.pth",
+    "resnet34-b627a593.pth",
+    "resnet50-0676ba61.pth",
+    "resnet101-63fe2227.pth",
+)
+CLASSIFIER_PREFIX = "fc."
+
+
+def load_backbone(name: str, *, map_location: Any = "cpu") -> dict[str, Tensor]:
+    """Load the weights of a backbone, without the classifier they were trained with.
+
+    Args:
+        name: `imagenet://FILE`, a file name, or a path.
+        map_location: Where the tensors go, as `torch.load` takes it.
+
+    Raises:
+        CheckpointError: The file is missing (the message says how to get it and how to train without) or unusable.
+    """
+    path = locate(name)
+    if not path.is_file():
+        raise CheckpointError(_how_to_get(path))
+    weights = read_file(path, map_location=map_location)
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"checkpoint {path}: expected a dict of weights, found {type(weights).__name__}")
+    return {key: value for key, value in weights.items() if not key.startswith(CLASSIFIER_PREFIX)}
+
+
+def locate(name: str) -> Path:
+    """The path that a name stands for; the file need not exist."""
+    name = name.removeprefix(SCHEME)
+    if os.path.dirname(name):
+        return Path(name).expanduser()
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+def _how_to_get(path: Path) -> str:
+    lines = [f"ImageNet weights {path.name}{suggestion(path.name, KNOWN_FILES)} are expected at {path}."]
+    if path.name in KNOWN_FILES:
+        fetch = f"import torch; torch.hub.load_state_dict_from_url('{SOURCE}{path.name}', '{path.parent}')"
+        lines.append(f'  to get them:       python -c "{fetch}"')
+    else:
+        lines.append(f"  known names:       {', '.join(KNOWN_FILES)}")
+    lines.append("  to train without:  --cfg-options model.backbone.init_cfg=None")
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""What the commands share: options with mmdet's spelling, and how a user's mistake ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from mmengine.config import DictAction
+
+from solo.errors import UserError
+
+USER_ERROR_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--cfg-options`: config values by dotted key, lists as `a,b` or `[a,b]`."""
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change values of the config"
+    )
+
+
+def add_launcher_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--launcher`, and the `--local-rank` that old launchers pass."""
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="who starts the processes"
+    )
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def set_local_rank(arguments: argparse.Namespace) -> None:
+    """Hand the rank of an old launcher on, as newer launchers do, by the environment."""
+    os.environ.setdefault("LOCAL_RANK", str(arguments.local_rank))
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Run a command; a `UserError` becomes `error: ...` on stderr and exit code 2.
+
+    Args:
+        main: the command; it returns its exit code, None for success.
+    """
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR_EXIT_CODE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE

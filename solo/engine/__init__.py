@@ -1,0 +1,7 @@
+"""Training and testing: hooks that mmengine lacks, and the functions behind the commands."""
+
+from __future__ import annotations
+
+from solo.engine import hooks
+
+__all__ = ["hooks"]

@@ -1,0 +1,19 @@
+"""Hooks that mmengine lacks; configs name them under `custom_hooks`."""
+
+from __future__ import annotations
+
+from solo.engine.hooks.class_names import ClassNamesHook
+from solo.engine.hooks.curves import CurvesHook
+from solo.engine.hooks.dataset_epoch import DatasetEpochHook
+from solo.engine.hooks.host_memory import HostMemoryHook
+from solo.engine.hooks.pictures import PicturesHook
+from solo.engine.hooks.unreadable_images import UnreadableImagesHook
+
+__all__ = [
+    "ClassNamesHook",
+    "CurvesHook",
+    "DatasetEpochHook",
+    "HostMemoryHook",
+    "PicturesHook",
+    "UnreadableImagesHook",
+]

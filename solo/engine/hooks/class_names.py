@@ -1,0 +1,76 @@
+"""The classes of the data must be those of the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+
+from solo.errors import ConfigError
+from solo.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ClassNamesHook(Hook):
+    """Stop before the first image when data and model do not have the same classes.
+
+    The number of classes is compared with `model.num_classes`; the names of a tested checkpoint are compared with
+    those of the data, and a difference is logged as a warning.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Runner) -> None:
+        """Compare every data loader that has been built with the model.
+
+        Raises:
+            ConfigError: the numbers of classes differ, or validation data has other classes than training data.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        num_classes = getattr(model, "num_classes", None)
+        train_classes: tuple[str, ...] | None = None
+        for split, classes in _classes_of_splits(runner):
+            if num_classes is not None and len(classes) != num_classes:
+                raise ConfigError(
+                    f"the {split} data has {len(classes)} classes {_shorten(classes)}, but the model has"
+                    f" {num_classes}: set model.num_classes={len(classes)} or the data's `classes`"
+                )
+            if train_classes is not None and classes != train_classes:
+                raise ConfigError(
+                    f"the {split} data has the classes {_shorten(classes)}, but the train data has"
+                    f" {_shorten(train_classes)}: name the same classes in the same order"
+                )
+            train_classes = classes if split == "train" else train_classes
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Warn when a tested or resumed checkpoint was trained with other class names than those of the data."""
+        trained = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+        initializes_training = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        if not trained or initializes_training:
+            return
+        for split, classes in _classes_of_splits(runner):
+            if tuple(trained) != classes:
+                print_log(
+                    f"the checkpoint was trained with the classes {_shorten(tuple(trained))}, the {split} data has"
+                    f" {_shorten(classes)}",
+                    logger="current",
+                    level=logging.WARNING,
+                )
+
+
+def _classes_of_splits(runner: Runner) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for split in ("train", "val", "test"):
+        loop = getattr(runner, f"_{split}_loop")
+        dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
+        classes = (getattr(dataset, "metainfo", None) or {}).get("classes")
+        if classes:
+            yield split, tuple(classes)
+
+
+def _shorten(classes: tuple[str, ...], limit: int = 6) -> str:
+    return f"({', '.join(classes[:limit])}{', ...' if len(classes) > limit else ''})"

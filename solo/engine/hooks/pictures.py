@@ -1,0 +1,59 @@
+"""Predictions drawn while testing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from solo.datasets import LoadImage
+from solo.registry import HOOKS
+from solo.visualization import draw_instances, legible_magnification
+
+
+@HOOKS.register_module()
+class PicturesHook(Hook):
+    """Draw the predictions of the test images into a folder, under the images' own names."""
+
+    priority = "NORMAL"
+
+    def __init__(self, *, show_dir: str, score_thr: float = 0.3, max_pictures: int | None = None) -> None:
+        """Set the folder up.
+
+        Args:
+            show_dir: where the pictures go; made when missing.
+            score_thr: instances with a lower score are not drawn.
+            max_pictures: how many pictures to draw at most; None for all.
+        """
+        self.show_dir = Path(show_dir)
+        self.score_thr = score_thr
+        self.max_pictures = max_pictures
+        self._drawn = 0
+        self._load = LoadImage()
+
+    def before_test(self, runner: Runner) -> None:
+        """Make the folder."""
+        self.show_dir.mkdir(parents=True, exist_ok=True)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        """Draw the images of a batch."""
+        classes = runner.test_dataloader.dataset.metainfo["classes"]
+        for sample in outputs or ():
+            if self.max_pictures is not None and self._drawn >= self.max_pictures:
+                return
+            height, width = sample.ori_shape[:2]
+            image = self._load(dict(img_path=sample.img_path, height=height, width=width))["img"]
+            magnify = legible_magnification(height, width)
+            picture = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
+            cv2.imwrite(str(self.show_dir / f"{Path(sample.img_path).stem}.png"), picture)
+            self._drawn += 1
+
+    def after_test(self, runner: Runner) -> None:
+        """Say where the pictures are."""
+        runner.logger.info(f"Drew {self._drawn} pictures into {self.show_dir}")

@@ -1,0 +1,146 @@
+"""Predict image files: what `tools/predict.py` does."""
+
+from __future__ import annotations
+
+import glob
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmengine.structures import InstanceData
+
+from solo.datasets import read_image
+from solo.errors import DataError
+from solo.evaluation.rle import encode_masks
+from solo.predictor import SOLOPredictor
+from solo.visualization import draw_instances, legible_magnification
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+PREDICTIONS_FILE = "predictions.json"
+
+
+@dataclass
+class PredictionSummary:
+    """What happened: counts, seconds of the model and its drawing, and the files that could not be read."""
+
+    images: int = 0
+    objects: int = 0
+    seconds: float = 0.0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def find_images(inputs: Sequence[str]) -> list[Path]:
+    """Files as named, the images right in folders, and the matches of glob patterns; each once, in this order.
+
+    Raises:
+        DataError: an input does not exist, matches nothing, or is a folder without images.
+    """
+    found: dict[Path, None] = {}
+    for entry in inputs:
+        path = Path(entry).expanduser()
+        if path.is_dir():
+            matches = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            problem = f"{entry}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})"
+        elif path.is_file():
+            matches, problem = [path], ""
+        else:
+            names = sorted(glob.glob(str(path), recursive=True))
+            matches = [Path(name) for name in names if Path(name).is_file()]
+            problem = f"{entry}: no such file or folder, and no file matches it as a pattern"
+        if not matches:
+            raise DataError(problem)
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def predict_files(
+    images: Sequence[Path], *, predictor: SOLOPredictor, out_dir: str | Path, score_thr: float
+) -> PredictionSummary:
+    """Predict images one by one; write a picture of each and one `predictions.json`.
+
+    The json holds `images` (file name, picture, width, height) and `annotations` in COCO's form (image_id,
+    category_id, category, bbox as x y width height in pixels of the image, segmentation as RLE, score), with
+    `categories` counted from 1. A file that cannot be read is skipped and named in the summary.
+
+    Args:
+        images: the files.
+        predictor: the model.
+        out_dir: folder of the results; made when missing.
+        score_thr: objects with a lower score are left out of pictures and json.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = PredictionSummary()
+    pictures = _picture_names(images)
+    content: dict[str, list[dict[str, Any]]] = dict(
+        images=[],
+        annotations=[],
+        categories=[dict(id=index + 1, name=name) for index, name in enumerate(predictor.classes)],
+    )
+    start = time.perf_counter()
+    for path in images:
+        try:
+            image = read_image(path)
+            instances = predictor(image)
+        except DataError as error:
+            summary.unreadable.append(str(error))
+            continue
+        instances = instances[instances.scores >= score_thr]
+        height, width = image.shape[:2]
+        picture = draw_instances(
+            image, instances, predictor.classes, score_thr=0.0, magnify=legible_magnification(height, width)
+        )
+        cv2.imwrite(str(folder / pictures[path]), picture)
+        image_id = len(content["images"]) + 1
+        content["images"].append(
+            dict(id=image_id, file_name=str(path), picture=pictures[path], width=width, height=height)
+        )
+        first_id = len(content["annotations"]) + 1
+        content["annotations"] += _annotations(instances, predictor.classes, image_id=image_id, first_id=first_id)
+        summary.images += 1
+        summary.objects += len(instances)
+    summary.seconds = time.perf_counter() - start
+    (folder / PREDICTIONS_FILE).write_text(json.dumps(content), encoding="utf-8")
+    return summary
+
+
+def _picture_names(images: Sequence[Path]) -> dict[Path, str]:
+    """A PNG name for each image; images of the same name in several folders get a number."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in images:
+        name, number = f"{path.stem}.png", 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}_{number}.png"
+        taken.add(name)
+        names[path] = name
+    return names
+
+
+def _annotations(
+    instances: InstanceData, classes: Sequence[str], *, image_id: int, first_id: int
+) -> list[dict[str, Any]]:
+    rows = zip(
+        instances.labels.tolist(),
+        instances.scores.tolist(),
+        instances.bboxes.tolist(),
+        encode_masks(instances.masks),
+        strict=True,
+    )
+    return [
+        dict(
+            id=first_id + offset,
+            image_id=image_id,
+            category_id=label + 1,
+            category=classes[label],
+            score=score,
+            bbox=[x1, y1, x2 - x1, y2 - y1],
+            segmentation=segmentation,
+        )
+        for offset, (label, score, (x1, y1, x2, y2), segmentation) in enumerate(rows)
+    ]

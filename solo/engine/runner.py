@@ -1,0 +1,223 @@
+"""Training and testing from a config: the functions behind `tools/train.py` and `tools/test.py`."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+
+from solo.checkpoints import load_checkpoint, load_weights
+from solo.config import load_config
+from solo.errors import ConfigError
+
+RESUME_LATEST = "auto"
+# Starts of messages that the console is spared: dumps, and remarks of mmengine about its own insides.
+FILE_ONLY_MESSAGES = (
+    "\n---",
+    "Config:",
+    "Hooks will be executed",
+    "Exp name:",
+    "Distributed training is not used",
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    "`save_param_scheduler` is True but",
+)
+
+_run_numbers = itertools.count(1)
+
+
+class SOLORunner(Runner):
+    """mmengine's Runner with a short console, and with checkpoints that must fit when they are tested."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Keep the dumps of environment, config and hooks in the log file, out of the console."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_is_for_console)
+        return logger
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
+        """Load weights; every one must fit, unless they only initialize a training.
+
+        Raises:
+            CheckpointError: the file cannot be used, or its weights are not those of the model.
+        """
+        initializes_training = isinstance(self._train_loop, BaseLoop) and not self._resume
+        if initializes_training:
+            return super().load_checkpoint(filename, *args, **kwargs)
+        checkpoint = load_checkpoint(filename)
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        load_weights(model, checkpoint, source=f"checkpoint {filename}")
+        self._has_loaded = True
+        self.logger.info(f"Loaded {filename}")
+        return checkpoint
+
+
+def train(
+    config_path: str,
+    *,
+    work_dir: str | None = None,
+    resume: str | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    launcher: str = "none",
+) -> SOLORunner:
+    """Train the model of a config.
+
+    Args:
+        config_path: the config file.
+        work_dir: folder of logs and checkpoints; by default the config's, else `./work_dirs/<config name>`.
+        resume: a checkpoint to continue from, or "auto" for the latest one of the work folder.
+        amp: train with automatic mixed precision (GPU).
+        auto_scale_lr: scale the learning rate by the real batch size over `auto_scale_lr.base_batch_size`.
+        seed: seed of everything random; by default the config's.
+        overrides: config values by dotted key.
+        launcher: "none", "pytorch", "slurm" or "mpi".
+
+    Returns:
+        The runner after training.
+
+    Raises:
+        UserError: config, data or checkpoint cannot be used.
+    """
+    config = load_config(config_path, overrides=overrides)
+    config.launcher = launcher
+    config.work_dir = _work_dir(config, config_path, work_dir)
+    if amp:
+        _use_amp(config)
+    if auto_scale_lr:
+        _use_auto_scale_lr(config, config_path)
+    if seed is not None:
+        config.randomness = ConfigDict({**config.get("randomness", {}), "seed": seed})
+    if resume is not None:
+        config.resume = True
+        config.load_from = None if resume == RESUME_LATEST else resume
+    if config.get("load_from"):
+        load_checkpoint(config.load_from)  # a bad file should fail before data and model are built
+    runner = _build_runner(config, config_path)
+    runner.train()
+    return runner
+
+
+def test(
+    config_path: str,
+    checkpoint: str,
+    *,
+    work_dir: str | None = None,
+    out: str | None = None,
+    show_dir: str | None = None,
+    show_score_thr: float = 0.3,
+    max_pictures: int | None = None,
+    classwise: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    launcher: str = "none",
+) -> dict[str, float]:
+    """Evaluate a checkpoint on the test split of a config.
+
+    Args:
+        config_path: the config file.
+        checkpoint: the weights.
+        work_dir: folder of the log; by default the config's, else `./work_dirs/<config name>`.
+        out: where to write the detections in COCO's results format (json).
+        show_dir: where to draw the predictions.
+        show_score_thr: instances with a lower score are not drawn.
+        max_pictures: how many pictures to draw at most; None for all.
+        classwise: report the AP of every class too.
+        overrides: config values by dotted key.
+        launcher: "none", "pytorch", "slurm" or "mpi".
+
+    Returns:
+        The metrics, such as `coco/segm_mAP`.
+
+    Raises:
+        UserError: config, data or checkpoint cannot be used.
+    """
+    config = load_config(config_path, overrides=overrides)
+    load_checkpoint(checkpoint)  # a bad file should fail before data and model are built
+    config.launcher = launcher
+    config.work_dir = _work_dir(config, config_path, work_dir)
+    config.load_from = checkpoint
+    config.resume = False
+    _set_metric_options(config, out=out, classwise=classwise)
+    if show_dir is not None:
+        pictures = dict(type="PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
+        config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(pictures)]
+    return _build_runner(config, config_path).test()
+
+
+def _build_runner(config: Config, config_path: str) -> SOLORunner:
+    """mmengine shares loggers between runners of one name, and names hold seconds only: count the runs of a process."""
+    fill_annotation_files(config)
+    config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
+    return SOLORunner.from_cfg(config)
+
+
+def fill_annotation_files(config: Config) -> None:
+    """Give each CocoMaskMetric without `ann_file` that of the dataset it evaluates, so that configs state it once.
+
+    Args:
+        config: the config; changed in place.
+    """
+    for split in ("val", "test"):
+        dataset = (config.get(f"{split}_dataloader") or {}).get("dataset") or {}
+        while "ann_file" not in dataset and "dataset" in dataset:
+            dataset = dataset["dataset"]
+        for evaluator in _coco_metrics(config, split):
+            if evaluator.get("ann_file") is None and "ann_file" in dataset:
+                evaluator.ann_file = os.path.join(dataset.get("data_root") or "", dataset["ann_file"])
+
+
+def _coco_metrics(config: Config, split: str) -> list[ConfigDict]:
+    evaluators = config.get(f"{split}_evaluator") or []
+    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+    return [evaluator for evaluator in evaluators if evaluator.get("type") in ("CocoMaskMetric", "solo.CocoMaskMetric")]
+
+
+def _is_for_console(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(FILE_ONLY_MESSAGES)
+
+
+def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:
+    return work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
+
+
+def _use_amp(config: Config) -> None:
+    if not torch.cuda.is_available():
+        raise ConfigError("--amp: mixed precision needs a GPU, and torch sees none")
+    wrapper = config.optim_wrapper
+    if wrapper.get("type", "OptimWrapper") not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise ConfigError(f"--amp: optim_wrapper.type must be OptimWrapper, got {wrapper.type!r}")
+    wrapper.type = "AmpOptimWrapper"
+    wrapper.setdefault("loss_scale", "dynamic")
+
+
+def _use_auto_scale_lr(config: Config, config_path: str) -> None:
+    if "base_batch_size" not in config.get("auto_scale_lr", {}):
+        raise ConfigError(f"{config_path}: --auto-scale-lr needs the key auto_scale_lr.base_batch_size")
+    config.auto_scale_lr.enable = True
+
+
+def _set_metric_options(config: Config, *, out: str | None, classwise: bool) -> None:
+    """Hand command-line wishes to the CocoMaskMetric of the test evaluator."""
+    if out is None and not classwise:
+        return
+    for evaluator in _coco_metrics(config, "test")[:1]:
+        evaluator.results_file = out or evaluator.get("results_file")
+        evaluator.classwise = classwise or evaluator.get("classwise", False)
+        return
+    raise ConfigError("--out and --classwise need a CocoMaskMetric in test_evaluator")

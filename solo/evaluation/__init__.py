@@ -1,0 +1,8 @@
+"""Mask AP and box AP of predicted instances."""
+
+from __future__ import annotations
+
+from solo.evaluation.coco_metric import CocoMaskMetric
+from solo.evaluation.rle import encode_masks
+
+__all__ = ["CocoMaskMetric", "encode_masks"]

@@ -1,0 +1,36 @@
+"""Average precision as text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+ROW_NAMES = {"segm": "mask", "bbox": "box"}
+COLUMNS = {"AP": "mAP", "50": "mAP_50", "75": "mAP_75", "S": "mAP_s", "M": "mAP_m", "L": "mAP_l"}
+
+
+def format_table(metrics: Mapping[str, float], names: Sequence[str], *, prefix: str = "") -> str:
+    """One row for masks, one for boxes; columns AP, 50, 75, S, M, L.
+
+    Args:
+        metrics: values under `<prefix><name>_<mmdet's key>`.
+        names: "segm", "bbox" or both.
+        prefix: what the keys start with, "coco/" for the result of a Runner.
+    """
+    lines = ["      " + "".join(f"{column:>8}" for column in COLUMNS)]
+    for name in names:
+        values = (metrics[f"{prefix}{name}_{key}"] for key in COLUMNS.values())
+        lines.append(f"{ROW_NAMES[name]:<6}" + "".join(f"{_cell(value):>8}" for value in values))
+    return "\n".join(lines)
+
+
+def format_class_table(per_class: Mapping[str, Sequence[float]], classes: Sequence[str]) -> str:
+    """One row a class, one column for masks, one for boxes."""
+    width = max(len(name) for name in classes)
+    lines = [" " * width + "".join(f"{ROW_NAMES[name]:>8}" for name in per_class)]
+    for index, class_name in enumerate(classes):
+        lines.append(f"{class_name:<{width}}" + "".join(f"{_cell(values[index]):>8}" for values in per_class.values()))
+    return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    return f"{value:.3f}" if value >= 0 else "-"

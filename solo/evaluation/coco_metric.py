@@ -1,0 +1,253 @@
+"""Average precision of masks and boxes, as COCO defines it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from solo.errors import ConfigError, DataError, missing_file_message
+from solo.evaluation.ap_table import format_class_table, format_table
+from solo.evaluation.ground_truth import build_ground_truth, index_quietly, read_annotation_file
+from solo.evaluation.rle import encode_masks
+from solo.registry import METRICS
+
+METRIC_NAMES = ("segm", "bbox")
+AREA_NAMES = ("all", "small", "medium", "large")
+
+
+@METRICS.register_module()
+class CocoMaskMetric(BaseMetric):
+    """Mask AP and box AP over the images that were evaluated.
+
+    Masks are run-length encoded as they arrive, so that memory does not grow with the size of the images. Returned
+    keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`, `_mAP_l`, the same with
+    `bbox`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools, -1 stands for an average
+    over nothing (no object of that size or class).
+
+    Raises:
+        ConfigError: a metric name is unknown, or `max_dets` is below 1.
+        DataError: the annotation file is missing, or is no COCO annotation file.
+    """
+
+    default_prefix = "coco"
+
+    def __init__(
+        self,
+        *,
+        ann_file: str | None = None,
+        metric: str | Sequence[str] = METRIC_NAMES,
+        max_dets: int = 100,
+        classwise: bool = False,
+        results_file: str | None = None,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        """Set the evaluation up.
+
+        Args:
+            ann_file: COCO annotation file of the evaluated images. `solo.engine.runner` fills in that of the evaluated
+                dataset when a config does not state it.
+            metric: "segm" (masks), "bbox" (boxes) or both.
+            max_dets: how many detections of a class count in an image, best first.
+            classwise: log and return the AP of every class too.
+            results_file: where to write the detections in COCO's results format.
+            collect_device: "cpu" or "gpu"; how ranks exchange results.
+            prefix: first part of the returned keys; "coco" by default.
+            collect_dir: folder through which ranks exchange results on the CPU.
+        """
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        self.metrics = (metric,) if isinstance(metric, str) else tuple(metric)
+        for name in self.metrics:
+            if name not in METRIC_NAMES:
+                raise ConfigError(f"CocoMaskMetric.metric: {name!r} is unknown, expected one of {METRIC_NAMES}")
+        if max_dets < 1:
+            raise ConfigError(f"CocoMaskMetric.max_dets must be at least 1, got {max_dets}")
+        if ann_file is None:
+            raise ConfigError("CocoMaskMetric.ann_file is not stated: it needs the dataset's annotation file")
+        if not Path(ann_file).is_file():
+            raise DataError(missing_file_message(ann_file, kind="annotation file"))
+        self.ann_file = str(ann_file)
+        self.max_dets = max_dets
+        self.classwise = classwise
+        self.results_file = results_file
+        self._category_ids: tuple[int, ...] = ()
+        self._ground_truths: dict[str, COCO] = {}
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Metainfo of the evaluated dataset: `classes`, and `category_ids` where it knows them."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+        self._category_ids = self._match_categories(dataset_meta)
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return read_annotation_file(self.ann_file)
+
+    @cached_property
+    def _image_ids(self) -> set[Any]:
+        return {image["id"] for image in self._content["images"]}
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the encoded detections of a batch.
+
+        Args:
+            data_batch: not used.
+            data_samples: dicts with `img_id` and `pred_instances`: labels (D,), scores (D,), bboxes (D, 4) as
+                x1 y1 x2 y2 and masks (D, H, W) bool, in the frame of the original image.
+
+        Raises:
+            DataError: an image's id is not in the annotation file.
+        """
+        for sample in data_samples:
+            if sample["img_id"] not in self._image_ids:
+                raise DataError(f"{self.ann_file}: holds no image with the id {sample['img_id']!r} that was predicted")
+            instances = sample["pred_instances"]
+            masks = instances["masks"]
+            self.results.append(
+                dict(
+                    image_id=sample["img_id"],
+                    labels=_to_numpy(instances["labels"]),
+                    scores=_to_numpy(instances["scores"]),
+                    boxes=_to_numpy(instances["bboxes"]),
+                    segmentations=masks if isinstance(masks, list) else encode_masks(masks),
+                )
+            )
+
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """AP of everything that was processed.
+
+        Args:
+            results: what `process` kept, of all ranks.
+
+        Raises:
+            DataError: the class names of the data are not known, or are not those of the annotation file.
+        """
+        if not self._category_ids:
+            raise DataError(f"{self.ann_file}: cannot evaluate: the dataset's metainfo names no classes")
+        by_image = {result["image_id"]: result for result in results}
+        detections = [entry for result in by_image.values() for entry in self._to_coco(result)]
+        if self.results_file is not None:
+            _write_results(detections, self.results_file)
+        metrics: dict[str, float] = {}
+        per_class: dict[str, list[float]] = {}
+        for name in self.metrics:
+            precision = self._evaluate(name, detections, sorted(by_image))
+            metrics.update({f"{name}_{key}": value for key, value in _summarize(precision).items()})
+            per_class[name] = [_mean(precision[:, :, index, 0]) for index in range(len(self._category_ids))]
+        logger = MMLogger.get_current_instance()
+        logger.info(f"Average precision over {len(by_image)} images:\n{format_table(metrics, self.metrics)}")
+        if self.classwise:
+            classes = (self.dataset_meta or {})["classes"]
+            logger.info(f"Average precision of each class:\n{format_class_table(per_class, classes)}")
+            for name, values in per_class.items():
+                keys = (f"{name}_{class_name}_precision" for class_name in classes)
+                metrics.update(zip(keys, values, strict=True))
+        return metrics
+
+    def _evaluate(self, name: str, detections: list[dict[str, Any]], image_ids: list[Any]) -> np.ndarray:
+        """Precision over IoU thresholds, recalls, classes and area ranges, shape (10, 101, C, 4)."""
+        if name not in self._ground_truths:
+            self._ground_truths[name] = build_ground_truth(
+                self._content, with_masks=name == "segm", source=self.ann_file
+            )
+        ground_truth = self._ground_truths[name]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluator = COCOeval(ground_truth, _index_detections(ground_truth, detections, name), name)
+            evaluator.params.imgIds = image_ids
+            evaluator.params.catIds = list(self._category_ids)
+            evaluator.params.maxDets = [min(1, self.max_dets), min(10, self.max_dets), self.max_dets]
+            evaluator.evaluate()
+            evaluator.accumulate()
+        return evaluator.eval["precision"][..., -1]
+
+    def _to_coco(self, result: dict[str, Any]) -> list[dict[str, Any]]:
+        labels = result["labels"]
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._category_ids):
+            raise DataError(
+                f"image {result['image_id']!r}: predicted labels reach {labels.min()}..{labels.max()}, but the data has"
+                f" {len(self._category_ids)} classes"
+            )
+        entries = []
+        rows = zip(labels, result["scores"], result["boxes"].tolist(), result["segmentations"], strict=True)
+        for label, score, (x1, y1, x2, y2), segmentation in rows:
+            entries.append(
+                dict(
+                    image_id=result["image_id"],
+                    category_id=self._category_ids[label],
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    score=float(score),
+                    segmentation=segmentation,
+                )
+            )
+        return entries
+
+    def _match_categories(self, dataset_meta: dict | None) -> tuple[int, ...]:
+        """The category id of each label, checked against the names in the annotation file."""
+        classes = tuple((dataset_meta or {}).get("classes") or ())
+        if not classes:
+            return ()
+        ids_of_file = {category["name"]: category["id"] for category in self._content["categories"]}
+        ids = (dataset_meta or {}).get("category_ids") or [ids_of_file.get(name) for name in classes]
+        wrong = [
+            name for name, identifier in zip(classes, ids, strict=True) if ids_of_file.get(name, object()) != identifier
+        ]
+        if wrong:
+            raise DataError(
+                f"{self.ann_file}: the data's classes do not fit the file's categories: {wrong} with ids"
+                f" {[ids[classes.index(name)] for name in wrong]} are missing or differ among {ids_of_file}"
+            )
+        return tuple(ids)
+
+
+def _index_detections(ground_truth: COCO, detections: list[dict[str, Any]], name: str) -> COCO:
+    """The detections as pycocotools wants them; the area comes from the mask for "segm", from the box for "bbox"."""
+    keys = ("image_id", "category_id", "score", "segmentation" if name == "segm" else "bbox")
+    if detections:
+        return ground_truth.loadRes([{key: detection[key] for key in keys} for detection in detections])
+    return index_quietly({**ground_truth.dataset, "annotations": []})
+
+
+def _summarize(precision: np.ndarray) -> dict[str, float]:
+    """The six averages of COCO, precision of shape (10, 101, C, 4)."""
+    return {
+        "mAP": _mean(precision[..., 0]),
+        "mAP_50": _mean(precision[0, ..., 0]),
+        "mAP_75": _mean(precision[5, ..., 0]),
+        "mAP_s": _mean(precision[..., 1]),
+        "mAP_m": _mean(precision[..., 2]),
+        "mAP_l": _mean(precision[..., 3]),
+    }
+
+
+def _mean(precision: np.ndarray) -> float:
+    """Mean over the entries that are defined, -1 without any."""
+    defined = precision[precision > -1]
+    return float(defined.mean()) if defined.size else -1.0
+
+
+def _write_results(detections: list[dict[str, Any]], results_file: str | Path) -> None:
+    path = Path(results_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(detections), encoding="utf-8")
+    MMLogger.get_current_instance().info(f"Wrote {len(detections)} detections to {path}")
+
+
+def _to_numpy(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

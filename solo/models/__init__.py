@@ -1,0 +1,24 @@
+"""The model, one step a file; `solov2.py` wires them."""
+
+from solo.models.assigner import GridAssigner
+from solo.models.criterion import DiceLoss, FocalLoss, SOLOv2Criterion
+from solo.models.grid import Grid
+from solo.models.head import SOLOv2Head
+from solo.models.mask_feature import MaskFeatureBranch
+from solo.models.postprocess import MatrixNMS, SOLOv2PostProcessor
+from solo.models.preprocessor import ImagePreprocessor
+from solo.models.solov2 import SOLOv2
+
+__all__ = [
+    "DiceLoss",
+    "FocalLoss",
+    "Grid",
+    "GridAssigner",
+    "ImagePreprocessor",
+    "MaskFeatureBranch",
+    "MatrixNMS",
+    "SOLOv2",
+    "SOLOv2Criterion",
+    "SOLOv2Head",
+    "SOLOv2PostProcessor",
+]

@@ -1,0 +1,99 @@
+"""Criterion: outputs and targets to the two losses, with each peer's normaliser by name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from solo.ops import dice_loss, dynamic_conv, sigmoid_focal_loss
+from solo.registry import MODELS
+from solo.structures import GridTargets, SOLOv2Outputs
+
+MaskLossNorm = Literal["targets", "cells", "nonempty"]
+
+
+@MODELS.register_module()
+class FocalLoss(nn.Module):
+    """Weighted sigmoid focal loss of every element, see `solo.ops.sigmoid_focal_loss`."""
+
+    def __init__(self, *, alpha: float = 0.25, gamma: float = 2.0, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.alpha, self.gamma, self.loss_weight = alpha, gamma, loss_weight
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(...) logits and 0/1 targets to (...) float32 losses."""
+        return self.loss_weight * sigmoid_focal_loss(logits, targets, alpha=self.alpha, gamma=self.gamma)
+
+
+@MODELS.register_module()
+class DiceLoss(nn.Module):
+    """Weighted dice loss of every mask, see `solo.ops.dice_loss`."""
+
+    def __init__(self, *, eps: float = 1e-3, loss_weight: float = 3.0) -> None:
+        super().__init__()
+        self.eps, self.loss_weight = eps, loss_weight
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(P, h, w) logits and bool targets to (P,) float32 losses."""
+        return self.loss_weight * dice_loss(logits, targets, eps=self.eps)
+
+
+@MODELS.register_module()
+class SOLOv2Criterion(nn.Module):
+    """Class loss over all cells, mask loss over the positives (SOLOv2 paper, equation 2).
+
+    Args:
+        num_classes: C.
+        loss_cls: losses of (B, S, C) logits and bool targets, one an element. Their sum is divided by the number of
+            positive cells + 1.
+        loss_mask: losses of (P, h, w) logits and bool targets, one a mask.
+        mask_loss_norm: what the sum of the mask losses is divided by. "targets": P, as the paper's code and AdelaiDet;
+            "cells": the number of distinct positive cells, as mmdet, larger where objects share a cell;
+            "nonempty": positives whose stride-4 mask has a pixel, the others counting nothing, as PaddleDetection.
+
+    Raises:
+        ValueError: unknown `mask_loss_norm`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        loss_cls: nn.Module,
+        loss_mask: nn.Module,
+        mask_loss_norm: MaskLossNorm = "targets",
+    ) -> None:
+        super().__init__()
+        if mask_loss_norm not in ("targets", "cells", "nonempty"):
+            raise ValueError(f"mask_loss_norm must be 'targets', 'cells' or 'nonempty', not {mask_loss_norm!r}")
+        self.num_classes = num_classes
+        self.loss_cls = loss_cls
+        self.loss_mask = loss_mask
+        self.mask_loss_norm = mask_loss_norm
+
+    def forward(self, outputs: SOLOv2Outputs, targets: GridTargets) -> dict[str, Tensor]:
+        """Compute both losses. Without any positive the mask loss is 0 and its gradients are zeros, never missing.
+
+        Returns:
+            {"loss_cls": (), "loss_mask": ()} float32.
+        """
+        return {"loss_cls": self._class_loss(outputs, targets), "loss_mask": self._mask_loss(outputs, targets)}
+
+    def _class_loss(self, outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
+        classes = torch.arange(self.num_classes, device=targets.labels.device)
+        is_class = targets.labels[..., None] == classes
+        return self.loss_cls(outputs.cls_logits, is_class).sum() / (targets.num_cells + 1)
+
+    def _mask_loss(self, outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
+        kernels = outputs.kernels[targets.image_idx, targets.cell_idx].split(targets.positives_per_image)
+        logits = torch.cat([dynamic_conv(*image) for image in zip(outputs.mask_feats, kernels, strict=True)])
+        masks = targets.masks[targets.object_idx]
+        losses = self.loss_mask(logits, masks)
+        if self.mask_loss_norm == "cells":
+            return losses.sum() / targets.num_cells.clamp(min=1)
+        if self.mask_loss_norm == "nonempty":
+            nonempty = masks.flatten(1).any(dim=1)
+            return (losses * nonempty).sum() / nonempty.sum().clamp(min=1)
+        return losses.sum() / max(len(losses), 1)

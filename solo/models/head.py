@@ -1,0 +1,94 @@
+"""Category branch and kernel branch: what every grid cell says about the object whose centre it holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from solo.models.grid import Grid
+from solo.models.layers import append_coordinates, conv_tower
+from solo.registry import MODELS
+
+HEAD_INIT_STD = 0.01
+PRIOR_PROBABILITY = 0.01
+
+
+@MODELS.register_module()
+class SOLOv2Head(BaseModule):
+    """Two towers over the grid-resized feature pyramid, shared by all levels (SOLOv2 paper, section 3.2).
+
+    The kernel branch sees coordinates, the category branch does not. The category bias starts at a probability of
+    one per cent, so that the many background cells do not swamp the first steps.
+
+    Args:
+        grid: the cells.
+        num_classes: C.
+        in_channels: channels of the feature pyramid.
+        feature_strides: input pixels per pixel of each pyramid map, finest first.
+        feat_channels: channels of both towers.
+        num_convs: convolutions of each tower.
+        kernel_channels: K.
+        num_groups: groups of the group normalisation.
+
+    Raises:
+        ValueError: the grid has another number of levels than the pyramid, or a stride that no map has.
+    """
+
+    def __init__(
+        self,
+        *,
+        grid: Grid,
+        num_classes: int,
+        in_channels: int,
+        feature_strides: Sequence[int] = (4, 8, 16, 32, 64),
+        feat_channels: int,
+        num_convs: int,
+        kernel_channels: int,
+        num_groups: int = 32,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.feature_strides = tuple(feature_strides)
+        if grid.num_levels != len(self.feature_strides) or not set(grid.strides) <= set(self.feature_strides):
+            raise ValueError(
+                f"grid strides {grid.strides} do not fit a feature pyramid with strides {self.feature_strides}: "
+                "one level a map, each at the size of one of the maps"
+            )
+        self.grid = grid
+        self.category_tower = conv_tower(in_channels, feat_channels, num_convs=num_convs, num_groups=num_groups)
+        self.kernel_tower = conv_tower(in_channels + 2, feat_channels, num_convs=num_convs, num_groups=num_groups)
+        self.category_predictor = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
+        self.kernel_predictor = nn.Conv2d(feat_channels, kernel_channels, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=HEAD_INIT_STD)
+        nn.init.zeros_(self.kernel_predictor.bias)
+        nn.init.constant_(self.category_predictor.bias, -math.log(1 / PRIOR_PROBABILITY - 1))
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Predict for all cells of all levels.
+
+        Args:
+            features: one (B, in_channels, H/stride, W/stride) map for each of `feature_strides`.
+
+        Returns:
+            (B, S, C) class logits and (B, S, K) kernels.
+        """
+        cls_logits, kernels = [], []
+        for feature, side in zip(self._resize_to_strides(features), self.grid.num_grids, strict=True):
+            cells = F.interpolate(append_coordinates(feature), size=(side, side), mode="bilinear")
+            cls_logits.append(self.category_predictor(self.category_tower(cells[:, :-2])))
+            kernels.append(self.kernel_predictor(self.kernel_tower(cells)))
+        return self.grid.flatten(cls_logits), self.grid.flatten(kernels)
+
+    def _resize_to_strides(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Bring each map to the size that its grid level reads: P2 is halved, P6 enlarged (paper, section 3.1)."""
+        sizes = {stride: feature.shape[-2:] for stride, feature in zip(self.feature_strides, features, strict=True)}
+        return [
+            feature if feature.shape[-2:] == sizes[stride] else F.interpolate(feature, sizes[stride], mode="bilinear")
+            for feature, stride in zip(features, self.grid.strides, strict=True)
+        ]

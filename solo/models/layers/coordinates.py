@@ -1,0 +1,23 @@
+"""CoordConv: tell a convolution where it is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def append_coordinates(features: Tensor) -> Tensor:
+    """Append each pixel's x and y, running from -1 to 1 over the map, as two more channels.
+
+    Args:
+        features: (B, channels, height, width).
+
+    Returns:
+        (B, channels + 2, height, width) in the dtype of `features`; x is the last channel but one, y the last.
+    """
+    batch, _, height, width = features.shape
+    # Computed in float32 first: a half-precision linspace would round differently from the weights' training.
+    x = torch.linspace(-1, 1, width, device=features.device).to(features.dtype)
+    y = torch.linspace(-1, 1, height, device=features.device).to(features.dtype)
+    grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
+    return torch.cat([features, grid.expand(batch, -1, -1, -1)], dim=1)

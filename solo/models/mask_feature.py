@@ -1,0 +1,73 @@
+"""Mask feature branch: the feature pyramid fused into one map that the predicted kernels convolve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from solo.models.head import HEAD_INIT_STD
+from solo.models.layers import ConvNormReLU, append_coordinates
+from solo.registry import MODELS
+
+
+@MODELS.register_module()
+class MaskFeatureBranch(BaseModule):
+    """P2 to P5 brought to stride 4 by convolutions and x2 enlargements, summed, projected (SOLOv2 paper, section 3.2).
+
+    Level i is convolved and doubled i times (the finest is convolved once); the coarsest map sees coordinates.
+
+    Args:
+        in_channels: channels of the feature pyramid.
+        num_levels: maps that are fused, the finest first; further maps are left alone.
+        feat_channels: hidden channels.
+        out_channels: E.
+        num_groups: groups of the group normalisation.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_levels: int = 4,
+        feat_channels: int = 128,
+        out_channels: int,
+        num_groups: int = 32,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.levels = nn.ModuleList(
+            _enlarging_tower(
+                in_channels + 2 * (level == num_levels - 1), feat_channels, doublings=level, num_groups=num_groups
+            )
+            for level in range(num_levels)
+        )
+        self.predictor = ConvNormReLU(feat_channels, out_channels, kernel_size=1, num_groups=num_groups)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=HEAD_INIT_STD)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Fuse the maps.
+
+        Args:
+            features: pyramid maps, finest (stride 4) first, each half the size of the one before.
+
+        Returns:
+            (B, E, h, w) at the size of the finest map.
+        """
+        *finer, coarsest = features[: len(self.levels)]
+        maps = [tower(level) for tower, level in zip(self.levels, [*finer, append_coordinates(coarsest)], strict=True)]
+        return self.predictor(sum(maps[1:], start=maps[0]))
+
+
+def _enlarging_tower(in_channels: int, out_channels: int, *, doublings: int, num_groups: int) -> nn.Sequential:
+    """One convolution block at least; after each of `doublings` blocks the map is doubled bilinearly."""
+    layers: list[nn.Module] = []
+    for _ in range(max(doublings, 1)):
+        layers.append(ConvNormReLU(in_channels, out_channels, num_groups=num_groups))
+        if doublings:
+            layers.append(nn.Upsample(scale_factor=2, mode="bilinear"))
+        in_channels = out_channels
+    return nn.Sequential(*layers)

@@ -1,0 +1,59 @@
+"""Preprocessor: a list of byte images to one normalised, padded batch on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from solo.registry import MODELS
+
+SIZE_DIVISOR = 32
+"""The network halves its input five times and doubles it back: other sizes do not meet again."""
+
+
+@MODELS.register_module()
+class ImagePreprocessor(BaseDataPreprocessor):
+    """Normalise each image, pad the batch with zeros at the bottom and right to one size divisible by 32.
+
+    Images travel to the device as bytes. Of the ground truth only the masks do: labels, boxes and centres are needed
+    by the assigner, on the host.
+
+    Args:
+        mean: of each channel, in the order after the swap, in units of 0 to 255.
+        std: of each channel, likewise.
+        bgr_to_rgb: swap the channels of the data's BGR images.
+    """
+
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float], bgr_to_rgb: bool = True) -> None:
+        super().__init__(non_blocking=True)
+        self.bgr_to_rgb = bgr_to_rgb
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Prepare a batch.
+
+        Args:
+            data: `inputs`, a list of (3, H, W) images of any size; `data_samples`, a list of as many samples, or None.
+
+        Returns:
+            `inputs` (B, 3, H, W) float32, and the `data_samples`, whose ground-truth masks are on the device.
+        """
+        images = [self._normalize(image) for image in data["inputs"]]
+        height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+        height, width = height + -height % SIZE_DIVISOR, width + -width % SIZE_DIVISOR
+        batch = torch.stack([F.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in images])
+        for sample in data.get("data_samples") or []:
+            if "gt_instances" in sample:
+                sample.gt_instances.masks = sample.gt_instances.masks.to(self.device, non_blocking=True)
+        return {"inputs": batch, "data_samples": data.get("data_samples")}
+
+    def _normalize(self, image: Tensor) -> Tensor:
+        image = image.to(self.device, non_blocking=True)
+        if self.bgr_to_rgb:
+            image = image.flip(0)
+        return (image.float() - self.mean) / self.std

@@ -1,0 +1,126 @@
+"""SOLOv2: the wiring of the steps, and the adapters between samples and plain tensors. No mathematics."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from solo.models.grid import Grid
+from solo.models.preprocessor import SIZE_DIVISOR
+from solo.registry import MODELS, TASK_UTILS
+from solo.structures import GroundTruth, SOLOv2Outputs
+
+
+@MODELS.register_module()
+class SOLOv2(BaseModel):
+    """SOLOv2: Dynamic and Fast Instance Segmentation (arXiv 2003.10152).
+
+    Args:
+        num_classes: C, stated here and nowhere else.
+        backbone: config of a module from (B, 3, H, W) to maps at strides 4, 8, 16, 32.
+        neck: config of a module from those to the feature pyramid.
+        grid: arguments of `Grid`.
+        mask_feature: config of the mask feature branch; its `out_channels` is E.
+        head: config of the category and kernel branches.
+        assigner: config of the assigner.
+        criterion: config of the criterion, with its `loss_cls` and `loss_mask`.
+        postprocess: config of the post-processing, with its `nms`.
+        kernel_size: side k of the dynamic convolution, odd.
+        data_preprocessor: config of the preprocessor.
+        init_cfg: weights to start from, in mmengine's form.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        backbone: dict,
+        neck: dict,
+        grid: dict,
+        mask_feature: dict,
+        head: dict,
+        assigner: dict,
+        criterion: dict,
+        postprocess: dict,
+        kernel_size: int = 1,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor and MODELS.build(data_preprocessor), init_cfg=init_cfg)
+        self.num_classes = num_classes
+        cells = Grid(**grid)
+        losses = {name: MODELS.build(criterion[name]) for name in ("loss_cls", "loss_mask")}
+        kernel_channels = mask_feature["out_channels"] * kernel_size**2
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.mask_feature = MODELS.build(mask_feature)
+        self.head = MODELS.build(
+            {**head, "grid": cells, "num_classes": num_classes, "kernel_channels": kernel_channels}
+        )
+        self.assigner = TASK_UTILS.build({**assigner, "grid": cells, "num_classes": num_classes})
+        self.criterion = MODELS.build({**criterion, **losses, "num_classes": num_classes})
+        self.postprocess = TASK_UTILS.build(
+            {**postprocess, "grid": cells, "nms": TASK_UTILS.build(postprocess["nms"])}
+        )
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[BaseDataElement] | None = None,
+        mode: Literal["tensor", "loss", "predict"] = "tensor",
+    ) -> Any:
+        """Run the network and what `mode` asks for on top of it.
+
+        Args:
+            inputs: (B, 3, H, W) normalised images, H and W of any size.
+            data_samples: one an image. "loss" reads `gt_instances` (labels, bboxes, centers, masks), "predict" the
+                metainfo `img_shape` and `ori_shape`.
+            mode: "tensor" for the outputs, "loss" for the losses, "predict" for the detections.
+
+        Returns:
+            `SOLOv2Outputs`; or {"loss_cls", "loss_mask"}; or the samples with their `pred_instances`.
+
+        Raises:
+            ValueError: unknown mode, or no samples where they are needed.
+        """
+        if mode not in ("tensor", "loss", "predict"):
+            raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
+        outputs = self._network(inputs)
+        if mode == "tensor":
+            return outputs
+        if data_samples is None:
+            raise ValueError(f"mode {mode!r} needs data_samples, one an image; got None")
+        if mode == "loss":
+            return self._losses(outputs, data_samples)
+        return self._detections(outputs, data_samples)
+
+    def _network(self, inputs: Tensor) -> SOLOv2Outputs:
+        height, width = inputs.shape[-2:]
+        inputs = F.pad(inputs, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
+        features = self.neck(self.backbone(inputs))
+        cls_logits, kernels = self.head(features)
+        return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=self.mask_feature(features))
+
+    def _losses(self, outputs: SOLOv2Outputs, data_samples: list[BaseDataElement]) -> dict[str, Tensor]:
+        objects = [sample.gt_instances for sample in data_samples]
+        ground_truth = [
+            GroundTruth(labels=image.labels, boxes=image.bboxes, centers=image.centers, masks=image.masks)
+            for image in objects
+        ]
+        mask_height, mask_width = outputs.mask_feats.shape[-2:]
+        targets = self.assigner(ground_truth, (mask_height, mask_width))
+        return self.criterion(outputs, targets)
+
+    def _detections(self, outputs: SOLOv2Outputs, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
+        results = self.postprocess(
+            outputs,
+            image_sizes=[sample.img_shape[:2] for sample in data_samples],
+            original_sizes=[sample.ori_shape[:2] for sample in data_samples],
+        )
+        for sample, result in zip(data_samples, results, strict=True):
+            sample.pred_instances = result
+        return data_samples

@@ -1,0 +1,21 @@
+"""The algorithm's pure functions on tensors: torch only."""
+
+from solo.ops.dynamic_conv import dynamic_conv
+from solo.ops.losses import dice_loss, sigmoid_focal_loss
+from solo.ops.masks import boxes_from_masks, downsample_masks, mass_centers, maskness, resize_masks
+from solo.ops.matrix_nms import mask_iou, matrix_nms
+from solo.ops.points_nms import points_nms
+
+__all__ = [
+    "boxes_from_masks",
+    "dice_loss",
+    "downsample_masks",
+    "dynamic_conv",
+    "mask_iou",
+    "maskness",
+    "mass_centers",
+    "matrix_nms",
+    "points_nms",
+    "resize_masks",
+    "sigmoid_focal_loss",
+]

@@ -1,0 +1,22 @@
+"""Points NMS: a cheap suppression of neighbouring grid cells before any mask is drawn."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def points_nms(scores: Tensor) -> Tensor:
+    """Zero every score that is smaller than the one above, left, or above-left of it.
+
+    The window is 2x2 and looks back only, as in every released SOLO: a cell keeps its score if it is the maximum of
+    itself and those three neighbours. Equal neighbours all survive.
+
+    Args:
+        scores: (B, C, G, G) class scores of one level's grid, not negative.
+
+    Returns:
+        (B, C, G, G), the same scores with the suppressed ones set to zero.
+    """
+    window_max = F.max_pool2d(scores, kernel_size=2, stride=1, padding=1)[..., :-1, :-1]
+    return scores * (window_max == scores)

@@ -1,0 +1,156 @@
+"""Predict instances from Python: `SOLOPredictor(config, checkpoint)(image)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+from solo.checkpoints import load_checkpoint, load_weights
+from solo.config import load_config
+from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
+from solo.registry import MODELS, SCOPE, TRANSFORMS
+
+Image: TypeAlias = str | Path | np.ndarray
+
+
+class SOLOPredictor:
+    """A trained model, ready for images.
+
+    Attributes:
+        classes: names of the labels, from the checkpoint.
+        model: the model in evaluation mode.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, config: str | Path | Config, checkpoint: str | Path, device: str | torch.device | None = None
+    ) -> None:
+        """Build the model of a config and fill it from a checkpoint.
+
+        Args:
+            config: a config file, or a config that has been read.
+            checkpoint: the weights that a training wrote.
+            device: "cpu", "cuda", ...; None is the GPU where there is one, else the CPU.
+
+        Raises:
+            ConfigError: the config is missing, wrong, or has no test pipeline; or the device is not there.
+            CheckpointError: the checkpoint is missing, unsafe, or does not fit the model.
+        """
+        config = config if isinstance(config, Config) else load_config(config)
+        weights = load_checkpoint(checkpoint)
+        init_default_scope(config.get("default_scope") or SCOPE)
+        self.device = _device(device)
+        self._pipeline = Compose([TRANSFORMS.build(step) for step in _test_pipeline(config)])
+        model_config = {**config.model}
+        if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
+            model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
+        self.model = MODELS.build(model_config)
+        self.classes = _class_names(config, weights, num_classes=self.model.num_classes, source=str(checkpoint))
+        load_weights(self.model, weights, source=f"checkpoint {checkpoint}")
+        self.model.to(self.device).eval()
+
+    @overload
+    def __call__(self, images: Image, *, batch_size: int = 1) -> InstanceData: ...
+
+    @overload
+    def __call__(self, images: Sequence[Image], *, batch_size: int = 1) -> list[InstanceData]: ...
+
+    @torch.inference_mode()
+    def __call__(self, images: Image | Sequence[Image], *, batch_size: int = 1) -> InstanceData | list[InstanceData]:
+        """Predict the instances of one image or of several.
+
+        Args:
+            images: a path, an array as `cv2.imread` returns it (uint8 or uint16; (H, W, 3) BGR, (H, W, 4) BGRA or
+                (H, W) gray), or a sequence of them. Files are turned as their EXIF orientation says.
+            batch_size: how many images go through the model at once.
+
+        Returns:
+            Of each image, on the CPU, by falling score, in the frame of the image: labels (D,) int64, scores (D,)
+            float32, masks (D, H, W) bool, bboxes (D, 4) float32 x1 y1 x2 y2. A list for a sequence.
+
+        Raises:
+            DataError: a file is missing or is no image, or an array is not as above.
+            ValueError: batch_size is below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if isinstance(images, (str, Path, np.ndarray)):
+            return self._predict_batch([images])[0]
+        results: list[InstanceData] = []
+        for start in range(0, len(images), batch_size):
+            results += self._predict_batch(images[start : start + batch_size])
+        return results
+
+    def _predict_batch(self, images: Sequence[Image]) -> list[InstanceData]:
+        batch = pseudo_collate([self._prepare(image) for image in images])
+        return [sample.pred_instances.to("cpu") for sample in self.model.test_step(batch)]
+
+    def _prepare(self, image: Image) -> Any:
+        if not isinstance(image, np.ndarray):
+            if not Path(image).is_file():
+                raise DataError(missing_file_message(image, kind="image"))
+            return self._pipeline(dict(img_path=str(image), img_id=0))
+        return self._pipeline(dict(img=image, img_path=None, img_id=0))
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"device {device!r} is unknown, expected cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {device} is not there: torch sees {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def _test_pipeline(config: Config) -> Sequence[Any]:
+    steps = config.get("test_pipeline")
+    if steps is None:
+        dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
+        while "pipeline" not in dataset and "dataset" in dataset:
+            dataset = dataset["dataset"]
+        steps = dataset.get("pipeline")
+    if not steps:
+        raise ConfigError(
+            f"config {config.filename}: has neither test_pipeline nor test_dataloader.dataset.pipeline, one is needed"
+        )
+    return steps
+
+
+def _class_names(config: Config, checkpoint: dict[str, Any], *, num_classes: int, source: str) -> tuple[str, ...]:
+    """Names from the checkpoint, else from the config, else numbers."""
+    names = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+    if names is not None and len(names) != num_classes:
+        raise CheckpointError(
+            f"checkpoint {source}: was trained with {len(names)} classes {tuple(names)}, but the config's"
+            f" model.num_classes is {num_classes}"
+        )
+    if names is None:
+        names = _class_names_of_config(config)
+    if names is None:
+        return tuple(f"class {index}" for index in range(num_classes))
+    if len(names) != num_classes:
+        raise ConfigError(
+            f"config {config.filename}: names {len(names)} classes {tuple(names)}, but model.num_classes is"
+            f" {num_classes}"
+        )
+    return tuple(names)
+
+
+def _class_names_of_config(config: Config) -> Sequence[str] | None:
+    for key in ("test_dataloader", "val_dataloader", "train_dataloader"):
+        dataset = (config.get(key) or {}).get("dataset") or {}
+        names = dataset.get("classes") or (dataset.get("metainfo") or {}).get("classes")
+        if names:
+            return names
+    return None

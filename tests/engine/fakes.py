@@ -1,0 +1,164 @@
+"""A model and a data set that train in milliseconds, so that the commands can be tested without the real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import nn
+from torch.utils.data import Dataset
+
+from solo.datasets import LoadImage, PackSample
+from solo.registry import DATASETS, MODELS
+
+SIDE = 32
+CLASSES = ("dark", "bright")
+
+
+@MODELS.register_module(force=True)
+class OneSquareModel(BaseModel):
+    """Predicts one square, at (4, 4) to (20, 20), with the class that `weight` prefers."""
+
+    def __init__(self, *, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.weight = nn.Parameter(torch.zeros(num_classes))
+
+    def forward(self, inputs: Any, data_samples: list[BaseDataElement], mode: str = "tensor") -> Any:
+        if mode == "loss":
+            labels = torch.cat([sample.gt_instances.labels for sample in data_samples])
+            return {"loss_cls": nn.functional.cross_entropy(self.weight.expand(len(labels), -1), labels)}
+        return [self._predict(sample) for sample in data_samples]
+
+    def _predict(self, sample: BaseDataElement) -> BaseDataElement:
+        height, width = sample.ori_shape
+        masks = torch.zeros(1, height, width, dtype=torch.bool)
+        masks[:, 4:20, 4:20] = True
+        sample.pred_instances = InstanceData(
+            labels=self.weight.argmax(0, keepdim=True),
+            scores=self.weight.softmax(0).max(0, keepdim=True).values,
+            masks=masks,
+            bboxes=torch.tensor([[4.0, 4.0, 20.0, 20.0]]),
+        )
+        return sample
+
+
+@DATASETS.register_module(force=True)
+class SquareImages(Dataset):
+    """Images with one bright square each, whose class is "bright"."""
+
+    def __init__(self, *, folder: str, unreadable: int = 0, classes: tuple[str, ...] = CLASSES) -> None:
+        self.paths = sorted(Path(folder).glob("*.png"))
+        self.metainfo = dict(classes=tuple(classes), category_ids=tuple(range(1, len(classes) + 1)))
+        self.unreadable = unreadable
+        self.epochs: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        packed = PackSample()(LoadImage()(dict(img_path=str(self.paths[index]), img_id=index)))
+        packed["data_samples"].gt_instances = InstanceData(labels=torch.tensor([1]))
+        return packed
+
+
+def square_mask() -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), dtype=bool)
+    mask[4:20, 4:20] = True
+    return mask
+
+
+def write_data(folder: Path, *, count: int = 4) -> Path:
+    """Images, and an annotation file whose ids are the images' indices."""
+    images, annotations = [], []
+    for index in range(count):
+        cv2.imwrite(str(folder / f"{index}.png"), np.where(square_mask()[..., None], 200, 20).repeat(3, 2).astype("u1"))
+        images.append(dict(id=index, file_name=f"{index}.png", height=SIDE, width=SIDE))
+        annotations.append(
+            dict(
+                id=index + 1,
+                image_id=index,
+                category_id=2,
+                iscrowd=0,
+                area=256,
+                bbox=[4, 4, 16, 16],
+                segmentation=[[4, 4, 20, 4, 20, 20, 4, 20]],
+            )
+        )
+    categories = [dict(id=1, name="dark"), dict(id=2, name="bright")]
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    return path
+
+
+CONFIG = """
+default_scope = "solo"
+custom_imports = dict(imports=["tests.engine.fakes"], allow_failed_imports=False)
+model = dict(type="OneSquareModel", num_classes=2)
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(type="SquareImages", folder={folder!r}),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(type="SquareImages", folder={folder!r}),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="CocoMaskMetric", ann_file={ann_file!r})
+test_evaluator = val_evaluator
+test_pipeline = [dict(type="LoadImage"), dict(type="PackSample")]
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=3, val_interval=1)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))
+auto_scale_lr = dict(enable=False, base_batch_size=4)
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=1),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", interval=1),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+custom_hooks = [
+    dict(type="ClassNamesHook"),
+    dict(type="DatasetEpochHook"),
+    dict(type="HostMemoryHook"),
+    dict(type="UnreadableImagesHook"),
+    dict(type="CurvesHook"),
+]
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
+log_processor = dict(type="LogProcessor", window_size=1, by_epoch=True)
+randomness = dict(seed=1)
+"""
+
+
+def write_config(folder: Path) -> Path:
+    """Data and a config file beside it."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    ann_file = write_data(data)
+    path = folder / "square.py"
+    path.write_text(CONFIG.format(folder=str(data), ann_file=str(ann_file)))
+    return path
+
+
+def write_checkpoint(path: Path, *, num_classes: int = 2, classes: tuple[str, ...] | None = CLASSES) -> Path:
+    """The weights of a model that says "bright"."""
+    model = OneSquareModel(num_classes=num_classes)
+    model.weight.data[1] = 2.0
+    meta = {} if classes is None else dict(dataset_meta=dict(classes=classes))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return path

@@ -1,0 +1,197 @@
+"""train() and test() on a model that learns in milliseconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+from mmengine.config import Config
+
+from solo.engine.runner import SOLORunner, fill_annotation_files, test, train
+from solo.errors import CheckpointError, ConfigError, DataError
+from tests.engine.fakes import write_checkpoint, write_config
+
+run_test = test
+del test  # pytest would collect it
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, SOLORunner]:
+    """Config file, work folder and runner of a finished training."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = write_config(folder)
+    runner = train(str(config), work_dir=str(folder / "work"))
+    return config, folder / "work", runner
+
+
+def test_training_leaves_checkpoints_scalars_and_curves(trained: tuple[Path, Path, SOLORunner]) -> None:
+    _, work_dir, runner = trained
+    assert runner.epoch == 3
+    assert {path.name for path in work_dir.glob("*.pth")} == {"epoch_1.pth", "epoch_2.pth", "epoch_3.pth"}
+    assert cv2.imread(str(work_dir / "curves.png")) is not None
+    assert list(work_dir.glob("*/vis_data/events.out.tfevents.*"))
+    scalars = next(work_dir.glob("*/vis_data/scalars.json")).read_text().splitlines()
+    first = json.loads(scalars[0])
+    assert {"lr", "loss", "loss_cls", "memory_mb", "iter"} <= set(first)
+    assert any("coco/segm_mAP" in line for line in scalars)
+
+
+def test_class_names_travel_in_the_checkpoint(trained: tuple[Path, Path, SOLORunner]) -> None:
+    checkpoint = torch.load(trained[1] / "epoch_3.pth", weights_only=False)
+    assert checkpoint["meta"]["dataset_meta"]["classes"] == ("dark", "bright")
+
+
+def test_dataset_is_told_every_epoch(trained: tuple[Path, Path, SOLORunner]) -> None:
+    assert trained[2].train_dataloader.dataset.epochs == [0, 1, 2]
+
+
+def test_console_spares_dumps_that_the_log_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path)
+    train(str(config), work_dir=str(tmp_path / "work"), overrides={"train_cfg.max_epochs": 1})
+    console = capsys.readouterr().out
+    log = next((tmp_path / "work").glob("*/*.log")).read_text()
+    for dump in ("System environment", "Config:", "Hooks will be executed"):
+        assert dump in log
+        assert dump not in console
+    for shown in ("eta:", "loss_cls:", "lr:", "memory", "Average precision over 4 images"):
+        assert shown in console
+    assert len(console.splitlines()) < 40
+
+
+def test_testing_reports_ap_writes_results_and_draws(trained: tuple[Path, Path, SOLORunner], tmp_path: Path) -> None:
+    config, work_dir, _ = trained
+    metrics = run_test(
+        str(config),
+        str(work_dir / "epoch_3.pth"),
+        work_dir=str(tmp_path / "work"),
+        out=str(tmp_path / "results.json"),
+        show_dir=str(tmp_path / "pictures"),
+        max_pictures=3,
+        classwise=True,
+    )
+    assert metrics["coco/segm_mAP"] == pytest.approx(1.0)
+    assert metrics["coco/bbox_bright_precision"] == pytest.approx(1.0)
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 4
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("from_latest", [True, False])
+def test_resume_continues(tmp_path: Path, from_latest: bool) -> None:
+    config = write_config(tmp_path)
+    work_dir = tmp_path / "work"
+    train(str(config), work_dir=str(work_dir), overrides={"train_cfg.max_epochs": 2})
+    resume = "auto" if from_latest else str(work_dir / "epoch_2.pth")
+    runner = train(str(config), work_dir=str(work_dir), resume=resume)
+    assert runner.train_dataloader.dataset.epochs == [2]
+    whole = train(str(config), work_dir=str(tmp_path / "whole"))
+    assert torch.equal(runner.model.weight, whole.model.weight)
+
+
+def test_latest_without_a_checkpoint_starts_afresh(tmp_path: Path) -> None:
+    runner = train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), resume="auto")
+    assert runner.train_dataloader.dataset.epochs == [0, 1, 2]
+
+
+def test_default_work_dir_is_named_after_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = train(str(write_config(tmp_path)), overrides={"train_cfg.max_epochs": 1})
+    assert Path(runner.work_dir) == tmp_path / "work_dirs" / "square"
+
+
+def test_auto_scale_lr_follows_the_batch_size(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    runner = train(str(config), work_dir=str(tmp_path / "work"), auto_scale_lr=True)
+    assert runner.optim_wrapper.get_lr()["lr"] == [pytest.approx(0.1 * 2 / 4)]
+
+
+def test_seed_wins_over_the_config(tmp_path: Path) -> None:
+    assert train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), seed=7).seed == 7
+
+
+def test_auto_scale_lr_without_a_base_is_an_error(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(config.read_text().replace("auto_scale_lr = dict(enable=False, base_batch_size=4)", ""))
+    with pytest.raises(ConfigError, match="base_batch_size"):
+        train(str(config), work_dir=str(tmp_path / "work"), auto_scale_lr=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_amp_without_a_gpu_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="GPU"):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), amp=True)
+
+
+def test_other_number_of_classes_names_both(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"2 classes \(dark, bright\).*model has 3.*model\.num_classes=2"):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), overrides={"model.num_classes": 3})
+
+
+def test_val_classes_in_another_order_are_an_error(tmp_path: Path) -> None:
+    overrides: dict[str, Any] = {"val_dataloader.dataset.classes": ("bright", "dark")}
+    with pytest.raises((ConfigError, DataError), match=r"bright.*dark"):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        (dict(data_root="data/coco", ann_file="annotations/val.json"), "data/coco/annotations/val.json"),
+        (dict(data_root="data/coco", ann_file="/elsewhere/val.json"), "/elsewhere/val.json"),
+        (dict(dataset=dict(ann_file="val.json")), "val.json"),
+        (dict(folder="pictures"), None),
+    ],
+)
+def test_annotation_file_is_stated_once(dataset: dict[str, Any], expected: str | None) -> None:
+    config = Config(
+        dict(
+            val_dataloader=dict(dataset=dataset),
+            val_evaluator=[dict(type="CocoMaskMetric"), dict(type="CocoMaskMetric", ann_file="own.json")],
+            test_evaluator=dict(type="CocoMaskMetric"),
+        )
+    )
+    fill_annotation_files(config)
+    assert config.val_evaluator[0].get("ann_file") == expected
+    assert config.val_evaluator[1].ann_file == "own.json"
+    assert "ann_file" not in config.test_evaluator
+
+
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_missing_config(tmp_path: Path, command: str) -> None:
+    missing = str(tmp_path / "nowhere.py")
+    with pytest.raises(ConfigError, match=r"nowhere\.py"):
+        train(missing) if command == "train" else run_test(missing, "x.pth")
+
+
+@pytest.mark.parametrize("option", [dict(resume="nowhere.pth"), dict(overrides={"load_from": "nowhere.pth"})])
+def test_missing_checkpoint_in_training(tmp_path: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), **option)
+
+
+def test_missing_checkpoint_in_testing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
+        run_test(str(write_config(tmp_path)), str(tmp_path / "nowhere.pth"), work_dir=str(tmp_path / "work"))
+
+
+def test_checkpoint_of_another_model_is_an_error_in_testing(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "three.pth", num_classes=3, classes=None)
+    with pytest.raises(CheckpointError, match=r"three\.pth.*weight.*\(2,\).*\(3,\)|(?s:three\.pth.*weight)"):
+        run_test(str(write_config(tmp_path)), str(checkpoint), work_dir=str(tmp_path / "work"))
+
+
+def test_unreadable_images_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = {"train_dataloader.dataset.unreadable": 2, "train_cfg.max_epochs": 2}
+    train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), overrides=overrides)
+    assert capsys.readouterr().out.count("2 unreadable images were skipped") == 1
+
+
+def test_results_need_a_metric_that_writes_them(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(config.read_text() + "\ntest_evaluator = dict(type='DumpResults', out_file_path='x.pkl')\n")
+    checkpoint = write_checkpoint(tmp_path / "weights.pth")
+    with pytest.raises(ConfigError, match="CocoMaskMetric"):
+        run_test(str(config), str(checkpoint), work_dir=str(tmp_path / "work"), out="results.json")

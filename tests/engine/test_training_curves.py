@@ -1,0 +1,76 @@
+"""Records of interrupted trainings, and their picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from solo.engine.training_curves import plot_curves, read_records
+
+
+def write_run(work_dir: Path, name: str, records: list[dict[str, Any]], *, tail: str = "") -> None:
+    folder = work_dir / name / "vis_data"
+    folder.mkdir(parents=True)
+    (folder / "scalars.json").write_text("".join(json.dumps(record) + "\n" for record in records) + tail)
+
+
+def step(iteration: int, epoch: int, loss: float) -> dict[str, Any]:
+    return dict(lr=0.1, loss=loss, loss_cls=loss, epoch=epoch, iter=iteration, step=iteration)
+
+
+def metric(epoch: int, value: float) -> dict[str, Any]:
+    return {"coco/segm_mAP": value, "data_time": 0.1, "time": 0.1, "step": epoch}
+
+
+def test_resumed_run_replaces_what_it_repeats(tmp_path: Path) -> None:
+    killed = [step(1, 1, 9.0), step(2, 1, 8.0), metric(1, 0.1), step(3, 2, 7.0), step(4, 2, 6.0)]
+    write_run(tmp_path, "20250101_000000", killed, tail='{"lr": 0.1, "lo')
+    resumed = [step(3, 2, 7.5), step(4, 2, 6.5), metric(2, 0.2)]
+    write_run(tmp_path, "20250101_000100", resumed)
+    records = read_records(tmp_path)
+    assert [(record["iter"], record["loss"]) for record in records.train] == [(1, 9.0), (2, 8.0), (3, 7.5), (4, 6.5)]
+    assert [(record["step"], record["coco/segm_mAP"]) for record in records.val] == [(1, 0.1), (2, 0.2)]
+
+
+def test_fresh_run_replaces_everything(tmp_path: Path) -> None:
+    write_run(tmp_path, "20250101_000000", [step(1, 1, 9.0), metric(1, 0.1), step(2, 2, 8.0), metric(2, 0.2)])
+    write_run(tmp_path, "20250102_000000", [step(1, 1, 5.0), metric(1, 0.3)])
+    records = read_records(tmp_path)
+    assert [record["loss"] for record in records.train] == [5.0]
+    assert [record["coco/segm_mAP"] for record in records.val] == [0.3]
+
+
+def test_a_test_run_is_no_training(tmp_path: Path) -> None:
+    write_run(tmp_path, "20250101_000000", [step(1, 1, 9.0)])
+    write_run(tmp_path, "20250102_000000", [metric(0, 0.3)])
+    assert read_records(tmp_path).val == []
+
+
+def test_iterations_instead_of_epochs(tmp_path: Path) -> None:
+    first = [{key: value for key, value in step(i, 0, 1.0).items() if key != "epoch"} for i in (10, 20, 30)]
+    write_run(tmp_path, "20250101_000000", [*first[:2], metric(20, 0.1), first[2], metric(30, 0.5)])
+    write_run(tmp_path, "20250102_000000", [first[2], metric(30, 0.2)])
+    assert [(record["step"], record["coco/segm_mAP"]) for record in read_records(tmp_path).val] == [
+        (20, 0.1),
+        (30, 0.2),
+    ]
+
+
+def test_picture_has_a_panel_more_with_metrics(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "20250101_000000", [step(1, 1, 9.0), step(2, 1, 8.0)])
+    write_run(tmp_path / "b", "20250101_000000", [step(1, 1, 9.0), step(2, 1, 8.0), metric(1, 0.1)])
+    widths = []
+    for name in ("a", "b"):
+        path = plot_curves(tmp_path / name, tmp_path / "out" / f"{name}.png")
+        picture = cv2.imread(str(path))
+        assert picture.std() > 5
+        widths.append(picture.shape[1])
+    assert widths == [1000, 1500]
+
+
+def test_nothing_recorded(tmp_path: Path) -> None:
+    assert plot_curves(tmp_path, tmp_path / "curves.png") is None
+    assert not (tmp_path / "curves.png").exists()

@@ -1,0 +1,40 @@
+"""encode_masks against pycocotools' decoder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as mask_api
+
+from solo.evaluation import encode_masks
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decoder
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))))
+def test_decodes_to_the_same_pixels(masks: np.ndarray) -> None:
+    encoded = json.loads(json.dumps(encode_masks(torch.from_numpy(masks))))
+    assert len(encoded) == len(masks)
+    for mask, rle in zip(masks, encoded, strict=True):
+        np.testing.assert_array_equal(mask_api.decode(rle), mask)
+
+
+def test_layout_does_not_matter() -> None:
+    masks = np.arange(3 * 4 * 5).reshape(3, 4, 5) % 3 == 0
+    strided = torch.from_numpy(masks).permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    assert encode_masks(strided) == encode_masks(masks) == encode_masks(masks.astype(np.uint8))
+
+
+def test_no_mask() -> None:
+    assert encode_masks(torch.zeros(0, 5, 6, dtype=torch.bool)) == []
+
+
+@pytest.mark.parametrize("masks", [np.zeros((4, 5), bool), np.zeros((1, 4, 5), np.float32)])
+def test_wrong_input(masks: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="masks must"):
+        encode_masks(masks)

@@ -1,0 +1,128 @@
+"""The OpenMMLab packages as `import solo` leaves them: no compiled operators, no distutils, no code in checkpoints."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import mmengine.utils
+import pytest
+import torch
+
+import solo
+from solo import compat
+
+TRAINING = Path(__file__).with_name("tiny_training.py")
+ABSENT_ON_NEW_PYTHONS = "distutils,pkg_resources,setuptools,imp"
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_every_operator_of_mmcv_can_be_imported_and_says_what_to_install_when_called() -> None:
+    if importlib.util.find_spec("mmcv._ext").origin is not None:  # type: ignore[union-attr]
+        pytest.skip("a full mmcv is installed")
+    import mmcv.ops
+
+    with pytest.raises(ImportError, match=r"compiled operator `nms` is not available.*mmcv==2"):
+        mmcv.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+
+
+def test_a_compiled_extension_comes_before_the_placeholder(tmp_path: Path) -> None:
+    code = (
+        "import solo, mmcv\n"
+        f"mmcv.__path__.insert(0, {str(tmp_path)!r})\n"
+        "import mmcv._ext\n"
+        "assert mmcv._ext.compiled == 'yes', mmcv._ext\n"
+    )
+    (tmp_path / "_ext.py").write_text("compiled = 'yes'\n")
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_applying_twice_changes_nothing() -> None:
+    finders, collect = list(sys.meta_path), mmengine.utils.dl_utils.collect_env
+    compat.apply()
+    assert sys.meta_path == finders
+    assert mmengine.utils.dl_utils.collect_env is collect
+
+
+@pytest.mark.parametrize("without", ["", ABSENT_ON_NEW_PYTHONS])
+def test_a_run_trains_resumes_and_stays_quiet(tmp_path: Path, without: str) -> None:
+    first = run_python(str(TRAINING), str(tmp_path), "1", "--without", without)
+    assert first.returncode == 0, first.stderr
+    assert "OpenCV" in first.stdout, "the environment is printed"
+    second = run_python(str(TRAINING), str(tmp_path), "2", "--resume", "--without", without)
+    assert second.returncode == 0, second.stderr
+    assert "resumed epoch: 1, iter: 2" in second.stdout + second.stderr
+    assert "Epoch(train) [2][2/2]" in second.stdout + second.stderr
+    for line in (first.stdout + first.stderr + second.stdout + second.stderr).splitlines():
+        is_of_torch = "torch.jit" in line or "/torch/" in line
+        assert is_of_torch or "WARNING" not in line, line
+        assert is_of_torch or not ("Warning:" in line and ("mmengine" in line or "mmdet" in line)), line
+        assert "pkg_resources" not in line, line
+
+
+@pytest.mark.parametrize("module", ["mmengine.runner.checkpoint", "mmengine.utils.dl_utils.hub"])
+def test_no_loader_of_mmengine_can_run_code(tmp_path: Path, module: str) -> None:
+    torch.save({"extra": Path}, tmp_path / "bad.pth")
+    loader = importlib.import_module(module)
+    assert loader.torch.save is torch.save
+    with pytest.raises(pickle.UnpicklingError, match="pathlib"):
+        loader.torch.load(tmp_path / "bad.pth", weights_only=False)
+
+
+def test_environment_is_collected_and_the_real_distutils_is_left_alone() -> None:
+    before = sys.modules.get("distutils")
+    assert mmengine.utils.dl_utils.collect_env()["PyTorch"] == torch.__version__
+    assert sys.modules.get("distutils") is before
+
+
+@pytest.mark.parametrize(
+    ("name", "installed"), [("mmdet", True), ("mmcv", True), ("solov2", True), ("no-such-thing", False)]
+)
+def test_is_installed(name: str, installed: bool) -> None:
+    assert mmengine.utils.is_installed(name) is installed
+
+
+def test_get_installed_path() -> None:
+    import mmdet
+
+    assert mmengine.utils.get_installed_path("mmdet") == str(Path(mmdet.__file__).parent)
+    assert mmengine.utils.get_installed_path("mmcv-lite").endswith("mmcv")
+    with pytest.raises(PackageNotFoundError):
+        mmengine.utils.get_installed_path("no_such_thing")
+
+
+def test_config_files_of_mmdet_can_be_inherited() -> None:
+    """mmengine finds `mmdet::...` by `get_installed_path`."""
+    from mmengine.config import Config
+
+    config = Config.fromfile(Path(mmengine.utils.get_installed_path("mmdet"), ".mim/configs/_base_/default_runtime.py"))
+    assert config.default_scope == "mmdet"
+
+
+def test_import_costs_little_more_than_torch() -> None:
+    """Processor time, so that other work on the machine does not count."""
+    code = (
+        "import time, torch, sys\n"
+        "start = time.process_time()\n"
+        "import solo\n"
+        "print(time.process_time() - start)\n"
+        "assert 'mmdet' not in sys.modules\n"
+    )
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 4
+    assert result.stderr == ""
+
+
+def test_import_works_from_any_folder(tmp_path: Path) -> None:
+    code = "import solo; print(solo.__version__)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == solo.__version__

@@ -1,0 +1,96 @@
+"""The commands as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from solo.command_line import run_command
+from solo.errors import UserError
+from tests.engine.fakes import write_checkpoint, write_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_tool(name: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "tools" / name), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def fail() -> None:
+    raise UserError("photo.jpg: is no image")
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(fail) == 2
+    assert capsys.readouterr().err == "error: photo.jpg: is no image\n"
+
+
+def test_exit_codes() -> None:
+    assert run_command(lambda: None) == 0
+    assert run_command(lambda: 1) == 1
+    assert run_command(interrupt) == 130
+
+
+def test_defects_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("tool", "options"),
+    [
+        ("train.py", ["--work-dir", "--resume", "--amp", "--auto-scale-lr", "--cfg-options", "--launcher", "--seed"]),
+        ("test.py", ["--out", "--show-dir", "--classwise", "--cfg-options", "--launcher"]),
+        ("predict.py", ["--config", "--checkpoint", "--out-dir", "--score-thr", "--device"]),
+        ("demo.py", ["--work-dir"]),
+    ],
+)
+def test_help(tool: str, options: list[str], tmp_path: Path) -> None:
+    done = run_tool(tool, "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(option in done.stdout for option in options)
+    assert done.stderr == ""
+
+
+def test_train_then_test_then_predict(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    trained = run_tool("train.py", config, "--cfg-options", "train_cfg.max_epochs=2", folder=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    checkpoint = tmp_path / "work_dirs" / "square" / "epoch_2.pth"
+    tested = run_tool("test.py", config, checkpoint, "--out", "results.json", "--classwise", folder=tmp_path)
+    assert tested.returncode == 0, tested.stderr
+    assert "mask     1.000" in tested.stdout
+    assert "bright   1.000   1.000" in tested.stdout
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 4
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    predicted = run_tool(
+        "predict.py", "data", "broken.png", "--config", config, "--checkpoint", checkpoint, folder=tmp_path
+    )
+    assert predicted.returncode == 0, predicted.stderr
+    assert "4 images, 4 objects" in predicted.stdout
+    assert "1 could not be read" in predicted.stdout
+    assert "broken.png" in predicted.stderr
+    assert len(list((tmp_path / "predictions").glob("*.png"))) == 4
+
+
+def test_user_errors_of_commands(tmp_path: Path) -> None:
+    config, checkpoint = write_config(tmp_path), write_checkpoint(tmp_path / "weights.pth")
+    missing = run_tool("train.py", "nowhere.py", folder=tmp_path)
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert missing.stderr.startswith("error: ")
+    assert "nowhere.py" in missing.stderr
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    nothing = run_tool("predict.py", "broken.png", "--config", config, "--checkpoint", checkpoint, folder=tmp_path)
+    assert nothing.returncode == 1
+    assert "0 images" in nothing.stdout

@@ -1,0 +1,48 @@
+"""Predict instances on image files: draws a picture of each and writes predictions.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from solo.command_line import add_config_options, run_command
+from solo.config import load_config
+from solo.engine.predict_files import PREDICTIONS_FILE, find_images, predict_files
+from solo.predictor import SOLOPredictor
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image file, folder, or quoted glob ('a/**/*.jpg')")
+    parser.add_argument("--config", required=True, help="config file")
+    parser.add_argument("--checkpoint", required=True, help="checkpoint file")
+    parser.add_argument("--out-dir", default="predictions", help="folder of the results (default: %(default)s)")
+    parser.add_argument("--score-thr", type=float, default=0.3, help="lowest score kept (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Predict and say what was done; the exit code is 1 when no image could be read."""
+    arguments = parse_arguments()
+    images = find_images(arguments.inputs)
+    predictor = SOLOPredictor(
+        load_config(arguments.config, overrides=arguments.cfg_options),
+        arguments.checkpoint,
+        device=None if arguments.device == "auto" else arguments.device,
+    )
+    summary = predict_files(images, predictor=predictor, out_dir=arguments.out_dir, score_thr=arguments.score_thr)
+    for problem in summary.unreadable:
+        print(f"skipped: {problem}", file=sys.stderr)
+    print(
+        f"{summary.images} images, {summary.objects} objects, {summary.seconds:.1f} s on {predictor.device};"
+        f" pictures and {PREDICTIONS_FILE} are in {arguments.out_dir}"
+        + (f"; {len(summary.unreadable)} could not be read" if summary.unreadable else "")
+    )
+    return 0 if summary.images else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,47 @@
+"""Evaluate a checkpoint on the test split of a config: mask AP and box AP."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from solo.command_line import add_config_options, add_launcher_options, run_command, set_local_rank
+from solo.engine.runner import test
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The options keep mmdet's spelling."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--work-dir", help="folder of the log (default: work_dirs/<config name>)")
+    parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
+    parser.add_argument("--show-dir", metavar="DIR", help="draw the predictions into this folder")
+    parser.add_argument("--show-score-thr", type=float, default=0.3, help="lowest score drawn (default: %(default)s)")
+    parser.add_argument("--max-pictures", type=int, help="draw at most this many pictures (default: all)")
+    parser.add_argument("--classwise", action="store_true", help="print the AP of every class too")
+    add_config_options(parser)
+    add_launcher_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parse and test."""
+    arguments = parse_arguments()
+    set_local_rank(arguments)
+    test(
+        arguments.config,
+        arguments.checkpoint,
+        work_dir=arguments.work_dir,
+        out=arguments.out,
+        show_dir=arguments.show_dir,
+        show_score_thr=arguments.show_score_thr,
+        max_pictures=arguments.max_pictures,
+        classwise=arguments.classwise,
+        overrides=arguments.cfg_options,
+        launcher=arguments.launcher,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
