@@ -114,12 +114,10 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def _test_pipeline(config: Config) -> Sequence[Any]:
-    steps = config.get("test_pipeline")
-    if steps is None:
-        dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
-        while "pipeline" not in dataset and "dataset" in dataset:
-            dataset = dataset["dataset"]
-        steps = dataset.get("pipeline")
+    dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
+    while "pipeline" not in dataset and "dataset" in dataset:
+        dataset = dataset["dataset"]
+    steps = dataset.get("pipeline") or config.get("test_pipeline")
     if not steps:
         raise ConfigError(
             f"config {config.filename}: has neither test_pipeline nor test_dataloader.dataset.pipeline, one is needed"

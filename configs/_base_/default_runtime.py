@@ -25,5 +25,7 @@ visualizer = dict(
 )
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 log_level = "INFO"
+# Runs repeat, and resumed ones equal uninterrupted ones; `--seed` changes it.
+randomness = dict(seed=0)
 load_from = None
 resume = False

@@ -25,6 +25,8 @@ KNOWN_FILES = (
     "resnet101-63fe2227.pth",
 )
 CLASSIFIER_PREFIX = "fc."
+# A random stem must not stay frozen, nor its statistics.
+FROM_SCRATCH_OPTIONS = "model.backbone.init_cfg=None model.backbone.frozen_stages=-1 model.backbone.norm_eval=False"
 
 
 def load_backbone(name: str, *, map_location: Any = "cpu") -> dict[str, Tensor]:
@@ -61,5 +63,5 @@ def _how_to_get(path: Path) -> str:
         lines.append(f'  to get them:       python -c "{fetch}"')
     else:
         lines.append(f"  known names:       {', '.join(KNOWN_FILES)}")
-    lines.append("  to train without:  --cfg-options model.backbone.init_cfg=None")
+    lines.append(f"  to train without:  --cfg-options {FROM_SCRATCH_OPTIONS}")
     return "\n".join(lines)

@@ -12,14 +12,15 @@ import numpy.typing as npt
 CLASSES = ("ellipse", "triangle", "rectangle", "star")
 
 _SUPERSAMPLING = 4
-_SMALLEST, _LARGEST = 14.0, 80.0  # diameter of an object's circumscribed circle in pixels of a 160-pixel image
-_SIZE_EXPONENT = 1.4  # > 1: more small objects than large ones
+_SMALLEST, _LARGEST = 20.0, 96.0  # diameter of an object's circumscribed circle in pixels of a 160-pixel image
+_SIZE_EXPONENT = 1.2  # > 1: more small objects than large ones
 _MIN_VISIBLE_FRACTION = 0.35  # of an object's own area; a placement that would hide more of any object is drawn again
 _MIN_VISIBLE_PIXELS = 40
 _PLACEMENT_TRIES = 12
 _MIN_CONTRAST = 60.0  # Euclidean distance in BGR between an object's colour and what it is drawn on
+_USUAL_PATTERN_FRACTION = 0.6  # of the objects wear the pattern of their class, the others any
 _EMPTY_FRACTION, _CROWD_FRACTION, _RING_FRACTION = 0.05, 0.07, 0.15
-_OBJECT_COUNT_WEIGHTS = (0.10, 0.17, 0.22, 0.21, 0.15, 0.09, 0.06)  # 1..7 objects
+_OBJECT_COUNT_WEIGHTS = (0.12, 0.20, 0.24, 0.22, 0.14, 0.08)  # 1..6 objects
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -129,19 +130,39 @@ def _supersampled(outline: npt.NDArray[np.float64], side: int) -> npt.NDArray[np
     return np.rint((outline + side / 2) * _SUPERSAMPLING - 0.5).astype(np.int32)
 
 
-def _draw_surface(rng: np.random.Generator, side: int, underneath: npt.NDArray[np.float32]) -> FloatArray:
-    """Colour of an object: a shaded base colour with stripes, blotches or nothing over it, (P, P, 3)."""
+def _draw_surface(
+    rng: np.random.Generator, side: int, underneath: npt.NDArray[np.float32], *, label: int
+) -> FloatArray:
+    """Colour of an object: a shaded base colour under the pattern usual for its class or any other, (P, P, 3)."""
     color = rng.uniform(15, 240, 3)
     while np.linalg.norm(color - underneath) < _MIN_CONTRAST:
         color = rng.uniform(15, 240, 3)
-    surface = color.astype(np.float32) + (_ramp(rng, side, side)[..., None] - 0.5) * np.float32(rng.uniform(0, 60))
-    pattern = rng.random()
-    if pattern < 0.35:
-        stripes = np.sin(_ramp(rng, side, side) * np.float32(rng.uniform(12, 40)))
-        surface += stripes[..., None] * rng.uniform(8, 28, 3).astype(np.float32)
-    elif pattern < 0.7:
-        surface += _smooth_noise(rng, side, side, cells=5, channels=3) * np.float32(rng.uniform(6, 20))
-    return np.clip(surface, 0, 255)
+    surface = color.astype(np.float32) + (_ramp(rng, side, side)[..., None] - 0.5) * np.float32(rng.uniform(0, 40))
+    usual = rng.random() < _USUAL_PATTERN_FRACTION
+    pattern = _PATTERNS[label if usual else int(rng.integers(len(_PATTERNS)))]
+    return np.clip(surface + pattern(rng, side), 0, 255)
+
+
+def _ball(rng: np.random.Generator, side: int) -> FloatArray:
+    """Darker towards the border."""
+    offsets = np.linspace(-1, 1, side, dtype=np.float32) ** 2
+    return (offsets[:, None] + offsets)[..., None] * np.float32(-rng.uniform(30, 70))
+
+
+def _stripes(rng: np.random.Generator, side: int) -> FloatArray:
+    waves = np.sin(_ramp(rng, side, side) * np.float32(side * rng.uniform(0.5, 1.1)))
+    return waves[..., None] * rng.uniform(15, 45, 3).astype(np.float32)
+
+
+def _blotches(rng: np.random.Generator, side: int) -> FloatArray:
+    return _smooth_noise(rng, side, side, cells=max(side // 7, 3), channels=3) * np.float32(rng.uniform(14, 32))
+
+
+def _plain(rng: np.random.Generator, side: int) -> FloatArray:
+    return np.zeros((side, side, 3), np.float32)
+
+
+_PATTERNS = (_ball, _stripes, _blotches, _plain)  # the usual one of each class, in the order of CLASSES
 
 
 def _place(rng: np.random.Generator, *, size: int, side: int, margin: float) -> tuple[int, int]:
@@ -150,14 +171,16 @@ def _place(rng: np.random.Generator, *, size: int, side: int, margin: float) -> 
     return round(float(left)), round(float(top))
 
 
-def _paste(rng: np.random.Generator, canvas: FloatArray, alpha: FloatArray, corner: tuple[int, int]) -> None:
+def _paste(
+    rng: np.random.Generator, canvas: FloatArray, alpha: FloatArray, corner: tuple[int, int], *, label: int
+) -> None:
     """Paint an object over the canvas in place, in a colour that stands out from what it covers."""
     coverage = _spread(alpha, corner, canvas.shape[0])
     rows, columns = np.nonzero(coverage)
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     weight = coverage[top:bottom, left:right, None]
     patch = canvas[top:bottom, left:right]
-    surface = _draw_surface(rng, alpha.shape[0], (patch * weight).sum((0, 1)) / weight.sum())
+    surface = _draw_surface(rng, alpha.shape[0], (patch * weight).sum((0, 1)) / weight.sum(), label=label)
     y, x = top - corner[1], left - corner[0]
     patch += (surface[y : y + bottom - top, x : x + right - left] - patch) * weight
 
@@ -187,7 +210,7 @@ def _add_object(rng: np.random.Generator, canvas: FloatArray, objects: list[Draw
         covered = [other._replace(mask=other.mask & ~mask) for other in objects]
         if not _is_visible(mask, whole) or not all(map(_stays_visible, covered)):
             continue
-        _paste(rng, canvas, alpha, corner)
+        _paste(rng, canvas, alpha, corner, label=label)
         return [*covered, DrawnObject(label, mask, int(mask.sum()))]
     return objects
 
@@ -211,6 +234,6 @@ def _draw_crowd(rng: np.random.Generator, canvas: FloatArray) -> DrawnObject:
         alpha = _draw_alpha(rng, label=label, diameter=rng.uniform(8, 13) * size / 160, ring=False)
         x, y = np.clip(center + rng.uniform(-extent / 2, extent / 2, 2) - alpha.shape[0] / 2, 0, size - alpha.shape[0])
         corner = (int(x), int(y))
-        _paste(rng, canvas, alpha, corner)
+        _paste(rng, canvas, alpha, corner, label=label)
         region |= _spread(alpha, corner, size) > 0.5
     return DrawnObject(label, region, int(region.sum()), is_crowd=True)

@@ -163,8 +163,17 @@ def test(
 def _build_runner(config: Config, config_path: str) -> SOLORunner:
     """mmengine shares loggers between runners of one name, and names hold seconds only: count the runs of a process."""
     fill_annotation_files(config)
+    _pin_memory_for_gpus_only(config)
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
+
+
+def _pin_memory_for_gpus_only(config: Config) -> None:
+    """Without a GPU torch warns about every loader that pins memory, and has no use for it."""
+    for split in ("train", "val", "test"):
+        loader = config.get(f"{split}_dataloader") or {}
+        if loader.get("pin_memory") and not torch.cuda.is_available():
+            loader.pin_memory = False
 
 
 def fill_annotation_files(config: Config) -> None:
@@ -189,7 +198,9 @@ def _coco_metrics(config: Config, split: str) -> list[ConfigDict]:
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(FILE_ONLY_MESSAGES)
+    message = str(record.msg)
+    repeats_ap_table = " coco/" in message and "Epoch(" in message
+    return not message.startswith(FILE_ONLY_MESSAGES) and not repeats_ap_table
 
 
 def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:

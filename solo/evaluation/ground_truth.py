@@ -92,15 +92,33 @@ def _with_mask(annotation: dict[str, Any], sizes: dict[Any, list[int]]) -> dict[
         return None
     prepared = {**annotation, "segmentation": segmentation}
     if "area" not in annotation:
-        encoded = segmentation
-        if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
-            encoded = mask_api.frPyObjects(segmentation, *size)
-        prepared["area"] = float(np.sum(mask_api.area(encoded)))
+        prepared["area"] = float(np.sum(mask_api.area(_encode(segmentation, size))))
     return prepared
 
 
 def _with_box(annotation: dict[str, Any], sizes: dict[Any, list[int]]) -> dict[str, Any] | None:
-    box = annotation.get("bbox")
-    if annotation.get("image_id") not in sizes or box is None or len(box) != 4 or box[2] <= 0 or box[3] <= 0:
+    size = sizes.get(annotation.get("image_id"))
+    if size is None:
         return None
-    return {**annotation, "area": annotation.get("area", box[2] * box[3])}
+    box = annotation.get("bbox") or _box_of_mask(annotation, sizes)
+    if box is None or len(box) != 4 or box[2] <= 0 or box[3] <= 0:
+        return None
+    return {**annotation, "bbox": box, "area": annotation.get("area", box[2] * box[3])}
+
+
+def _box_of_mask(annotation: dict[str, Any], sizes: dict[Any, list[int]]) -> list[float] | None:
+    """x y width height of a usable segmentation, as the training takes it where the annotation has no box."""
+    prepared = _with_mask(annotation, sizes)
+    if prepared is None:
+        return None
+    boxes = np.atleast_2d(mask_api.toBbox(_encode(prepared["segmentation"], sizes[annotation["image_id"]])))
+    left, top = boxes[:, :2].min(axis=0)
+    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    return [float(left), float(top), float(right - left), float(bottom - top)]
+
+
+def _encode(segmentation: Any, size: list[int]) -> Any:
+    """Polygons (one RLE each) or an RLE in the compressed form."""
+    if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
+        return mask_api.frPyObjects(segmentation, *size)
+    return segmentation

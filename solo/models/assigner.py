@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -77,17 +78,17 @@ class GridAssigner:
         cell_idx = cells[positive]
         image_idx = image_of_object[object_idx]
         owner = self._owners(len(ground_truth), image_idx, cell_idx, object_idx, boxes)
-        targets = GridTargets(
-            labels=torch.cat([labels, labels.new_tensor([self.num_classes])])[owner],
-            image_idx=image_idx,
-            cell_idx=cell_idx,
-            object_idx=object_idx,
-            masks=_pad_and_join([image.masks for image in ground_truth], mask_size),
-            num_cells=(owner >= 0).sum(),
+        masks = _pad_and_join([image.masks for image in ground_truth], mask_size)
+        send = partial(torch.Tensor.to, device=masks.device, non_blocking=True)
+        return GridTargets(
+            labels=send(torch.cat([labels, labels.new_tensor([self.num_classes])])[owner]),
+            image_idx=send(image_idx),
+            cell_idx=send(cell_idx),
+            object_idx=send(object_idx),
+            masks=masks,
+            num_cells=send((owner >= 0).sum()),
             positives_per_image=image_idx.bincount(minlength=len(ground_truth)).tolist(),
         )
-        device = targets.masks.device
-        return GridTargets(*(f.to(device, non_blocking=True) if isinstance(f, Tensor) else f for f in targets))
 
     def _match(self, boxes: Tensor, centers: Tensor, mask_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
@@ -136,7 +137,9 @@ class GridAssigner:
     def _check_labels(self, labels: Tensor) -> None:
         outside = labels[(labels < 0) | (labels >= self.num_classes)]
         if len(outside):
-            raise ValueError(f"object label {int(outside[0])} in the data, but the model has {self.num_classes} classes")
+            raise ValueError(
+                f"object label {int(outside[0])} in the data, but the model has {self.num_classes} classes"
+            )
 
 
 def _pad_and_join(masks: Sequence[Tensor], mask_size: tuple[int, int]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -49,7 +50,7 @@ class SOLOv2Head(BaseModule):
         num_convs: int,
         kernel_channels: int,
         num_groups: int = 32,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.feature_strides = tuple(feature_strides)
@@ -66,8 +67,9 @@ class SOLOv2Head(BaseModule):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=HEAD_INIT_STD)
-        nn.init.zeros_(self.kernel_predictor.bias)
-        nn.init.constant_(self.category_predictor.bias, -math.log(1 / PRIOR_PROBABILITY - 1))
+        prior_logit = -math.log(1 / PRIOR_PROBABILITY - 1)
+        nn.init.zeros_(self.kernel_predictor.get_parameter("bias"))
+        nn.init.constant_(self.category_predictor.get_parameter("bias"), prior_logit)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Predict for all cells of all levels.

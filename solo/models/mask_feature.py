@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class MaskFeatureBranch(BaseModule):
         feat_channels: int = 128,
         out_channels: int,
         num_groups: int = 32,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.levels = nn.ModuleList(

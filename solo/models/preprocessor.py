@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,14 +35,15 @@ class ImagePreprocessor(BaseDataPreprocessor):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
-    def forward(self, data: dict, training: bool = False) -> dict:
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Prepare a batch.
 
         Args:
             data: `inputs`, a list of (3, H, W) images of any size; `data_samples`, a list of as many samples, or None.
 
         Returns:
-            `inputs` (B, 3, H, W) float32, and the `data_samples`, whose ground-truth masks are on the device.
+            `inputs` (B, 3, H, W) in the type of the model's weights, and the `data_samples`, whose ground-truth masks
+            are on the device.
         """
         images = [self._normalize(image) for image in data["inputs"]]
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
@@ -56,4 +58,5 @@ class ImagePreprocessor(BaseDataPreprocessor):
         image = image.to(self.device, non_blocking=True)
         if self.bgr_to_rgb:
             image = image.flip(0)
-        return (image.float() - self.mean) / self.std
+        # Half-precision weights (`model.bfloat16()`) take their own type alone.
+        return ((image.float() - self.mean) / self.std).to(self.mean.dtype)

@@ -38,17 +38,17 @@ class SOLOv2(BaseModel):
         self,
         *,
         num_classes: int,
-        backbone: dict,
-        neck: dict,
-        grid: dict,
-        mask_feature: dict,
-        head: dict,
-        assigner: dict,
-        criterion: dict,
-        postprocess: dict,
+        backbone: dict[str, Any],
+        neck: dict[str, Any],
+        grid: dict[str, Any],
+        mask_feature: dict[str, Any],
+        head: dict[str, Any],
+        assigner: dict[str, Any],
+        criterion: dict[str, Any],
+        postprocess: dict[str, Any],
         kernel_size: int = 1,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor and MODELS.build(data_preprocessor), init_cfg=init_cfg)
         self.num_classes = num_classes
@@ -63,9 +63,7 @@ class SOLOv2(BaseModel):
         )
         self.assigner = TASK_UTILS.build({**assigner, "grid": cells, "num_classes": num_classes})
         self.criterion = MODELS.build({**criterion, **losses, "num_classes": num_classes})
-        self.postprocess = TASK_UTILS.build(
-            {**postprocess, "grid": cells, "nms": TASK_UTILS.build(postprocess["nms"])}
-        )
+        self.postprocess = TASK_UTILS.build({**postprocess, "grid": cells, "nms": TASK_UTILS.build(postprocess["nms"])})
 
     def forward(
         self,

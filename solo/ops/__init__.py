@@ -2,7 +2,7 @@
 
 from solo.ops.dynamic_conv import dynamic_conv
 from solo.ops.losses import dice_loss, sigmoid_focal_loss
-from solo.ops.masks import boxes_from_masks, downsample_masks, mass_centers, maskness, resize_masks
+from solo.ops.masks import boxes_from_masks, downsample_masks, maskness, mass_centers, resize_masks
 from solo.ops.matrix_nms import mask_iou, matrix_nms
 from solo.ops.points_nms import points_nms
 

@@ -25,7 +25,9 @@ def dynamic_conv(mask_feats: Tensor, kernels: Tensor) -> Tensor:
     count, weights = kernels.shape
     size = math.isqrt(weights // channels)
     if size % 2 == 0 or channels * size**2 != weights:
-        raise ValueError(f"kernels have {weights} weights; {channels} mask-feature channels need {channels} * k^2, k odd")
+        raise ValueError(
+            f"kernels have {weights} weights, but {channels} mask-feature channels need {channels} * k^2 with odd k"
+        )
     if size == 1:
         return (kernels @ mask_feats.flatten(1)).view(count, height, width)
     # As columns, so that no kernel at all is an ordinary matrix product as well.

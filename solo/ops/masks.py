@@ -60,7 +60,9 @@ def maskness(probabilities: Tensor, masks: Tensor) -> Tensor:
     Returns:
         (D,) float32, 0 for an empty mask.
     """
-    return (probabilities.float() * masks).sum(dim=(1, 2)) / masks.sum(dim=(1, 2)).clamp(min=1)
+    # Not a product: a NaN outside the mask, which an overflowing kernel draws, would spread.
+    inside = torch.where(masks, probabilities.float(), 0)
+    return inside.sum(dim=(1, 2)) / masks.sum(dim=(1, 2)).clamp(min=1)
 
 
 def resize_masks(

@@ -53,8 +53,8 @@ class Golden:
         """Largest deviation of a whole tensor from the recorded sample of it, in units of the allowed one."""
         recorded = self.tensor(name)
         step = self.meta["subsampled"].get(name, {"step": 1})["step"]
-        allowed = 1e-3 * float(tensor.std()) + 1e-5
-        return float((tensor.flatten()[::step] - recorded.flatten()).abs().max()) / allowed
+        allowed = 1e-3 * tensor.std().item() + 1e-5
+        return (tensor.flatten()[::step] - recorded.flatten()).abs().max().item() / allowed
 
     def _draw(self, name: str, shape: list[int], dtype: str) -> np.ndarray:
         rule = next(rule for rule in self.meta["weight_rules"] if _applies(rule, name, shape, dtype))

@@ -20,6 +20,7 @@ from solo.structures import GroundTruth
 from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_name, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
+pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # of mmdet
 
 SIZES = [(128, 160), (256, 192), (96, 96)]
 
@@ -210,7 +211,7 @@ def test_losses_and_gradients(models, generator, size, case):
     inputs = torch.randn(2, 3, *size, generator=generator)
     losses, peer_losses = both_losses(models, inputs, draw_batch(size, case, generator))
     for name in ("loss_cls", "loss_mask"):
-        assert float(losses[name]) == pytest.approx(float(peer_losses[name]), rel=1e-5)
+        assert losses[name].item() == pytest.approx(peer_losses[name].item(), rel=1e-5)
     for model, values in ((ours, losses), (peer, peer_losses)):
         model.zero_grad()
         sum(values.values()).backward()

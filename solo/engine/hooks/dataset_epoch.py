@@ -1,4 +1,4 @@
-"""Datasets draw their random numbers from the epoch; someone has to tell it to them."""
+"""Datasets draw their random numbers from seed and epoch; someone has to tell them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from solo.registry import HOOKS
 
 @HOOKS.register_module()
 class DatasetEpochHook(Hook):
-    """Call `set_epoch` of the training datasets, so that every pass over the data is drawn anew, reproducibly."""
+    """Hand the run's seed and the epoch to the training datasets: each pass is drawn anew, and reproducibly."""
 
     priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        """Before any worker starts."""
+        for dataset in inner_datasets(runner.train_dataloader.dataset):
+            if hasattr(dataset, "seed"):
+                dataset.seed = runner.seed
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Before an epoch's workers start; a loop by iterations counts passes over the data instead."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 
 from torch import nn
 
@@ -31,4 +32,4 @@ class ConvNormReLU(nn.Sequential):
 def conv_tower(in_channels: int, out_channels: int, *, num_convs: int, num_groups: int = 32) -> nn.Sequential:
     """`num_convs` 3x3 blocks one after another: (B, in_channels, H, W) -> (B, out_channels, H, W)."""
     widths = [in_channels] + [out_channels] * num_convs
-    return nn.Sequential(*(ConvNormReLU(*pair, num_groups=num_groups) for pair in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(ConvNormReLU(*pair, num_groups=num_groups) for pair in pairwise(widths)))

@@ -1,0 +1,70 @@
+# Nuclei in fluorescence microscopy (Data Science Bowl 2018, 256-pixel images in COCO's format), from scratch.
+# DATA_ROOT or data_root names the folder: train/, val/, annotations/instances_{train,val}.json.
+_base_ = [
+    "../_base_/models/solov2-nano.py",
+    "../_base_/datasets/coco_instance.py",
+    "../_base_/schedules/schedule_nano.py",
+    "../_base_/default_runtime.py",
+]
+
+data_root = "{{$DATA_ROOT:data/nuclei256/}}"
+max_epochs = 30
+
+# Small objects, many of them: finer grids, images enlarged, no cap at 100.
+model = dict(
+    num_classes=1,
+    grid=dict(
+        num_grids=[48, 32, 20, 10],
+        scale_ranges=[(1, 32), (20, 64), (48, 128), (96, 512)],
+    ),
+    postprocess=dict(nms_pre=1000, max_per_img=400),
+)
+
+train_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomResize", scale=(384, 384), ratio_range=(0.8, 1.25), keep_ratio=True, resize_type="mmdet.Resize"),
+    dict(type="mmdet.RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
+    dict(type="PackSample"),
+]
+test_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="mmdet.Resize", scale=(384, 384), keep_ratio=True),
+    dict(type="PackSample"),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        ann_file="annotations/instances_train.json",
+        data_prefix=dict(img="train/"),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        ann_file="annotations/instances_val.json",
+        data_prefix=dict(img="val/"),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(max_dets=400)
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        begin=0,
+        end=max_epochs,
+        T_max=max_epochs,
+        eta_min=1e-5,
+        convert_to_iter_based=True,
+    ),
+]

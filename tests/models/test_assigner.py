@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from solo.models import Grid, GridAssigner
+from solo.structures import GridTargets, GroundTruth
+from tests.models.tiny_model import ground_truth, rectangles
+
+NUM_CLASSES = 3
+
+
+def assigner_of(
+    num_grids: tuple[int, ...] = (4,), scale_ranges: tuple[tuple[float, float], ...] = ((1, 1000),), **options: Any
+) -> GridAssigner:
+    grid = Grid(num_grids=num_grids, strides=[8] * len(num_grids), scale_ranges=scale_ranges)
+    return GridAssigner(grid=grid, num_classes=NUM_CLASSES, **options)
+
+
+def truth_of(
+    boxes: list[tuple[float, ...]],
+    *,
+    labels: list[int] | None = None,
+    centers: list[tuple[float, float]] | None = None,
+    mask_size: tuple[int, int] = (4, 4),
+) -> GroundTruth:
+    """Objects whose centre is the middle of the box unless given; row i's mask holds pixel i alone."""
+    count = len(boxes)
+    corners = torch.tensor(boxes, dtype=torch.float32).view(count, 4)
+    middle = (corners[:, :2] + corners[:, 2:]) / 2
+    masks = torch.zeros(count, mask_size[0] * mask_size[1], dtype=torch.bool)
+    masks[torch.arange(count), torch.arange(count) % masks.shape[1]] = True
+    return GroundTruth(
+        labels=torch.tensor(labels if labels is not None else [0] * count, dtype=torch.int64),
+        boxes=corners,
+        centers=middle if centers is None else torch.tensor(centers, dtype=torch.float32),
+        masks=masks.view(count, *mask_size),
+    )
+
+
+def pairs(targets: GridTargets) -> list[tuple[int, int, int]]:
+    """(image, cell, object) of every positive, sorted."""
+    columns = (targets.image_idx.tolist(), targets.cell_idx.tolist(), targets.object_idx.tolist())
+    return sorted(zip(*columns, strict=True))
+
+
+# ----------------------------------------------------------------------------------------------------------- oracle
+def cell_of(coordinate: float, extent: int, side: int) -> int:
+    """The peers' `int((c / extent) // (1. / side))` with truncation, in single precision."""
+    ratio = np.float32(coordinate) / np.float32(extent)
+    return int(np.trunc(ratio / np.float32(1.0 / side)))
+
+
+def loop_oracle(
+    images: list[GroundTruth],
+    *,
+    num_grids: tuple[int, ...],
+    scale_ranges: tuple[tuple[float, float], ...],
+    padded_size: tuple[int, int],
+    shared_cell: str = "later",
+    pos_scale: float = 0.2,
+) -> tuple[list[tuple[int, int, int]], list[list[int]]]:
+    """Every cell asks every object whether it is positive: (image, cell, object) sorted, and labels by image."""
+    height, width = padded_size
+    positives, labels, first_object = [], [], 0
+    for image, truth in enumerate(images):
+        objects = []
+        for row in range(len(truth.labels)):
+            x1, y1, x2, y2 = truth.boxes[row].numpy()
+            x, y = truth.centers[row].numpy()
+            scale = np.sqrt((x2 - x1) * (y2 - y1))
+            reach = (
+                np.float32(0.5) * (x2 - x1) * np.float32(pos_scale),
+                np.float32(0.5) * (y2 - y1) * np.float32(pos_scale),
+            )
+            objects.append((x, y, reach, scale, float((x2 - x1) * (y2 - y1))))
+        image_labels = []
+        first_cell = 0
+        for side, (lower, upper) in zip(num_grids, scale_ranges, strict=True):
+            for cell_row in range(side):
+                for cell_column in range(side):
+                    cell = first_cell + cell_row * side + cell_column
+                    claims = []
+                    for row, (x, y, reach, scale, area) in enumerate(objects):
+                        if not (np.isfinite(x) and np.isfinite(y) and lower <= scale <= upper):
+                            continue
+                        near = (
+                            abs(cell_column - cell_of(x, width, side)) <= 1
+                            and abs(cell_row - cell_of(y, height, side)) <= 1
+                        )
+                        touched = cell_of(x - reach[0], width, side) <= cell_column <= cell_of(
+                            x + reach[0], width, side
+                        ) and cell_of(y - reach[1], height, side) <= cell_row <= cell_of(y + reach[1], height, side)
+                        if near and touched:
+                            claims.append((area, row))
+                    positives += [(image, cell, first_object + row) for _, row in claims]
+                    winner = max(claims, key=lambda claim: claim[1], default=None)
+                    if shared_cell == "smaller":
+                        winner = min(claims, key=lambda claim: claim[0], default=None)
+                    image_labels.append(NUM_CLASSES if winner is None else int(truth.labels[winner[1]]))
+            first_cell += side * side
+        labels.append(image_labels)
+        first_object += len(truth.labels)
+    return sorted(positives), labels
+
+
+def random_objects(count: int, padded_size: tuple[int, int], generator: torch.Generator) -> GroundTruth:
+    extent = torch.tensor([padded_size[1], padded_size[0]])
+    # Quarter pixels: many centres and ends of centre regions lie exactly on a cell's border.
+    middle = (torch.rand(count, 2, generator=generator) * extent * 4).round() / 4
+    sides = 1 + torch.rand(count, 2, generator=generator) ** 2 * extent * 1.5
+    middle[::7] = float("nan")
+    corners = torch.cat([middle.nan_to_num(5) - sides / 2, middle.nan_to_num(5) + sides / 2], dim=1)
+    return GroundTruth(
+        labels=torch.randint(NUM_CLASSES, (count,), generator=generator),
+        boxes=corners,
+        centers=middle,
+        masks=torch.rand(count, padded_size[0] // 4, padded_size[1] // 4, generator=generator) < 0.5,
+    )
+
+
+@pytest.mark.parametrize("shared_cell", ["later", "smaller"])
+@pytest.mark.parametrize("padded_size", [(32, 32), (64, 96), (160, 32)])
+@pytest.mark.parametrize("counts", [(6,), (40, 0, 15), (0, 0)])
+def test_against_loops(
+    counts: tuple[int, ...], padded_size: tuple[int, int], shared_cell: str, generator: torch.Generator
+) -> None:
+    levels = dict(num_grids=(7, 5, 2), scale_ranges=((1, 24), (16, 48), (40, 400)))
+    images = [random_objects(count, padded_size, generator) for count in counts]
+    targets = assigner_of(**levels, shared_cell=shared_cell)(images, (padded_size[0] // 4, padded_size[1] // 4))
+    expected, labels = loop_oracle(images, **levels, padded_size=padded_size, shared_cell=shared_cell)
+    assert pairs(targets) == expected
+    assert targets.labels.tolist() == labels
+    assert int(targets.num_cells) == len({(image, cell) for image, cell, _ in expected})
+    assert targets.positives_per_image == [sum(pair[0] == image for pair in expected) for image in range(len(counts))]
+    assert targets.image_idx.tolist() == sorted(targets.image_idx.tolist())
+    assert torch.equal(targets.masks, torch.cat([image.masks for image in images]))
+
+
+# ---------------------------------------------------------------------------------------------------------- by hand
+@pytest.mark.parametrize(
+    ("box", "cells"),
+    [
+        # A 4x4 grid over 16 x 16 pixels: cells of 4 pixels. The region is a fifth of the box around its middle.
+        pytest.param((4, 4, 8, 8), [5], id="within one cell"),
+        pytest.param((0, 0, 2, 2), [0], id="corner"),
+        pytest.param((14, 14, 16, 16), [15], id="the other corner"),
+        pytest.param((5, 4, 9, 8), [5], id="region from 6.6 to 7.4"),
+        pytest.param((5.8, 4, 9.8, 8), [5, 6], id="region across a vertical border"),
+        pytest.param((4, 5.8, 8, 9.8), [5, 9], id="region across a horizontal border"),
+        pytest.param((5.8, 5.8, 9.8, 9.8), [5, 6, 9, 10], id="region across both"),
+        pytest.param((-30, -30, 42, 42), [0, 1, 2, 4, 5, 6, 8, 9, 10], id="large: 3x3 cells, no more"),
+        pytest.param((-90, 5, 92, 7), [4, 5], id="wide: clipped at the left edge and to 3 cells"),
+        pytest.param((12, 12, 20, 20), [15], id="centre on the far edge's corner"),
+    ],
+)
+def test_cells_of_one_object(box: tuple[float, ...], cells: list[int]) -> None:
+    targets = assigner_of()([truth_of([box], labels=[2])], (4, 4))
+    assert targets.cell_idx.tolist() == cells
+    labels = [NUM_CLASSES] * 16
+    for cell in cells:
+        labels[cell] = 2
+    assert targets.labels.tolist() == [labels]
+    assert targets.object_idx.tolist() == [0] * len(cells)
+    assert int(targets.num_cells) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("side", "levels"),
+    [(0.5, []), (1, [0]), (7, [0]), (8, [0, 1]), (16, [0, 1]), (16.5, [1]), (32, [1]), (33, [])],
+)
+def test_both_ends_of_a_scale_range_are_inside(side: float, levels: list[int]) -> None:
+    """sqrt(width * height) decides: here a box of half the width and twice the height."""
+    box = (16 - side / 4, 16 - side, 16 + side / 4, 16 + side)
+    targets = assigner_of((1, 1), ((1, 16), (8, 32)))([truth_of([box], mask_size=(8, 8))], (8, 8))
+    assert targets.cell_idx.tolist() == levels
+
+
+@pytest.mark.parametrize(("pos_scale", "cells"), [(0.0, [5]), (0.2, [5]), (0.9, [0, 1, 2, 4, 5, 6, 8, 9, 10])])
+def test_pos_scale(pos_scale: float, cells: list[int]) -> None:
+    targets = assigner_of(pos_scale=pos_scale)([truth_of([(3, 3, 9, 9)], centers=[(6, 6)])], (4, 4))
+    assert targets.cell_idx.tolist() == cells
+
+
+@pytest.mark.parametrize(("shared_cell", "label"), [("later", 2), ("smaller", 1)])
+def test_two_objects_in_one_cell(shared_cell: str, label: int) -> None:
+    truth = truth_of([(5, 5, 7, 7), (4, 4, 8, 8)], labels=[1, 2])
+    targets = assigner_of(shared_cell=shared_cell)([truth], (4, 4))
+    assert pairs(targets) == [(0, 5, 0), (0, 5, 1)], "both masks are trained"
+    assert targets.labels[0, 5] == label
+    assert int(targets.num_cells) == 1
+
+
+def test_a_mask_is_stored_once_and_padded_with_background() -> None:
+    small = truth_of([(8, 4, 12, 8)], labels=[1], mask_size=(2, 3))
+    large = truth_of([(4, 4, 8, 8), (0, 0, 4, 4)], labels=[0, 2], mask_size=(4, 4))
+    targets = assigner_of()([small, large], (4, 4))
+    assert targets.masks.shape == (3, 4, 4)
+    assert targets.masks.dtype == torch.bool
+    assert targets.masks.nonzero().tolist() == [[0, 0, 0], [1, 0, 0], [2, 0, 1]]
+    assert pairs(targets)[-2:] == [(1, 0, 2), (1, 5, 1)]
+    assert targets.positives_per_image == [1, 2]
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_no_object_at_all(images: int) -> None:
+    targets = assigner_of()([truth_of([]) for _ in range(images)], (4, 4))
+    assert targets.labels.tolist() == [[NUM_CLASSES] * 16] * images
+    assert targets.positives_per_image == [0] * images
+    assert int(targets.num_cells) == 0
+    assert targets.masks.shape == (0, 4, 4)
+    full = assigner_of()([truth_of([(4, 4, 8, 8)])], (4, 4))
+    for name in ("labels", "image_idx", "cell_idx", "object_idx", "masks", "num_cells"):
+        empty, other = getattr(targets, name), getattr(full, name)
+        assert empty.dtype == other.dtype, name
+        assert empty.ndim == other.ndim, name
+
+
+@pytest.mark.parametrize("center", [(float("nan"), float("nan")), (float("nan"), 3.0), (3.0, float("inf"))])
+def test_an_object_without_a_centre_trains_nothing(center: tuple[float, float]) -> None:
+    truth = truth_of([(4, 4, 8, 8), (0, 0, 4, 4)], labels=[0, 1], centers=[center, (2, 2)])
+    targets = assigner_of()([truth], (4, 4))
+    assert pairs(targets) == [(0, 0, 1)]
+    assert len(targets.masks) == 2, "rows keep pointing to the right objects"
+
+
+def test_an_object_of_one_pixel() -> None:
+    targets = assigner_of()([ground_truth(rectangles((16, 16), (9, 2, 10, 3)), [1])], (4, 4))
+    assert pairs(targets) == [(0, 2, 0)]
+
+
+def test_every_class() -> None:
+    boxes = [(4.0 * column, 0, 4 + 4.0 * column, 4) for column in range(NUM_CLASSES)]
+    targets = assigner_of()([truth_of(boxes, labels=list(range(NUM_CLASSES)))], (4, 4))
+    assert targets.labels[0, :4].tolist() == [*range(NUM_CLASSES), NUM_CLASSES]
+
+
+def test_more_than_600_objects(generator: torch.Generator) -> None:
+    truth = random_objects(700, (64, 64), generator)
+    targets = assigner_of((40,), ((1, 2000),))([truth], (16, 16))
+    assert len(targets.masks) == 700
+    assert targets.object_idx.unique().numel() == int(truth.centers.isfinite().all(dim=1).sum())
+    assert sum(targets.positives_per_image) == len(targets.cell_idx)
+
+
+def test_targets_go_where_the_masks_are() -> None:
+    truth = truth_of([(4, 4, 8, 8)])
+    targets = assigner_of()([truth._replace(masks=truth.masks.to("meta"))], (4, 4))
+    for name in ("labels", "image_idx", "cell_idx", "object_idx", "masks", "num_cells"):
+        assert getattr(targets, name).device.type == "meta", name
+    assert targets.positives_per_image == [1]
+
+
+def test_ground_truth_is_left_alone() -> None:
+    truth = truth_of([(-30, -30, 42, 42), (4, 4, 8, 8)], labels=[1, 2])
+    before = [field.clone() for field in truth]
+    assigner_of(shared_cell="smaller")([truth], (8, 8))
+    assert all(torch.equal(field, old) for field, old in zip(truth, before, strict=True))
+
+
+@pytest.mark.parametrize(("label", "shown"), [(3, "3"), (-1, "-1"), (99, "99")])
+def test_a_label_that_the_model_does_not_have(label: int, shown: str) -> None:
+    with pytest.raises(ValueError, match=f"label {shown} in the data, but the model has 3 classes"):
+        assigner_of()([truth_of([(0, 0, 4, 4)], labels=[0]), truth_of([(0, 0, 4, 4)], labels=[label])], (4, 4))
+
+
+def test_unknown_rule_for_shared_cells() -> None:
+    with pytest.raises(ValueError, match="'later' or 'smaller', not 'larger'"):
+        assigner_of(shared_cell="larger")
+
+
+# ------------------------------------------------------------------------------------------------------- properties
+corner = st.integers(0, 24)
+boxes_of_different_areas = st.lists(
+    st.tuples(corner, corner, st.integers(1, 12), st.integers(1, 12)),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda b: b[2] * b[3],
+)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(boxes=boxes_of_different_areas, data=st.data())
+def test_smaller_does_not_depend_on_the_order(boxes: list[tuple[int, ...]], data: st.DataObject) -> None:
+    corners: list[tuple[float, ...]] = [(x, y, x + width, y + height) for x, y, width, height in boxes]
+    labels = [index % NUM_CLASSES for index in range(len(boxes))]
+    order = data.draw(st.permutations(range(len(boxes))))
+    assigner = assigner_of((3, 2), ((1, 9), (4, 20)), shared_cell="smaller")
+    one = assigner([truth_of(corners, labels=labels, mask_size=(8, 8))], (8, 8))
+    shuffled = truth_of([corners[row] for row in order], labels=[labels[row] for row in order], mask_size=(8, 8))
+    other = assigner([shuffled], (8, 8))
+    assert torch.equal(one.labels, other.labels)
+    assert int(one.num_cells) == int(other.num_cells)
+    assert pairs(one) == sorted((image, cell, order[row]) for image, cell, row in pairs(other))
+
+
+def _positives_of(targets: GridTargets, image: int) -> tuple[list[int], list[Tensor]]:
+    mine = targets.image_idx == image
+    return targets.cell_idx[mine].tolist(), list(targets.masks[targets.object_idx[mine]])
+
+
+def test_an_image_has_the_same_targets_in_any_batch(generator: torch.Generator) -> None:
+    images = [random_objects(count, (64, 64), generator) for count in (5, 0, 9)]
+    assigner = assigner_of((6, 3), ((1, 40), (20, 400)))
+    together = assigner(images, (16, 16))
+    for row, image in enumerate(images):
+        alone = assigner([image], (16, 16))
+        assert torch.equal(together.labels[row], alone.labels[0])
+        cells, masks = _positives_of(together, row)
+        cells_alone, masks_alone = _positives_of(alone, 0)
+        assert cells == cells_alone
+        assert all(torch.equal(*pair) for pair in zip(masks, masks_alone, strict=True))

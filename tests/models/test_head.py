@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from solo.models import Grid, SOLOv2Head
+
+STRIDES = (4, 8, 16, 32, 64)
+
+
+def head_of(
+    num_grids: tuple[int, ...] = (5, 4, 3, 2, 1), strides: tuple[int, ...] = (8, 8, 16, 32, 32), **options: Any
+) -> SOLOv2Head:
+    grid = Grid(num_grids=num_grids, strides=strides, scale_ranges=[(1, 9)] * len(num_grids))
+    settings = dict(
+        num_classes=3,
+        in_channels=4,
+        feature_strides=STRIDES,
+        feat_channels=8,
+        num_convs=2,
+        kernel_channels=6,
+        num_groups=2,
+    )
+    return SOLOv2Head(grid=grid, **{**settings, **options}).eval()
+
+
+def pyramid(batch: int, height: int, width: int, generator: torch.Generator, channels: int = 4) -> list[Tensor]:
+    return [
+        torch.randn(batch, channels, -(-height // stride), -(-width // stride), generator=generator)
+        for stride in STRIDES
+    ]
+
+
+def oracle(head: SOLOv2Head, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The published recipe in plain functions: P2 halved, P6 at P5's size, coordinates, grid, towers."""
+    weights = head.state_dict()
+
+    def tower(name: str, maps: Tensor) -> Tensor:
+        for block in range(2):
+            maps = F.conv2d(maps, weights[f"{name}.{block}.conv.weight"], padding=1)
+            maps = F.group_norm(maps, 2, weights[f"{name}.{block}.norm.weight"], weights[f"{name}.{block}.norm.bias"])
+            maps = maps.relu()
+        return maps
+
+    first, *middle, last = features
+    maps = [F.interpolate(first, features[1].shape[-2:], mode="bilinear"), *middle]
+    maps.append(F.interpolate(last, features[-2].shape[-2:], mode="bilinear"))
+    classes, kernels = [], []
+    for feature, side in zip(maps, head.grid.num_grids, strict=True):
+        batch, _, height, width = feature.shape
+        x = torch.linspace(-1, 1, width).view(1, 1, 1, width).expand(batch, 1, height, width)
+        y = torch.linspace(-1, 1, height).view(1, 1, height, 1).expand(batch, 1, height, width)
+        located = F.interpolate(torch.cat([feature, x, y], dim=1), (side, side), mode="bilinear")
+        plain = F.interpolate(feature, (side, side), mode="bilinear")
+        for branch, tower_input, found in (("category", plain, classes), ("kernel", located, kernels)):
+            predicted = F.conv2d(
+                tower(f"{branch}_tower", tower_input),
+                weights[f"{branch}_predictor.weight"],
+                weights[f"{branch}_predictor.bias"],
+                padding=1,
+            )
+            found += [predicted[:, :, row, column] for row in range(side) for column in range(side)]
+    return torch.stack(classes, dim=1), torch.stack(kernels, dim=1)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 160), (32, 32), (64, 224)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_against_plain_functions(size: tuple[int, int], batch: int, generator: torch.Generator) -> None:
+    head = head_of()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    features = pyramid(batch, *size, generator=generator)
+    with torch.no_grad():
+        cls_logits, kernels = head(features)
+        expected_logits, expected_kernels = oracle(head, features)
+    assert cls_logits.shape == (batch, 55, 3)
+    assert kernels.shape == (batch, 55, 6)
+    torch.testing.assert_close(cls_logits, expected_logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kernels, expected_kernels, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_kernel_branch_sees_coordinates() -> None:
+    head = head_of()
+    features = [torch.zeros_like(level) for level in pyramid(1, 64, 64, torch.Generator())]
+    cls_logits, kernels = head(features)
+    torch.testing.assert_close(cls_logits, torch.full((1, 55, 3), -math.log(99)), rtol=1e-6, atol=0)
+    assert kernels[0, :25].unique(dim=0).shape[0] > 9, "each cell of a level has a kernel of its own"
+
+
+def test_levels_do_not_mix_and_share_their_weights(generator: torch.Generator) -> None:
+    head = head_of((3, 3, 3, 3, 3), (4, 8, 16, 32, 64))
+    features = pyramid(1, 64, 64, generator)
+    logits, kernels = head(features)
+    changed = [level.clone() for level in features]
+    changed[2] += torch.randn(changed[2].shape, generator=generator)
+    new_logits, new_kernels = head(changed)
+    for one, other in ((logits, new_logits), (kernels, new_kernels)):
+        levels = (one != other).any(dim=2).view(5, 9).any(dim=1)
+        assert levels.tolist() == [False, False, True, False, False]
+
+    same = [features[0]] * 5
+    logits, kernels = head(same)
+    assert torch.equal(logits, logits[:, :9].repeat(1, 5, 1))
+    assert torch.equal(kernels, kernels[:, :9].repeat(1, 5, 1))
+
+
+def test_initial_weights() -> None:
+    head = head_of(feat_channels=64, in_channels=64, num_groups=32)
+    for name, parameter in head.named_parameters():
+        if parameter.ndim == 4:
+            assert parameter.std().item() == pytest.approx(0.01, rel=0.1), name
+            assert abs(parameter.mean().item()) < 1e-3, name
+    assert head.kernel_predictor.bias.abs().max() == 0
+    assert head.category_predictor.bias.sigmoid().tolist() == pytest.approx([0.01] * 3)
+
+
+def test_the_initial_weights_survive_init_weights() -> None:
+    head = head_of()
+    before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    head.init_weights()
+    assert all(torch.equal(before[name], tensor) for name, tensor in head.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("num_grids", "strides", "feature_strides"),
+    [
+        pytest.param((4, 2), (8, 16), STRIDES, id="fewer levels than maps"),
+        pytest.param((5, 4, 3, 2, 1), (8, 8, 16, 32, 128), STRIDES, id="a stride that no map has"),
+        pytest.param((5, 4), (4, 8), (8, 16), id="finer than the finest map"),
+    ],
+)
+def test_grid_that_does_not_fit_the_pyramid(
+    num_grids: tuple[int, ...], strides: tuple[int, ...], feature_strides: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"grid strides \(.*\) do not fit a feature pyramid with strides \(") as error:
+        head_of(num_grids, strides, feature_strides=feature_strides)
+    assert str(strides) in str(error.value) and str(feature_strides) in str(error.value)
+
+
+def test_groups_that_do_not_divide_the_channels() -> None:
+    with pytest.raises(ValueError, match="8 channels cannot be normalised in 3 groups"):
+        head_of(num_groups=3)
+
+
+def test_another_number_of_maps(generator: torch.Generator) -> None:
+    with pytest.raises(ValueError):
+        head_of()(pyramid(1, 64, 64, generator)[:4])

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from solo.ops import dice_loss, sigmoid_focal_loss
+
+LOG_3 = math.log(3)  # the logit of 0.75
+
+
+# ------------------------------------------------------------------------------------------------------- focal loss
+@pytest.mark.parametrize(
+    ("logit", "target", "alpha", "gamma", "expected"),
+    [
+        (0.0, 1, 0.25, 2.0, 0.25 * 0.5**2 * math.log(2)),
+        (0.0, 0, 0.25, 2.0, 0.75 * 0.5**2 * math.log(2)),
+        (LOG_3, 1, 0.25, 2.0, 0.25 * 0.25**2 * -math.log(0.75)),
+        (LOG_3, 0, 0.25, 2.0, 0.75 * 0.75**2 * -math.log(0.25)),
+        (-LOG_3, 1, 0.25, 2.0, 0.25 * 0.75**2 * -math.log(0.25)),
+        (-LOG_3, 0, 0.25, 2.0, 0.75 * 0.25**2 * -math.log(0.75)),
+        (LOG_3, 1, 0.5, 0.0, 0.5 * -math.log(0.75)),
+        (LOG_3, 0, 1.0, 2.0, 0.0),
+        (-1000.0, 1, 0.25, 2.0, 250.0),
+        (1000.0, 0, 0.25, 2.0, 750.0),
+        (-1000.0, 0, 0.25, 2.0, 0.0),
+        (1000.0, 1, 0.25, 2.0, 0.0),
+    ],
+)
+def test_focal_loss_by_hand(logit: float, target: int, alpha: float, gamma: float, expected: float) -> None:
+    loss = sigmoid_focal_loss(torch.tensor([logit]), torch.tensor([target]), alpha=alpha, gamma=gamma)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("target_dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+@pytest.mark.parametrize("logit_dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_focal_loss_in_every_dtype(target_dtype: torch.dtype, logit_dtype: torch.dtype) -> None:
+    logits = torch.linspace(-9, 9, 12, dtype=logit_dtype).view(2, 3, 2)
+    targets = torch.arange(12).view(2, 3, 2) % 3 == 0
+    loss = sigmoid_focal_loss(logits, targets.to(target_dtype))
+    assert loss.dtype == torch.float32
+    assert loss.shape == (2, 3, 2)
+    assert torch.equal(loss, sigmoid_focal_loss(logits.float(), targets))
+
+
+def test_focal_loss_of_nothing() -> None:
+    assert sigmoid_focal_loss(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0, 3)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(logit=st.floats(-15, 15), step=st.floats(0.01, 5), alpha=st.floats(0, 1), gamma=st.sampled_from([0.0, 1.0, 2.0]))
+def test_focal_loss_falls_towards_the_target(logit: float, step: float, alpha: float, gamma: float) -> None:
+    logits = torch.tensor([logit, logit + step, logit, logit + step])
+    one, one_higher, zero, zero_higher = sigmoid_focal_loss(
+        logits, torch.tensor([1, 1, 0, 0]), alpha=alpha, gamma=gamma
+    ).tolist()
+    assert one >= one_higher >= 0
+    assert zero_higher >= zero >= 0
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(logit=st.floats(-6, 6), target=st.booleans(), alpha=st.floats(0, 1), gamma=st.floats(0, 4))
+def test_focal_loss_against_the_published_formula(logit: float, target: bool, alpha: float, gamma: float) -> None:
+    probability = 1 / (1 + math.exp(-logit))
+    matched, weight = (probability, alpha) if target else (1 - probability, 1 - alpha)
+    expected = -weight * (1 - matched) ** gamma * math.log(matched)
+    loss = sigmoid_focal_loss(torch.tensor([logit]), torch.tensor([target]), alpha=alpha, gamma=gamma)
+    assert loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+# -------------------------------------------------------------------------------------------------------- dice loss
+@pytest.mark.parametrize(
+    ("logits", "targets", "eps", "expected"),
+    [
+        pytest.param([0, 0, 0, 0], [1, 1, 0, 0], 1e-3, 1 - 2 * 1 / (1 + 2 + 0.002), id="undecided"),
+        pytest.param([50, 50, -50, -50], [1, 1, 0, 0], 1e-3, 1 - 4 / 4.002, id="perfect"),
+        pytest.param([-50, -50, 50, 50], [1, 1, 0, 0], 1e-3, 1.0, id="wrong"),
+        pytest.param([LOG_3, 0, 0, -50], [1, 0, 0, 0], 1e-3, 1 - 1.5 / (0.5625 + 0.5 + 1 + 0.002), id="mixed"),
+        pytest.param([-50, -50, -50, -50], [0, 0, 0, 0], 1e-3, 1.0, id="both empty"),
+        pytest.param([50, 50, 50, 50], [1, 1, 1, 1], 1.0, 1 - 8 / 10, id="eps is added to both sums"),
+    ],
+)
+def test_dice_loss_by_hand(logits: list[float], targets: list[int], eps: float, expected: float) -> None:
+    loss = dice_loss(
+        torch.tensor([logits]).float().view(1, 2, 2), torch.tensor([targets]).bool().view(1, 2, 2), eps=eps
+    )
+    assert loss.tolist() == pytest.approx([expected], abs=2e-7)
+
+
+def test_dice_loss_is_one_value_a_mask(generator: torch.Generator) -> None:
+    logits = torch.randn(3, 4, 5, generator=generator)
+    targets = torch.rand(3, 4, 5, generator=generator) > 0.5
+    losses = dice_loss(logits, targets)
+    assert losses.shape == (3,)
+    assert losses.dtype == torch.float32
+    for row in range(3):
+        assert losses[row].item() == pytest.approx(dice_oracle(logits[row], targets[row]), rel=1e-5)
+
+
+def dice_oracle(logits: Tensor, targets: Tensor) -> float:
+    overlap = squares = area = 0.0
+    for logit, target in zip(logits.flatten().tolist(), targets.flatten().tolist(), strict=True):
+        probability = 1 / (1 + math.exp(-logit))
+        overlap += probability * target
+        squares += probability**2
+        area += target
+    return 1 - 2 * overlap / ((squares + 1e-3) + (area + 1e-3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_dice_loss_counts_large_masks_exactly(dtype: torch.dtype) -> None:
+    """90,000 pixels overflow float16 and are rounded in bfloat16."""
+    losses = dice_loss(torch.full((1, 300, 300), 40.0, dtype=dtype), torch.ones(1, 300, 300, dtype=torch.bool))
+    assert losses.dtype == torch.float32
+    assert losses.item() == pytest.approx(0.002 / 180_000, abs=1e-6)
+
+
+def test_dice_loss_of_no_mask_keeps_the_graph() -> None:
+    logits = torch.zeros(0, 4, 4, requires_grad=True)
+    losses = dice_loss(logits, torch.zeros(0, 4, 4, dtype=torch.bool))
+    assert losses.shape == (0,)
+    losses.sum().backward()
+    assert logits.grad.shape == (0, 4, 4)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    values=st.lists(st.floats(-30, 30), min_size=4, max_size=4),
+    target=st.lists(st.booleans(), min_size=4, max_size=4),
+    order=st.permutations(range(4)),
+)
+def test_dice_loss_is_a_fraction_whatever_the_order(values: list[float], target: list[bool], order: list[int]) -> None:
+    logits, targets = torch.tensor([values]), torch.tensor([target])
+    loss = dice_loss(logits, targets).item()
+    assert 0 <= loss <= 1
+    assert dice_loss(logits[:, order], targets[:, order]).item() == pytest.approx(loss, abs=1e-6)

@@ -1,0 +1,223 @@
+"""The released configs: each loads, its model builds, and its settings are those of the published implementation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from solo.config import load_config
+from solo.models import SOLOv2
+from solo.registry import MODELS
+from solo.structures import SOLOv2Outputs
+
+REPOSITORY = Path(__file__).parents[1]
+FOLDER = REPOSITORY / "configs" / "solov2"
+
+FULL_RANGES = [(1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)]
+LIGHT_RANGES = [(1, 56), (28, 112), (56, 224), (112, 448), (224, 896)]
+FULL_SCALES = [(1333, short) for short in (800, 768, 736, 704, 672, 640)]
+LIGHT_SCALES = [(768, short) for short in (512, 480, 448, 416, 384, 352)]
+NARROW, WIDE = [64, 128, 256, 512], [256, 512, 1024, 2048]
+
+
+class Published(NamedTuple):
+    """One row of the authors' table of configs."""
+
+    depth: int
+    weights: str
+    neck_in: list[int]
+    tower: tuple[int, int]  # convolutions, channels
+    mask_channels: int
+    ranges: list[tuple[int, int]]
+    train_scales: list[tuple[int, int]]
+    test_scale: tuple[int, int]
+    epochs: int
+    milestones: list[int]
+
+
+_FULL_3X = (WIDE, (4, 512), 256, FULL_RANGES, FULL_SCALES, (1333, 800), 36, [27, 33])
+_LIGHT_3X = ((2, 256), 128, LIGHT_RANGES, LIGHT_SCALES, (768, 448), 36, [27, 33])
+
+PUBLISHED = {
+    "solov2_r50_fpn_1x_coco": Published(
+        50, "resnet50-0676ba61.pth", WIDE, (4, 512), 256, FULL_RANGES, [(1333, 800)], (1333, 800), 12, [9, 11]
+    ),
+    "solov2_r50_fpn_ms-3x_coco": Published(50, "resnet50-0676ba61.pth", *_FULL_3X),
+    "solov2_r101_fpn_ms-3x_coco": Published(101, "resnet101-63fe2227.pth", *_FULL_3X),
+    "solov2-light_r18_fpn_ms-3x_coco": Published(18, "resnet18-f37072fd.pth", NARROW, *_LIGHT_3X),
+    "solov2-light_r34_fpn_ms-3x_coco": Published(34, "resnet34-b627a593.pth", NARROW, *_LIGHT_3X),
+    "solov2-light_r50_fpn_ms-3x_coco": Published(50, "resnet50-0676ba61.pth", WIDE, *_LIGHT_3X),
+}
+
+SPLITS = {"train_dataloader": "train2017", "val_dataloader": "val2017", "test_dataloader": "val2017"}
+
+
+def test_every_config_has_its_row() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(PUBLISHED)
+
+
+@pytest.fixture(params=sorted(PUBLISHED))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def config(name: str, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    return Config.fromfile(FOLDER / f"{name}.py")
+
+
+def step(pipeline: list[dict[str, Any]], *names: str) -> dict[str, Any]:
+    (found,) = [step for step in pipeline if step["type"] in names]
+    return found
+
+
+def test_our_own_check_passes(name: str) -> None:
+    assert load_config(FOLDER / f"{name}.py").default_scope == "solo"
+
+
+def test_model_settings(name: str, config: Config) -> None:
+    published, model = PUBLISHED[name], config.model
+    assert model.num_classes == 80
+    assert model.data_preprocessor == dict(
+        type="ImagePreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    )
+    assert model.backbone == dict(
+        type="mmdet.ResNet",
+        depth=published.depth,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=1,
+        norm_eval=True,
+        style="pytorch",
+        init_cfg=dict(type="Pretrained", checkpoint=f"imagenet://{published.weights}"),
+    )
+    assert model.neck == dict(
+        type="mmdet.FPN", in_channels=published.neck_in, out_channels=256, start_level=0, num_outs=5
+    )
+    assert model.grid.num_grids == [40, 36, 24, 16, 12]
+    assert model.grid.strides == [8, 8, 16, 32, 32]
+    assert [tuple(scale_range) for scale_range in model.grid.scale_ranges] == published.ranges
+    assert (model.head.num_convs, model.head.feat_channels) == published.tower
+    assert (model.mask_feature.feat_channels, model.mask_feature.out_channels) == (128, published.mask_channels)
+
+
+def test_built_model_settings(name: str, config: Config) -> None:
+    """What the classes' defaults add to the config; the weights take no memory on the meta device."""
+    published = PUBLISHED[name]
+    config.model.backbone.init_cfg = None
+    with torch.device("meta"):
+        model: SOLOv2 = MODELS.build(config.model)
+    assert model.num_classes == 80
+    assert model.assigner.pos_scale == 0.2
+    assert model.assigner.shared_cell == "later"
+    focal, dice = model.criterion.loss_cls, model.criterion.loss_mask
+    assert (focal.alpha, focal.gamma, focal.loss_weight) == (0.25, 2.0, 1.0)
+    assert (dice.eps, dice.loss_weight) == (1e-3, 3.0)
+    assert model.criterion.mask_loss_norm == "targets"
+    limits = model.postprocess
+    assert (limits.score_thr, limits.mask_thr, limits.filter_thr, limits.min_area_factor) == (0.1, 0.5, 0.05, 1.0)
+    assert (limits.nms_pre, limits.max_per_img) == (500, 100)
+    assert (limits.nms.kernel, limits.nms.sigma) == ("gaussian", 2.0)
+    assert len(model.head.kernel_tower) == len(model.head.category_tower) == published.tower[0]
+    assert model.head.kernel_predictor.weight.shape == (published.mask_channels, published.tower[1], 3, 3)
+    assert model.head.category_predictor.weight.shape == (80, published.tower[1], 3, 3)
+    groups = {m.num_groups for m in model.modules() if isinstance(m, torch.nn.GroupNorm)}
+    assert groups == {32}
+    frozen = {name.split(".")[1] for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1", "bn1", "layer1"}
+
+
+def test_shapes_at_the_test_scale(name: str, config: Config) -> None:
+    """The whole network runs, in shapes alone."""
+    config.model.backbone.init_cfg = None
+    long_side, short_side = PUBLISHED[name].test_scale
+    height, width = short_side // 32 * 32, -(-long_side // 32) * 32
+    with torch.device("meta"):
+        model = MODELS.build(config.model).eval()
+        outputs: SOLOv2Outputs = model(torch.empty(1, 3, height, width))
+    channels = PUBLISHED[name].mask_channels
+    assert outputs.cls_logits.shape == (1, 3872, 80)
+    assert outputs.kernels.shape == (1, 3872, channels)
+    assert outputs.mask_feats.shape == (1, channels, height // 4, width // 4)
+
+
+def test_schedule(name: str, config: Config) -> None:
+    published = PUBLISHED[name]
+    assert config.train_cfg == dict(type="EpochBasedTrainLoop", max_epochs=published.epochs, val_interval=1)
+    warm_up, steps = config.param_scheduler
+    assert warm_up == dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=500)
+    assert steps == dict(
+        type="MultiStepLR", by_epoch=True, begin=0, end=published.epochs, milestones=published.milestones, gamma=0.1
+    )
+    assert config.optim_wrapper == dict(
+        type="OptimWrapper",
+        optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4),
+        clip_grad=dict(max_norm=35, norm_type=2),
+    )
+    assert config.auto_scale_lr == dict(enable=False, base_batch_size=16)
+
+
+def test_pipelines(name: str, config: Config) -> None:
+    published = PUBLISHED[name]
+    train, test = (config[loader].dataset.pipeline for loader in ("train_dataloader", "test_dataloader"))
+    resize = step(train, "RandomChoiceResize", "mmdet.Resize")
+    scales = [tuple(scale) for scale in resize.get("scales") or [resize["scale"]]]
+    assert scales == published.train_scales
+    assert resize["keep_ratio"] is True
+    assert resize.get("resize_type", "mmdet.Resize") == "mmdet.Resize"
+    assert step(train, "mmdet.RandomFlip")["prob"] == 0.5
+    assert step(train, "mmdet.LoadAnnotations") == dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True)
+    assert [step["type"] for step in test] == ["LoadImage", "mmdet.Resize", "PackSample"]
+    assert step(test, "mmdet.Resize") == dict(type="mmdet.Resize", scale=published.test_scale, keep_ratio=True)
+    assert config.val_dataloader.dataset.pipeline == test
+    assert config.train_pipeline == train and config.test_pipeline == test
+
+
+def test_loaders(config: Config) -> None:
+    train, val, test = (config[loader] for loader in SPLITS)
+    assert (train.batch_size, val.batch_size, test.batch_size) == (2, 1, 1)
+    assert train.sampler.shuffle is True and val.sampler.shuffle is False
+    assert train.batch_sampler == dict(type="mmdet.AspectRatioBatchSampler")
+    assert train.dataset.filter_cfg == dict(filter_empty_gt=True, min_size=32)
+    assert val.dataset.test_mode is True
+    assert val == test
+    assert config.val_evaluator == config.test_evaluator == dict(type="CocoMaskMetric")
+
+
+@pytest.mark.parametrize("data_root", [None, "/somewhere/else/", "relative"])
+def test_one_variable_moves_all_splits(
+    name: str, data_root: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if data_root is None:
+        monkeypatch.delenv("DATA_ROOT", raising=False)
+    else:
+        monkeypatch.setenv("DATA_ROOT", data_root)
+    monkeypatch.chdir(tmp_path)
+    config = load_config(FOLDER / f"{name}.py")
+    for loader, split in SPLITS.items():
+        dataset = config[loader].dataset
+        assert dataset.data_root == (data_root or "data/coco/")
+        assert dataset.ann_file == f"annotations/instances_{split}.json"
+        assert dataset.data_prefix == dict(img=f"{split}/")
+    assert not list(tmp_path.iterdir())
+
+
+def paths_of(key: str, node: Any, path: str = "") -> list[str]:
+    """Where in a config a key stands."""
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    found = [f"{path}{name}" for name, _ in entries if name == key]
+    return found + [place for name, value in entries for place in paths_of(key, value, f"{path}{name}.")]
+
+
+def test_number_of_classes_is_stated_once(name: str) -> None:
+    config = load_config(FOLDER / f"{name}.py", {"model.num_classes": 3, "model.backbone.init_cfg": None})
+    assert paths_of("num_classes", config.to_dict()) == ["model.num_classes"]
+    with torch.device("meta"):
+        model = MODELS.build(config.model)
+    assert model.num_classes == model.assigner.num_classes == model.criterion.num_classes == 3
+    assert len(model.head.category_predictor.weight) == 3

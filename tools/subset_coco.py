@@ -1,0 +1,35 @@
+"""Write a part of a COCO annotation file: some images, objects above a size, some classes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from solo.command_line import run_command
+from solo.datasets.subset import write_subset
+
+
+def main() -> None:
+    """Parse, write, say what was kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", help="COCO annotation file")
+    parser.add_argument("target", help="file to write")
+    parser.add_argument("--images", type=int, help="how many images at most (default: all)")
+    parser.add_argument("--min-side", type=float, default=0.0, help="sqrt(box area) in pixels must be larger")
+    parser.add_argument("--classes", nargs="+", help="names of the classes to keep (default: all)")
+    arguments = parser.parse_args()
+    counts = write_subset(
+        arguments.source,
+        arguments.target,
+        num_images=arguments.images,
+        min_side=arguments.min_side,
+        classes=arguments.classes,
+    )
+    print(
+        f"{arguments.target}: {counts['images']} images with {counts['objects']} objects "
+        f"({counts['objects_dropped']} objects of these images left out)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
