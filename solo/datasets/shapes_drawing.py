@@ -18,7 +18,7 @@ _MIN_VISIBLE_FRACTION = 0.35  # of an object's own area; a placement that would 
 _MIN_VISIBLE_PIXELS = 40
 _PLACEMENT_TRIES = 12
 _MIN_CONTRAST = 60.0  # Euclidean distance in BGR between an object's colour and what it is drawn on
-_USUAL_PATTERN_FRACTION = 0.6  # of the objects wear the pattern of their class, the others any
+_USUAL_PATTERN_FRACTION = 0.85  # of the objects wear the pattern of their class, the others any
 _EMPTY_FRACTION, _CROWD_FRACTION, _RING_FRACTION = 0.05, 0.07, 0.15
 _OBJECT_COUNT_WEIGHTS = (0.12, 0.20, 0.24, 0.22, 0.14, 0.08)  # 1..6 objects
 

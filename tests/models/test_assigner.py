@@ -182,6 +182,17 @@ def test_both_ends_of_a_scale_range_are_inside(side: float, levels: list[int]) -
     assert targets.cell_idx.tolist() == levels
 
 
+@pytest.mark.parametrize("extent", [128, 1344])
+@pytest.mark.parametrize("side", [5, 12, 24, 36, 40])
+def test_a_centre_on_a_border_is_rounded_as_the_peers_do(side: int, extent: int) -> None:
+    """`floor`, `//` and a multiplication by the number of cells each put many of these elsewhere."""
+    borders = [column * extent / side for column in range(side)]
+    truth = truth_of([(x, 8, x, 8) for x in borders], mask_size=(8, extent // 4))
+    targets = assigner_of((side,), ((0, 1),))([truth], (8, extent // 4))
+    columns = (targets.cell_idx % side).tolist()
+    assert columns == [cell_of(np.float32(x), extent, side) for x in borders]
+
+
 @pytest.mark.parametrize(("pos_scale", "cells"), [(0.0, [5]), (0.2, [5]), (0.9, [0, 1, 2, 4, 5, 6, 8, 9, 10])])
 def test_pos_scale(pos_scale: float, cells: list[int]) -> None:
     targets = assigner_of(pos_scale=pos_scale)([truth_of([(3, 3, 9, 9)], centers=[(6, 6)])], (4, 4))

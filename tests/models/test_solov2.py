@@ -91,13 +91,14 @@ def test_the_model_pads_any_size(model: SOLOv2, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_one_pixel_image_trains_and_predicts(model: SOLOv2, training: bool) -> None:
-    model.train(training)
+@pytest.mark.parametrize("num_groups", [4, 16])
+def test_one_pixel_image_trains_and_predicts(num_groups: int, training: bool) -> None:
+    """Also where each channel of the mask features is a group of its own."""
+    model = build_tiny(mask_feature=dict(out_channels=16, num_groups=num_groups)).train(training)
     sample = training_sample(rectangles((1, 1), (0, 0, 1, 1)), [2])
     losses = model(images(1, size=(1, 1)), [sample], mode="loss")
     assert all(loss.isfinite() for loss in losses.values())
     assert predict(model, images(1, size=(1, 1)), image_size=(1, 1), original=(1, 1))[0].masks.shape[1:] == (1, 1)
-    model.eval()
 
 
 def test_dynamic_kernels_of_three_by_three() -> None:
@@ -247,7 +248,7 @@ def test_the_counter_of_syncs_counts(operation: str) -> None:
 
 @pytest.mark.parametrize("kinds", ["objects", "none"])
 def test_training_never_waits_for_the_device(kinds: str) -> None:
-    """The assigner alone, which runs on the host, may look at values; it decides once a batch which cells are positive."""
+    """The assigner alone, which runs on the host, may look at values: once a batch, which cells are positive."""
     model = build_tiny().train()
     samples = [objects_of(0), objects_of(1)] if kinds == "objects" else [no_objects(), no_objects()]
     with HostSyncs() as everywhere:

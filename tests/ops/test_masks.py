@@ -134,12 +134,14 @@ def test_mass_centers_of_no_mask() -> None:
     assert centers.dtype == torch.float32
 
 
-def test_mass_centers_do_not_round_large_sums() -> None:
-    """Integer sums: in float32 the running sum over 6 million pixels would drift by pixels."""
-    full = torch.ones(1, 2000, 3000, dtype=torch.bool)
-    full[0, 0, 0] = False
-    expected = [(2999 * 3000 / 2 * 2000) / 5_999_999, (1999 * 2000 / 2 * 3000) / 5_999_999]
-    assert mass_centers(full)[0].tolist() == pytest.approx(expected, rel=2e-7)
+@pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
+def test_mass_centers_do_not_round_large_sums(share: float, generator: torch.Generator) -> None:
+    """Sums are integers, only the quotient is rounded: sums in float32 would drift with the number of pixels."""
+    masks = random_masks(2, 701, 1203, generator, share=share)
+    for mask, center in zip(masks.numpy(), mass_centers(masks).numpy(), strict=True):
+        rows, columns = np.nonzero(mask)
+        expected = [np.float32(int(axis.sum())) / np.float32(len(axis)) for axis in (columns, rows)]
+        assert center.tolist() == expected
 
 
 def test_mass_centers_of_a_view(generator: torch.Generator) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, but for groups of a single value too: a tiny image leaves a map of one pixel. They become the bias."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class ConvNormReLU(nn.Sequential):
@@ -25,7 +33,7 @@ class ConvNormReLU(nn.Sequential):
         if out_channels % num_groups:
             raise ValueError(f"{out_channels} channels cannot be normalised in {num_groups} groups; set num_groups")
         conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
-        norm = nn.GroupNorm(num_groups, out_channels)
+        norm = GroupNorm(num_groups, out_channels)
         super().__init__(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(inplace=True)))
 
 

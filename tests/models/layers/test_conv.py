@@ -29,6 +29,16 @@ def test_the_input_is_left_alone(generator: torch.Generator) -> None:
     assert torch.equal(inputs, before)
 
 
+def test_one_value_a_group() -> None:
+    """torch refuses to normalise a single value; it equals its mean, so the bias is left."""
+    block = ConvNormReLU(3, 4, num_groups=4)
+    torch.nn.init.constant_(block.norm.bias, 0.5)
+    result = block(torch.ones(1, 3, 1, 1))
+    assert result.flatten().tolist() == pytest.approx([0.5] * 4, abs=1e-4)
+    result.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in block.parameters())
+
+
 def test_groups_that_do_not_divide_the_channels() -> None:
     with pytest.raises(ValueError, match="12 channels cannot be normalised in 8 groups; set num_groups"):
         ConvNormReLU(3, 12, num_groups=8)

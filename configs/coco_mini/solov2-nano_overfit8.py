@@ -1,0 +1,48 @@
+# Learn eight real COCO photos by heart: train = val, objects of more than 32 pixels. A check of the whole way from
+# photos to AP in some minutes on two cores, not a model to use. DATA_ROOT is a folder in COCO's layout; first:
+#   python tools/subset_coco.py DATA_ROOT/annotations/instances_train2017.json work_dirs/overfit8.json \
+#       --images 8 --min-side 32
+_base_ = [
+    "../_base_/models/solov2-nano.py",
+    "../_base_/datasets/coco_instance.py",
+    "../_base_/schedules/schedule_nano.py",
+    "../_base_/default_runtime.py",
+]
+
+max_epochs = 12
+
+model = dict(
+    backbone=dict(base_channels=32),
+    neck=dict(in_channels=[32, 64, 128, 256]),
+    grid=dict(num_grids=[32, 20, 12, 8], scale_ranges=[(1, 64), (48, 112), (88, 224), (176, 1024)]),
+)
+
+pipeline = [
+    dict(type="LoadImage"),
+    dict(type="mmdet.Resize", scale=(384, 384), keep_ratio=True),
+    dict(type="PackSample"),
+]
+train_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    *pipeline[1:],
+]
+photos = dict(
+    type="CocoInstances",
+    data_root="",
+    ann_file="work_dirs/overfit8.json",
+    data_prefix=dict(img="{{$DATA_ROOT:data/coco/}}train2017/"),
+)
+train_dataloader = dict(
+    _delete_=True,
+    batch_size=4,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    # An epoch of 25 passes: eight photos are one step or two.
+    dataset=dict(type="RepeatDataset", times=25, dataset=dict(**photos, pipeline=train_pipeline)),
+)
+val_dataloader = dict(num_workers=1, dataset=dict(**photos, pipeline=pipeline))
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
