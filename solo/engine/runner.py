@@ -171,8 +171,8 @@ def _build_runner(config: Config, config_path: str) -> SOLORunner:
 def _pin_memory_for_gpus_only(config: Config) -> None:
     """Without a GPU torch warns about every loader that pins memory, and has no use for it."""
     for split in ("train", "val", "test"):
-        loader = config.get(f"{split}_dataloader") or {}
-        if loader.get("pin_memory") and not torch.cuda.is_available():
+        loader = config.get(f"{split}_dataloader")
+        if loader and loader.get("pin_memory") and not torch.cuda.is_available():
             loader.pin_memory = False
 
 

@@ -41,7 +41,8 @@ def config(tmp_path: Path) -> Path:
 
 
 def start(config: Path, work_dir: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(work_dir), "--seed", "3"]
+    train = str(ROOT / "tools" / "train.py")
+    command = [sys.executable, train, str(config), "--work-dir", str(work_dir), "--seed", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = (work_dir.parent / f"{work_dir.name}.log").open("ab")
     # A session of its own, so that killing it takes the data workers along, as losing the machine would.
@@ -55,6 +56,10 @@ def finish(process: subprocess.Popen[bytes], work_dir: Path) -> None:
 
 def losses(work_dir: Path) -> dict[int, tuple[float, float]]:
     return {int(record["iter"]): (record["loss_cls"], record["loss_mask"]) for record in read_records(work_dir).train}
+
+
+def final_weights(work_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(work_dir / f"epoch_{EPOCHS}.pth", weights_only=True)["state_dict"]
 
 
 def wait_for_iteration(work_dir: Path, iteration: int, process: subprocess.Popen[bytes]) -> None:
@@ -81,9 +86,7 @@ def test_killed_and_resumed_equals_uninterrupted(config, tmp_path):
     finish(start(config, killed, "--resume"), killed)
 
     assert losses(killed) == losses(uninterrupted)
-    checkpoints = [
-        torch.load(folder / f"epoch_{EPOCHS}.pth", weights_only=True)["state_dict"] for folder in (killed, uninterrupted)
-    ]
-    assert checkpoints[0].keys() == checkpoints[1].keys()
-    for name, tensor in checkpoints[1].items():
-        assert torch.equal(checkpoints[0][name], tensor), name
+    resumed, expected = final_weights(killed), final_weights(uninterrupted)
+    assert resumed.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(resumed[name], tensor), name
