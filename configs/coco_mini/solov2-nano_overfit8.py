@@ -9,8 +9,6 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-max_epochs = 12
-
 model = dict(
     backbone=dict(base_channels=32),
     neck=dict(in_channels=[32, 64, 128, 256]),
@@ -39,10 +37,8 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    # An epoch of 25 passes: eight photos are one step or two.
-    dataset=dict(type="RepeatDataset", times=25, dataset=dict(**photos, pipeline=train_pipeline)),
+    # An epoch of 40 passes: eight photos alone are two steps.
+    dataset=dict(type="RepeatDataset", times=40, dataset=dict(**photos, pipeline=train_pipeline)),
 )
 val_dataloader = dict(num_workers=1, dataset=dict(**photos, pipeline=pipeline))
 test_dataloader = val_dataloader
-
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)

@@ -8,32 +8,34 @@ _base_ = [
 ]
 
 data_root = "{{$DATA_ROOT:data/nuclei256/}}"
-max_epochs = 30
+max_epochs = 24
 
-# Small objects, many of them: finer grids, images enlarged, no cap at 100.
+# Many small objects of one class: finer grids, more mask features to tell neighbours apart, images enlarged.
 model = dict(
     num_classes=1,
     grid=dict(
-        num_grids=[48, 32, 20, 10],
+        num_grids=[40, 28, 16, 8],
         scale_ranges=[(1, 32), (20, 64), (48, 128), (96, 512)],
     ),
+    mask_feature=dict(feat_channels=64, out_channels=64),
+    criterion=dict(loss_cls=dict(loss_weight=1.0)),
     postprocess=dict(nms_pre=1000, max_per_img=400),
 )
 
 train_pipeline = [
     dict(type="LoadImage"),
     dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
-    dict(type="RandomResize", scale=(384, 384), ratio_range=(0.8, 1.25), keep_ratio=True, resize_type="mmdet.Resize"),
+    dict(type="RandomResize", scale=(320, 320), ratio_range=(0.9, 1.2), keep_ratio=True, resize_type="mmdet.Resize"),
     dict(type="mmdet.RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackSample"),
 ]
 test_pipeline = [
     dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(384, 384), keep_ratio=True),
+    dict(type="mmdet.Resize", scale=(320, 320), keep_ratio=True),
     dict(type="PackSample"),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     dataset=dict(
         data_root=data_root,
@@ -55,7 +57,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(max_dets=400)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+train_cfg = dict(max_epochs=max_epochs, val_interval=6)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
