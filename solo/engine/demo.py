@@ -9,9 +9,11 @@ from typing import Any
 
 from mmengine.runner import find_latest_checkpoint
 
+from solo.config import load_config
 from solo.engine.runner import test, train
 from solo.errors import CheckpointError
 from solo.evaluation.ap_table import format_table
+from solo.registry import DATASETS
 
 PICTURE_COUNT = 12
 
@@ -33,6 +35,9 @@ def run_demo(
     folder = Path(work_dir)
     pictures = folder / "pictures"
     start = time.perf_counter()
+    # The data set is drawn when it is first built: before the training, whose time this is not.
+    DATASETS.build(load_config(config_path, overrides=overrides).train_dataloader.dataset)
+    prepared = time.perf_counter()
     train(config_path, work_dir=work_dir, seed=seed, overrides=overrides)
     trained = time.perf_counter()
     checkpoint = find_latest_checkpoint(work_dir)
@@ -49,7 +54,7 @@ def run_demo(
     summary = dict(
         mask_AP=metrics["coco/segm_mAP"],
         box_AP=metrics["coco/bbox_mAP"],
-        train_seconds=round(trained - start, 1),
+        train_seconds=round(trained - prepared, 1),
         total_seconds=round(time.perf_counter() - start, 1),
         pictures=str(pictures),
     )
