@@ -37,8 +37,8 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    # An epoch of 36 passes: eight photos alone are two steps.
-    dataset=dict(type="RepeatDataset", times=36, dataset=dict(**photos, pipeline=train_pipeline)),
+    # An epoch of 40 passes: eight photos alone are two steps.
+    dataset=dict(type="RepeatDataset", times=40, dataset=dict(**photos, pipeline=train_pipeline)),
 )
 val_dataloader = dict(num_workers=1, dataset=dict(**photos, pipeline=pipeline))
 test_dataloader = val_dataloader

@@ -1,6 +1,6 @@
 # AdamW with a cosine, for small models from scratch; a config that changes max_epochs repeats the cosine's length.
-max_epochs = 10
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=5)
+max_epochs = 9
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=3)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
