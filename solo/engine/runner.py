@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.config import load_config
@@ -45,6 +46,17 @@ class SOLORunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_for_console)
         return logger
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model; what its constructors refuse is a mistake in the config.
+
+        Raises:
+            ConfigError: values of the config's `model` do not fit each other.
+        """
+        try:
+            return super().build_model(model)
+        except ValueError as error:
+            raise ConfigError(f"config key 'model' cannot be built: {error}") from error
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load weights; every one must fit, unless they only initialize a training.

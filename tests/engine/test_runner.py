@@ -125,6 +125,12 @@ def test_amp_without_a_gpu_is_an_error(tmp_path: Path) -> None:
         train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), amp=True)
 
 
+def test_model_settings_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
+    shapes = Path(__file__).parents[2] / "configs" / "shapes" / "solov2-nano_shapes.py"
+    with pytest.raises(ConfigError, match=r"'model' cannot be built: .*64 channels cannot be normalised in 7 groups"):
+        train(str(shapes), work_dir=str(tmp_path), overrides={"model.head.num_groups": 7})
+
+
 def test_other_number_of_classes_names_both(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"2 classes \(dark, bright\).*model has 3.*model\.num_classes=2"):
         train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), overrides={"model.num_classes": 3})
