@@ -46,6 +46,16 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
     return config
 
 
+def class_names_of_config(config: Config) -> Sequence[str] | None:
+    """Names of the classes that the data of a config states, None when its annotation file does."""
+    for key in ("test_dataloader", "val_dataloader", "train_dataloader"):
+        dataset = (config.get(key) or {}).get("dataset") or {}
+        names = dataset.get("classes") or (dataset.get("metainfo") or {}).get("classes")
+        if names:
+            return names
+    return None
+
+
 def check_config(config: Config) -> None:
     """Check every key that has a fixed meaning: Runner's, and those of the dicts that name a class by `type`.
 

@@ -14,7 +14,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from solo.checkpoints import load_checkpoint, load_weights
-from solo.config import load_config
+from solo.checkpoints.preprocessing import check_preprocessing
+from solo.config import class_names_of_config, load_config
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
 from solo.registry import MODELS, SCOPE, TRANSFORMS
 
@@ -42,7 +43,7 @@ class SOLOPredictor:
 
         Raises:
             ConfigError: the config is missing, wrong, or has no test pipeline; or the device is not there.
-            CheckpointError: the checkpoint is missing, unsafe, or does not fit the model.
+            CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs other images.
         """
         config = config if isinstance(config, Config) else load_config(config)
         weights = load_checkpoint(checkpoint)
@@ -54,6 +55,7 @@ class SOLOPredictor:
             model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
         self.model = MODELS.build(model_config)
         self.classes = _class_names(config, weights, num_classes=self.model.num_classes, source=str(checkpoint))
+        check_preprocessing(weights, config, source=f"checkpoint {checkpoint}")
         load_weights(self.model, weights, source=f"checkpoint {checkpoint}")
         self.model.to(self.device).eval()
 
@@ -134,7 +136,7 @@ def _class_names(config: Config, checkpoint: dict[str, Any], *, num_classes: int
             f" model.num_classes is {num_classes}"
         )
     if names is None:
-        names = _class_names_of_config(config)
+        names = class_names_of_config(config)
     if names is None:
         return tuple(f"class {index}" for index in range(num_classes))
     if len(names) != num_classes:
@@ -143,12 +145,3 @@ def _class_names(config: Config, checkpoint: dict[str, Any], *, num_classes: int
             f" {num_classes}"
         )
     return tuple(names)
-
-
-def _class_names_of_config(config: Config) -> Sequence[str] | None:
-    for key in ("test_dataloader", "val_dataloader", "train_dataloader"):
-        dataset = (config.get(key) or {}).get("dataset") or {}
-        names = dataset.get("classes") or (dataset.get("metainfo") or {}).get("classes")
-        if names:
-            return names
-    return None

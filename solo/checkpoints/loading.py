@@ -75,6 +75,16 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str
     Raises:
         CheckpointError: Weights are missing, unexpected or of another shape.
     """
+    check_fit(model, checkpoint, source=source)
+    model.load_state_dict(checkpoint["state_dict"])
+
+
+def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = "checkpoint") -> None:
+    """Compare names and shapes of a checkpoint's weights with those of a model, which may be on the meta device.
+
+    Raises:
+        CheckpointError: Weights are missing, unexpected or of another shape.
+    """
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
     expected = model.state_dict()
     missing = [f"{name} {_shape(expected[name])}" for name in expected if name not in weights]
@@ -88,7 +98,6 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str
     lines = [f"  {len(keys)} {kind}: {_shortened(keys)}" for kind, keys in problems.items() if keys]
     if lines:
         raise CheckpointError("\n".join([f"{source} does not fit the model {type(model).__name__}:", *lines]))
-    model.load_state_dict(weights)
 
 
 def _shape(value: Any) -> str:

@@ -17,6 +17,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
+from solo.checkpoints.preprocessing import check_preprocessing
 from solo.config import load_config
 from solo.errors import ConfigError
 
@@ -160,7 +161,8 @@ def test(
         UserError: config, data or checkpoint cannot be used.
     """
     config = load_config(config_path, overrides=overrides)
-    load_checkpoint(checkpoint)  # a bad file should fail before data and model are built
+    # A bad file should fail before data and model are built.
+    check_preprocessing(load_checkpoint(checkpoint), config, source=f"checkpoint {checkpoint}")
     config.launcher = launcher
     config.work_dir = _work_dir(config, config_path, work_dir)
     config.load_from = checkpoint

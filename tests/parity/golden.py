@@ -29,8 +29,9 @@ class Golden:
         """Redraw the peer's weights from their names; the recorded sha256 confirms them."""
         digest = hashlib.sha256()
         tensors = {}
+        aliases = self.meta.get("aliases", {})
         for name, shape, dtype in self.meta["state_dict"]:
-            tensors[name] = torch.from_numpy(self._draw(name, shape, dtype))
+            tensors[name] = torch.from_numpy(self._draw(aliases.get(name, name), shape, dtype))
             digest.update(tensors[name].numpy().tobytes())
         if digest.hexdigest() != self.meta["weights_sha256"]:
             raise ValueError(f"weights of {self.meta['fixture']} differ from the recorded ones")

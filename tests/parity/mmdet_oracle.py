@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from solo.checkpoints.dialects import DIALECTS
 from solo.models import SOLOv2
 from solo.registry import MODELS
-
-# mmdet's names to ours, the first match of each name; a level's block j sits before its enlargement, hence 2 * j.
-KEY_MAP = [
-    (r"^mask_head\.mask_feature_head\.convs_all_levels\.(\d+)\.conv(\d+)\.", r"mask_feature.levels.\1.<\2>."),
-    (r"^mask_head\.mask_feature_head\.conv_pred\.", r"mask_feature.predictor."),
-    (r"^mask_head\.cls_convs\.(\d+)\.", r"head.category_tower.\1."),
-    (r"^mask_head\.kernel_convs\.(\d+)\.", r"head.kernel_tower.\1."),
-    (r"^mask_head\.conv_cls\.", r"head.category_predictor."),
-    (r"^mask_head\.conv_kernel\.", r"head.kernel_predictor."),
-]
-
-
-def our_name(mmdet_name: str) -> str:
-    """Our name of a tensor in mmdet's SOLOv2."""
-    for pattern, replacement in KEY_MAP:
-        name, found = re.subn(pattern, replacement, mmdet_name)
-        if found:
-            name = re.sub(r"<(\d+)>", lambda match: str(2 * int(match[1])), name)
-            return name.replace(".gn.", ".norm.")
-    return mmdet_name
 
 
 def our_state_dict(mmdet_state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """mmdet's state dict under our names."""
-    return {our_name(name): tensor for name, tensor in mmdet_state_dict.items()}
+    names = DIALECTS["mmdet"].key_map.to_ours(list(mmdet_state_dict))
+    return {str(names[name]): tensor for name, tensor in mmdet_state_dict.items()}
 
 
 def model_options(

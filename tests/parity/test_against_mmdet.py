@@ -17,7 +17,7 @@ from torch import Tensor
 from solo.models import SOLOv2
 from solo.ops import downsample_masks, mass_centers
 from solo.structures import GroundTruth
-from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_name, our_state_dict, randomise
+from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # of mmdet
@@ -216,7 +216,7 @@ def test_losses_and_gradients(models, generator, size, case):
         model.zero_grad()
         sum(values.values()).backward()
     gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
-    compared = {our_name(name): parameter.grad for name, parameter in peer.named_parameters()}
+    compared = our_state_dict({name: parameter.grad for name, parameter in peer.named_parameters()})
     assert gradients.keys() == compared.keys()
     for name, gradient in compared.items():
         assert relative_difference(gradients[name], gradient) <= 1e-4, name

@@ -1,0 +1,5 @@
+_base_ = "solov2_r50_fpn_ms-3x_coco.py"
+
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(checkpoint="imagenet://resnet101_msra-6cc46731.pth")),
+)

@@ -1,0 +1,32 @@
+# AdelaiDet's SOLOv2_R50_3x: caffe-style ResNet on BGR images without division, and its own schedule.
+_base_ = [
+    "../_base_/models/solov2_r50_fpn.py",
+    "../_base_/datasets/coco_instance.py",
+    "../_base_/default_runtime.py",
+    "../_base_/schedules/schedule_270k.py",
+]
+
+model = dict(
+    data_preprocessor=dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False),
+    backbone=dict(
+        style="caffe",
+        init_cfg=dict(checkpoint="imagenet://resnet50_msra-5891d200.pth"),
+    ),
+)
+
+train_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(
+        type="RandomChoiceResize",
+        scales=[(1333, 800), (1333, 768), (1333, 736), (1333, 704), (1333, 672), (1333, 640)],
+        keep_ratio=True,
+        resize_type="mmdet.Resize",
+    ),
+    dict(type="mmdet.RandomFlip", prob=0.5),
+    dict(type="PackSample"),
+]
+train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True), dataset=dict(pipeline=train_pipeline))
+
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,78 @@
+"""What is known of one dialect of SOLOv2 weights."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+from solo.checkpoints.key_map import KeyMap, Rule, Vocabulary
+
+
+class Preprocessing(NamedTuple):
+    """What the images went through that the weights were trained on.
+
+    Attributes:
+        channel_order: "RGB" or "BGR".
+        mean: of each channel in that order, in units of 0 to 255.
+        std: likewise.
+    """
+
+    channel_order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Preprocessing("RGB", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+CAFFE = Preprocessing("BGR", mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0))
+
+
+class Dropped(NamedTuple):
+    """Tensors of a source that a model does not need.
+
+    Attributes:
+        pattern: shell pattern (`*`) of their names.
+        reason: why they are not needed.
+    """
+
+    pattern: str
+    reason: str
+
+
+class Dialect:
+    """Names and conventions of one code base.
+
+    Args:
+        name: what `--source` calls it.
+        title: the code base.
+        rules: its names and ours; of several that fit the first one counts.
+        vocabulary: words that the rules' fields may stand for.
+        dropped: what its files hold beside the model.
+        preprocessing: what its models expect of an image.
+        backbone_style: where a bottleneck has its stride: "pytorch" in the 3x3, "caffe" in the first 1x1 convolution.
+        counts_batches: whether its files record `num_batches_tracked`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        title: str,
+        rules: tuple[Rule, ...],
+        vocabulary: Vocabulary,
+        dropped: tuple[Dropped, ...] = (),
+        preprocessing: Preprocessing = IMAGENET,
+        backbone_style: str = "pytorch",
+        counts_batches: bool = True,
+    ) -> None:
+        self.name = name
+        self.title = title
+        self.dropped = dropped
+        self.preprocessing = preprocessing
+        self.backbone_style = backbone_style
+        self.counts_batches = counts_batches
+        self._rules, self._vocabulary = rules, vocabulary
+
+    @cached_property
+    def key_map(self) -> KeyMap:
+        """The translation of its names."""
+        return KeyMap(self._rules, self._vocabulary)
