@@ -31,7 +31,8 @@ def deform_conv2d(
     The function of `torchvision.ops.deform_conv2d` and of mmcv's operators. A tap reads bilinearly between the four
     pixels around its position; pixels outside the input are zero. Positions are kept in float32 at least, whatever
     the dtype of the features. Under autocast the features are cast as those of a convolution are. On a GPU
-    torchvision's kernel is used where torchvision is installed, and plain torch elsewhere.
+    torchvision's kernel is used where torchvision is installed, and plain torch elsewhere. A sample a whole pixel or
+    more outside the input is zero, also at an infinite offset; a NaN stays NaN.
 
     Args:
         inputs: (batch, in_channels, height, width) floating point.
@@ -58,9 +59,10 @@ def deform_conv2d(
     _check_channels(inputs, weight, groups, deform_groups)
     _check_samples(inputs, weight, offsets, mask, deform_groups, out_size)
     device = inputs.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.is_autocast_enabled(device) and inputs.dtype != torch.float64:
         inputs = inputs.to(torch.get_autocast_dtype(device))
-    kernel = _torchvision_kernel() if inputs.is_cuda else None
+    # A compiled or exported graph stays free of operators that are not torch's own.
+    kernel = _torchvision_kernel() if inputs.is_cuda and not torch.compiler.is_compiling() else None
     if kernel is not None:
         # In float32 at least: the kernel keeps positions in the dtype of the features, too coarse in half precision.
         dtype = torch.promote_types(inputs.dtype, torch.float32)
