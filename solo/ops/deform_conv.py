@@ -85,14 +85,12 @@ def _positions(
     """Rows and columns that the taps read: two (batch, out_height, out_width, taps, deform_groups), in pixels."""
     moves = _taps_last(offsets, deform_groups, 2)
     moves = moves.to(torch.promote_types(moves.dtype, torch.float32))
-    out_size = moves.shape[1:3]
     taps = torch.meshgrid(*(torch.arange(size, device=offsets.device) for size in kernel_size), indexing="ij")
     positions = []
-    for axis in range(2):
-        starts = torch.arange(out_size[axis], device=offsets.device) * stride[axis] - padding[axis]
-        unmoved = starts[:, None] + taps[axis].flatten() * dilation[axis]
-        unmoved = unmoved[:, None] if axis == 0 else unmoved
-        positions.append(unmoved[..., None] + moves[..., axis])
+    for axis, shape in enumerate([(-1, 1, 1, 1), (1, -1, 1, 1)]):
+        starts = torch.arange(moves.shape[1 + axis], device=offsets.device) * stride[axis] - padding[axis]
+        unmoved = starts.view(shape) + taps[axis].reshape(-1, 1) * dilation[axis]
+        positions.append(unmoved + moves[..., axis])
     return positions
 
 

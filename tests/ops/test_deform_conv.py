@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import types
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.ops import deform_conv, deform_conv2d
+from solo.ops import deform_conv2d
 from tests.models.dispatch import HostSyncs
+from tests.ops.deform_conv_oracle import loop_oracle, tensors
 
 GEOMETRIES = [
     pytest.param(dict(), id="plain"),
@@ -27,83 +25,6 @@ GEOMETRIES = [
     pytest.param(dict(padding=1, groups=4, deform_groups=2), id="more groups than deform_groups"),
     pytest.param(dict(padding=1, groups=2, deform_groups=4), id="more deform_groups than groups"),
 ]
-
-
-def bilinear(image: Tensor, y: float, x: float) -> float:
-    """The value between the pixels of (height, width); pixels outside are zero."""
-    height, width = image.shape
-    value = 0.0
-    for row in (math.floor(y), math.floor(y) + 1):
-        for column in (math.floor(x), math.floor(x) + 1):
-            if 0 <= row < height and 0 <= column < width:
-                value += (1 - abs(y - row)) * (1 - abs(x - column)) * float(image[row, column])
-    return value
-
-
-def loop_oracle(
-    inputs: Tensor,
-    weight: Tensor,
-    offsets: Tensor,
-    *,
-    mask: Tensor | None = None,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    deform_groups: int = 1,
-) -> Tensor:
-    """Every output value, tap and channel on its own, as the papers' equations."""
-    stride, padding, dilation = ((v, v) if isinstance(v, int) else v for v in (stride, padding, dilation))
-    out_channels, group_channels, kernel_height, kernel_width = weight.shape
-    batch, channels = inputs.shape[:2]
-    output = torch.zeros(batch, out_channels, *offsets.shape[-2:], dtype=inputs.dtype)
-    for image, to, row, column in (tuple(index.tolist()) for index in torch.ones_like(output).nonzero()):
-        total = 0.0 if bias is None else float(bias[to])
-        for tap in range(kernel_height * kernel_width):
-            for channel in range(group_channels):
-                source = to // (out_channels // groups) * group_channels + channel
-                sample = source // (channels // deform_groups) * kernel_height * kernel_width + tap
-                tap_row, tap_column = divmod(tap, kernel_width)
-                y = (
-                    row * stride[0]
-                    - padding[0]
-                    + tap_row * dilation[0]
-                    + float(offsets[image, 2 * sample, row, column])
-                )
-                x = column * stride[1] - padding[1] + tap_column * dilation[1]
-                x += float(offsets[image, 2 * sample + 1, row, column])
-                factor = 1.0 if mask is None else float(mask[image, sample, row, column])
-                total += (
-                    float(weight[to, channel, tap_row, tap_column]) * factor * bilinear(inputs[image, source], y, x)
-                )
-        output[image, to, row, column] = total
-    return output
-
-
-def tensors(
-    generator: torch.Generator,
-    *,
-    batch: int = 2,
-    channels: int = 4,
-    size: tuple[int, int] = (5, 6),
-    kernel_size: tuple[int, int] = (3, 3),
-    dtype: torch.dtype = torch.float64,
-    **geometry: Any,
-) -> dict[str, Tensor]:
-    """Random arguments that fit each other; the offsets reach over the border."""
-    groups, taps = geometry.get("groups", 1), geometry.get("deform_groups", 1) * math.prod(kernel_size)
-    inputs = torch.randn(batch, channels, *size, generator=generator, dtype=dtype)
-    weight = torch.randn(4, channels // groups, *kernel_size, generator=generator, dtype=dtype)
-    convolution = {name: value for name, value in geometry.items() if name != "deform_groups"}
-    out_size = F.conv2d(inputs, weight, **convolution).shape[-2:]
-    return dict(
-        inputs=inputs,
-        weight=weight,
-        offsets=2 * torch.randn(batch, 2 * taps, *out_size, generator=generator, dtype=dtype),
-        mask=torch.rand(batch, taps, *out_size, generator=generator, dtype=dtype),
-        bias=torch.randn(4, generator=generator, dtype=dtype),
-    )
 
 
 # ------------------------------------------------------------------------------------------------------------- by hand
@@ -297,7 +218,7 @@ def test_images_do_not_mix(generator: torch.Generator) -> None:
         torch.testing.assert_close(deform_conv2d(**alone, padding=1), together[image : image + 1])
 
 
-# ------------------------------------------------------------------------------------------- costs, export, dispatch
+# ------------------------------------------------------------------------------------------------------ costs, export
 def test_the_host_never_waits(generator: torch.Generator) -> None:
     arguments = {name: tensor.requires_grad_() for name, tensor in tensors(generator, padding=1).items()}
     with HostSyncs() as syncs:
@@ -341,73 +262,6 @@ def test_export_with_sides_that_vary(generator: torch.Generator) -> None:
         for size in ((2, 4, 6, 7), (3, 4, 9, 5)):
             inputs = torch.randn(size, generator=generator)
             torch.testing.assert_close(exported(inputs), layer(inputs))
-
-
-class _OnGPU(Tensor):
-    """A tensor that says it lies on a GPU."""
-
-    is_cuda = True
-
-
-@pytest.fixture
-def torchvision_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """A torchvision whose operator notes its arguments and answers with ours."""
-    calls: list[dict[str, Any]] = []
-
-    def kernel(inputs, offset, weight, bias=None, stride=1, padding=0, dilation=1, mask=None):
-        calls.append(dict(dtype=inputs.dtype, offset=offset.dtype, mask=mask, stride=stride, dilation=dilation))
-        plain = [None if t is None else t.as_subclass(Tensor) for t in (inputs, weight, offset, mask, bias)]
-        return deform_conv2d(
-            *plain[:3], mask=plain[3], bias=plain[4], stride=stride, padding=padding, dilation=dilation
-        )
-
-    ops = types.ModuleType("torchvision.ops")
-    ops.deform_conv2d = kernel
-    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.ops", ops)
-    deform_conv._torchvision_kernel.cache_clear()
-    yield calls
-    deform_conv._torchvision_kernel.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("dtype", "computed"),
-    [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.float16, torch.float32)],
-)
-def test_torchvision_computes_on_a_gpu(torchvision_kernel, dtype, computed, generator) -> None:
-    geometry = dict(stride=(1, 2), padding=(1, 0), dilation=(1, 2))
-    arguments = {name: tensor.to(dtype) for name, tensor in tensors(generator, **geometry).items()}
-    expected = deform_conv2d(**arguments, **geometry)
-    assert torchvision_kernel == [], "plain torch on a CPU"
-    on_gpu = {**arguments, "inputs": arguments["inputs"].as_subclass(_OnGPU)}
-    result = deform_conv2d(**on_gpu, **geometry)
-    (call,) = torchvision_kernel
-    assert (call["dtype"], call["offset"], call["stride"], call["dilation"]) == (computed, computed, (1, 2), (1, 2))
-    assert torch.equal(call["mask"], arguments["mask"].to(computed))
-    assert result.dtype == dtype
-    torch.testing.assert_close(result.as_subclass(Tensor), expected, rtol=1e-2, atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    "failure", [ImportError("no such module"), RuntimeError("operator torchvision::nms does not exist")]
-)
-def test_a_torchvision_that_does_not_load(
-    monkeypatch: pytest.MonkeyPatch, failure: Exception, generator: torch.Generator
-) -> None:
-    attempts = []
-
-    def import_module(name: str) -> None:
-        attempts.append(name)
-        raise failure
-
-    monkeypatch.setattr("importlib.import_module", import_module)
-    deform_conv._torchvision_kernel.cache_clear()
-    arguments = tensors(generator)
-    on_gpu = {**arguments, "inputs": arguments["inputs"].as_subclass(_OnGPU)}
-    for _ in range(2):
-        assert torch.equal(deform_conv2d(**on_gpu).as_subclass(Tensor), deform_conv2d(**arguments))
-    deform_conv._torchvision_kernel.cache_clear()
-    assert attempts == ["torchvision.ops"], "looked for once"
 
 
 # ----------------------------------------------------------------------------------------------------------- mistakes
