@@ -210,6 +210,19 @@ def test_empty_batch(generator: torch.Generator) -> None:
     assert all(leaf.grad is not None and not leaf.grad.any() for leaf in leaves)
 
 
+def test_channels_last_changes_nothing(generator: torch.Generator) -> None:
+    arguments = tensors(generator, padding=1)
+    expected = deform_conv2d(**arguments, padding=1)
+    arguments["inputs"] = arguments["inputs"].contiguous(memory_format=torch.channels_last)
+    assert torch.equal(deform_conv2d(**arguments, padding=1), expected)
+
+
+def test_shapes_without_values(generator: torch.Generator) -> None:
+    """What counts operations or memory runs models on the meta device."""
+    arguments = {name: tensor.to("meta") for name, tensor in tensors(generator, stride=2, padding=1).items()}
+    assert deform_conv2d(**arguments, stride=2, padding=1).shape == (2, 4, 3, 3)
+
+
 def test_images_do_not_mix(generator: torch.Generator) -> None:
     arguments = tensors(generator, batch=3, padding=1)
     together = deform_conv2d(**arguments, padding=1)
