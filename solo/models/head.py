@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from solo.models.grid import Grid
-from solo.models.layers import append_coordinates, conv_tower
+from solo.models.layers import append_coordinates, conv_tower, draw_weights
 from solo.registry import MODELS
 
 HEAD_INIT_STD = 0.01
@@ -34,9 +34,13 @@ class SOLOv2Head(BaseModule):
         num_convs: convolutions of each tower.
         kernel_channels: K.
         num_groups: groups of the group normalisation.
+        dcn: config of the deformable convolutions of the towers, as `dict(type="DCNv2")`; None for none.
+        dcn_convs: the convolutions of both towers, counted from 0, that are deformable; None for all, where `dcn` is
+            given.
 
     Raises:
-        ValueError: the grid has another number of levels than the pyramid, or a stride that no map has.
+        ValueError: the grid has another number of levels than the pyramid, or a stride that no map has; `dcn_convs`
+            names a convolution that is not there, or comes without `dcn`.
     """
 
     def __init__(
@@ -50,6 +54,8 @@ class SOLOv2Head(BaseModule):
         num_convs: int,
         kernel_channels: int,
         num_groups: int = 32,
+        dcn: dict[str, Any] | None = None,
+        dcn_convs: Sequence[int] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -60,15 +66,13 @@ class SOLOv2Head(BaseModule):
                 "one level a map, each at the size of one of the maps"
             )
         self.grid = grid
-        self.category_tower = conv_tower(in_channels, feat_channels, num_convs=num_convs, num_groups=num_groups)
-        self.kernel_tower = conv_tower(in_channels + 2, feat_channels, num_convs=num_convs, num_groups=num_groups)
+        tower: dict[str, Any] = dict(num_convs=num_convs, num_groups=num_groups, dcn=dcn, dcn_convs=dcn_convs)
+        self.category_tower = conv_tower(in_channels, feat_channels, **tower)
+        self.kernel_tower = conv_tower(in_channels + 2, feat_channels, **tower)
         self.category_predictor = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
         self.kernel_predictor = nn.Conv2d(feat_channels, kernel_channels, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=HEAD_INIT_STD)
+        draw_weights(self, std=HEAD_INIT_STD)
         prior_logit = -math.log(1 / PRIOR_PROBABILITY - 1)
-        nn.init.zeros_(self.kernel_predictor.get_parameter("bias"))
         nn.init.constant_(self.category_predictor.get_parameter("bias"), prior_logit)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

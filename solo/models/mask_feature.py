@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from solo.models.head import HEAD_INIT_STD
-from solo.models.layers import ConvNormReLU, append_coordinates
+from solo.models.layers import ConvNormReLU, append_coordinates, draw_weights
 from solo.registry import MODELS
 
 
@@ -25,6 +25,7 @@ class MaskFeatureBranch(BaseModule):
         feat_channels: hidden channels.
         out_channels: E.
         num_groups: groups of the group normalisation.
+        dcn: config of the deformable convolutions that take the place of all others, as `dict(type="DCNv2")`.
     """
 
     def __init__(
@@ -35,19 +36,17 @@ class MaskFeatureBranch(BaseModule):
         feat_channels: int = 128,
         out_channels: int,
         num_groups: int = 32,
+        dcn: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        block: dict[str, Any] = dict(num_groups=num_groups, dcn=dcn)
         self.levels = nn.ModuleList(
-            _enlarging_tower(
-                in_channels + 2 * (level == num_levels - 1), feat_channels, doublings=level, num_groups=num_groups
-            )
+            _enlarging_tower(in_channels + 2 * (level == num_levels - 1), feat_channels, doublings=level, **block)
             for level in range(num_levels)
         )
-        self.predictor = ConvNormReLU(feat_channels, out_channels, kernel_size=1, num_groups=num_groups)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=HEAD_INIT_STD)
+        self.predictor = ConvNormReLU(feat_channels, out_channels, kernel_size=1, **block)
+        draw_weights(self, std=HEAD_INIT_STD)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Fuse the maps.
@@ -63,11 +62,11 @@ class MaskFeatureBranch(BaseModule):
         return self.predictor(sum(maps[1:], start=maps[0]))
 
 
-def _enlarging_tower(in_channels: int, out_channels: int, *, doublings: int, num_groups: int) -> nn.Sequential:
-    """One convolution block at least; after each of `doublings` blocks the map is doubled bilinearly."""
+def _enlarging_tower(in_channels: int, out_channels: int, *, doublings: int, **block: Any) -> nn.Sequential:
+    """One convolution block (built with `block`) at least; after each of `doublings` the map is doubled bilinearly."""
     layers: list[nn.Module] = []
     for _ in range(max(doublings, 1)):
-        layers.append(ConvNormReLU(in_channels, out_channels, num_groups=num_groups))
+        layers.append(ConvNormReLU(in_channels, out_channels, **block))
         if doublings:
             layers.append(nn.Upsample(scale_factor=2, mode="bilinear"))
         in_channels = out_channels

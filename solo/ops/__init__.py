@@ -1,5 +1,6 @@
 """The algorithm's pure functions on tensors: torch only."""
 
+from solo.ops.deform_conv import deform_conv2d
 from solo.ops.dynamic_conv import dynamic_conv
 from solo.ops.losses import dice_loss, sigmoid_focal_loss
 from solo.ops.masks import boxes_from_masks, downsample_masks, maskness, mass_centers, resize_masks
@@ -8,6 +9,7 @@ from solo.ops.points_nms import points_nms
 
 __all__ = [
     "boxes_from_masks",
+    "deform_conv2d",
     "dice_loss",
     "downsample_masks",
     "dynamic_conv",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from solo.models import Grid, SOLOv2Head
+from solo.models.layers import DeformConv2d
 
 STRIDES = (4, 8, 16, 32, 64)
 
@@ -150,3 +151,46 @@ def test_groups_that_do_not_divide_the_channels() -> None:
 def test_another_number_of_maps(generator: torch.Generator) -> None:
     with pytest.raises(ValueError):
         head_of()(pyramid(1, 64, 64, generator)[:4])
+
+
+@pytest.mark.parametrize(("dcn_convs", "deformable"), [(None, [True, True]), ((1,), [False, True])])
+def test_deformable_convolutions_of_both_towers(
+    dcn_convs: tuple[int, ...] | None, deformable: list[bool], generator: torch.Generator
+) -> None:
+    head = head_of(dcn=dict(type="DCNv2"), dcn_convs=dcn_convs)
+    for tower in (head.category_tower, head.kernel_tower):
+        assert [isinstance(block.conv, DeformConv2d) for block in tower] == deformable
+    names = {name for name in head.state_dict() if "conv_offset" in name}
+    assert names == {
+        f"{tower}_tower.{index}.conv.conv_offset.{name}"
+        for tower in ("category", "kernel")
+        for index in range(2)
+        for name in ("weight", "bias")
+        if deformable[index]
+    }
+    cls_logits, kernels = head(pyramid(2, 64, 96, generator))
+    assert (cls_logits.shape, kernels.shape) == ((2, 55, 3), (2, 55, 6))
+    (cls_logits.sum() + kernels.sum()).backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+def test_initial_weights_of_deformable_convolutions() -> None:
+    head = head_of(feat_channels=64, in_channels=64, num_groups=32, dcn=dict(type="DCNv2", bias=True))
+    head.init_weights()
+    for tower in (head.category_tower, head.kernel_tower):
+        for block in tower:
+            assert block.conv.weight.std().item() == pytest.approx(0.01, rel=0.1)
+            assert not any(tensor.any() for tensor in (block.conv.bias, *block.conv.conv_offset.parameters()))
+    assert head.category_predictor.bias.sigmoid().tolist() == pytest.approx([0.01] * 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(dcn=dict(type="DCNv2"), dcn_convs=(2,)), r"dcn_convs=\(2,\) must name convolutions from 0 to 1"),
+        (dict(dcn_convs=(1,)), r"dcn_convs=\(1,\) needs dcn"),
+    ],
+)
+def test_deformable_convolutions_that_are_not_there(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        head_of(**options)

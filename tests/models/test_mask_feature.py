@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from solo.models import MaskFeatureBranch
+from solo.models.layers import DeformConv2d
 
 
 def branch_of(**options: Any) -> MaskFeatureBranch:
@@ -92,3 +93,25 @@ def test_initial_weights() -> None:
 def test_groups_that_do_not_divide_the_channels(option: str, channels: int) -> None:
     with pytest.raises(ValueError, match=f"{channels} channels cannot be normalised in 2 groups; set num_groups"):
         branch_of(**{option: channels})
+
+
+def test_deformable_convolutions_take_the_place_of_all_others(generator: torch.Generator) -> None:
+    branch = branch_of(dcn=dict(type="DCNv2", bias=True))
+    shapes = {name: tuple(t.shape) for name, t in branch.state_dict().items() if name.endswith("conv_offset.weight")}
+    assert shapes == {
+        "levels.0.0.conv.conv_offset.weight": (27, 4, 3, 3),
+        "levels.1.0.conv.conv_offset.weight": (27, 4, 3, 3),
+        "levels.2.0.conv.conv_offset.weight": (27, 4, 3, 3),
+        "levels.2.2.conv.conv_offset.weight": (27, 8, 3, 3),
+        "levels.3.0.conv.conv_offset.weight": (27, 6, 3, 3),
+        "levels.3.2.conv.conv_offset.weight": (27, 8, 3, 3),
+        "levels.3.4.conv.conv_offset.weight": (27, 8, 3, 3),
+        "predictor.conv.conv_offset.weight": (3, 8, 1, 1),
+    }
+    for module in branch.modules():
+        if isinstance(module, DeformConv2d):
+            assert not any(tensor.any() for tensor in (module.bias, *module.conv_offset.parameters()))
+    mask_feats = branch(pyramid(64, 96, generator))
+    assert mask_feats.shape == (2, 6, 16, 24)
+    mask_feats.sum().backward()
+    assert all(parameter.grad is not None for parameter in branch.parameters())

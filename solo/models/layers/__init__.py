@@ -1,6 +1,13 @@
 """Building blocks that the branches share."""
 
-from solo.models.layers.conv import ConvNormReLU, conv_tower
+from solo.models.layers.conv import ConvNormReLU, conv_tower, draw_weights
 from solo.models.layers.coordinates import append_coordinates
+from solo.models.layers.deform_conv import DeformConv2d
 
-__all__ = ["ConvNormReLU", "append_coordinates", "conv_tower"]
+__all__ = [
+    "ConvNormReLU",
+    "DeformConv2d",
+    "append_coordinates",
+    "conv_tower",
+    "draw_weights",
+]

@@ -1,0 +1,215 @@
+"""Deformable convolution: each tap of the kernel reads where its own offset points to."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def deform_conv2d(
+    inputs: Tensor,
+    weight: Tensor,
+    offsets: Tensor,
+    *,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    deform_groups: int = 1,
+) -> Tensor:
+    """Convolve with sampling positions moved by offsets (Dai et al. 2017) and, optionally, weighed (Zhu et al. 2019).
+
+    The function of `torchvision.ops.deform_conv2d` and of mmcv's operators. A tap reads bilinearly between the four
+    pixels around its position; pixels outside the input are zero. Positions are kept in float32 at least, whatever
+    the dtype of the features. Under autocast the features are cast as those of a convolution are. On a GPU
+    torchvision's kernel is used where torchvision is installed, and plain torch elsewhere. A sample a whole pixel or
+    more outside the input is zero, also at an infinite offset; a NaN stays NaN.
+
+    Args:
+        inputs: (batch, in_channels, height, width) floating point.
+        weight: (out_channels, in_channels / groups, kernel_height, kernel_width).
+        offsets: (batch, 2 * deform_groups * taps, out_height, out_width) with taps = kernel_height * kernel_width:
+            for each deformable group and tap, row by row, how far down (y), then how far right (x) its position
+            moves, in pixels of `inputs`.
+        mask: (batch, deform_groups * taps, out_height, out_width), the factor of each sample; None is 1 everywhere.
+        bias: (out_channels,).
+        stride: pixels of `inputs` between output pixels, one number or (vertical, horizontal), as the next two.
+        padding: zeros around `inputs`.
+        dilation: pixels between the taps of the kernel before they move.
+        groups: blocks that input and output channels are convolved in.
+        deform_groups: blocks of the input channels with offsets of their own.
+
+    Returns:
+        (batch, out_channels, out_height, out_width).
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
+    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    out_size = _out_size(inputs, weight, stride, padding, dilation)
+    _check_channels(inputs, weight, groups, deform_groups)
+    _check_samples(inputs, weight, offsets, mask, deform_groups, out_size)
+    inputs = _autocast(inputs)
+    # A compiled or exported graph stays free of operators that are not torch's own.
+    kernel = _torchvision_kernel() if inputs.is_cuda and not torch.compiler.is_compiling() else None
+    if kernel is not None:
+        # In float32 at least: the kernel keeps positions in the dtype of the features, too coarse in half precision.
+        dtype = torch.promote_types(inputs.dtype, torch.float32)
+        tensors = [None if tensor is None else tensor.to(dtype) for tensor in (inputs, offsets, weight, bias, mask)]
+        return kernel(*tensors[:4], stride, padding, dilation, tensors[4]).to(inputs.dtype)
+    rows, columns = _positions(offsets, weight.shape[-2:], stride, padding, dilation, deform_groups)
+    samples = _sample(inputs, rows, columns, None if mask is None else _taps_last(mask, deform_groups, 1)[..., 0])
+    output = _multiply(samples, weight, groups).unflatten(2, out_size)
+    return output if bias is None else output + bias.to(output.dtype)[:, None, None]
+
+
+def _positions(
+    offsets: Tensor,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    deform_groups: int,
+) -> list[Tensor]:
+    """Rows and columns that the taps read: two (batch, out_height, out_width, taps, deform_groups), in pixels."""
+    moves = _taps_last(offsets, deform_groups, 2)
+    moves = moves.to(torch.promote_types(moves.dtype, torch.float32))
+    taps = torch.meshgrid(*(torch.arange(size, device=offsets.device) for size in kernel_size), indexing="ij")
+    positions = []
+    for axis, shape in enumerate([(-1, 1, 1, 1), (1, -1, 1, 1)]):
+        starts = torch.arange(moves.shape[1 + axis], device=offsets.device) * stride[axis] - padding[axis]
+        unmoved = starts.view(shape) + taps[axis].reshape(-1, 1) * dilation[axis]
+        positions.append(unmoved + moves[..., axis])
+    return positions
+
+
+def _taps_last(maps: Tensor, deform_groups: int, values: int) -> Tensor:
+    """(batch, deform_groups * taps * values, ...) -> (batch, ..., taps, deform_groups, values)."""
+    return maps.unflatten(1, (deform_groups, -1, values)).permute(0, 4, 5, 2, 1, 3)
+
+
+def _sample(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) -> Tensor:
+    """What the taps read: (batch, out_height * out_width, taps, in_channels).
+
+    Each sample is a weighted sum of four pixels, hence one bag of embeddings: neither the pixels nor the samples
+    before the mask are ever stored. This is quicker and smaller than `F.grid_sample`, whose scaled positions are also
+    inexact, or than four gathers.
+    """
+    batch, channels, height, width = inputs.shape
+    taps, deform_groups = rows.shape[-2:]
+    row_indices, row_weights = _neighbours(rows, height)
+    column_indices, column_weights = _neighbours(columns, width)
+    if mask is not None:
+        row_weights = row_weights * mask[..., None]
+    images = torch.arange(batch, device=inputs.device).view(-1, 1, 1, 1, 1, 1, 1)
+    blocks = torch.arange(deform_groups, device=inputs.device).view(-1, 1, 1)
+    pixels = (images * height + row_indices[..., None]) * width + column_indices[..., None, :]
+    weights = row_weights[..., None] * column_weights[..., None, :]
+    samples = F.embedding_bag(
+        (pixels * deform_groups + blocks).reshape(-1, 4),
+        inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups),
+        per_sample_weights=weights.reshape(-1, 4).to(inputs.dtype),
+        mode="sum",
+    )
+    return samples.view(batch, rows.shape[1] * rows.shape[2], taps, channels)
+
+
+def _neighbours(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The two pixels around each position along an axis of `size` pixels, and their bilinear weights.
+
+    Args:
+        positions: (...) float.
+
+    Returns:
+        (..., 2) int64 indices, all of them inside, and (..., 2) weights, zero for a pixel outside.
+    """
+    # Beyond these bounds a sample is zero anyway; inside them an infinite offset has neither NaNs nor an overflow.
+    positions = positions.clamp(-1, size)
+    first = positions.detach().floor()
+    fractions = positions - first
+    neighbours = torch.stack([first, first + 1], dim=-1)
+    weights = torch.stack([1 - fractions, fractions], dim=-1)
+    outside = (neighbours < 0) | (neighbours >= size)
+    # A NaN keeps its NaN weight, but still needs an index.
+    indices = torch.where(neighbours > 0, neighbours, 0).clamp(max=size - 1).long()
+    return indices, weights.masked_fill(outside, 0)
+
+
+def _multiply(samples: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """(batch, positions, taps, in_channels) samples times the kernel: (batch, out_channels, positions)."""
+    samples = samples.unflatten(3, (groups, -1)).permute(0, 3, 2, 4, 1).flatten(2, 3)
+    matrices = weight.flatten(2).transpose(1, 2).reshape(groups, weight.shape[0] // groups, -1)
+    return (matrices @ samples).flatten(1, 2)
+
+
+@cache
+def _torchvision_kernel() -> Callable[..., Any] | None:
+    """torchvision's operator, None where torchvision is absent or does not fit this torch."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("torchvision.ops").deform_conv2d
+    except Exception:  # a torchvision of another torch fails in ways of its own
+        return None
+
+
+def _autocast(inputs: Tensor) -> Tensor:
+    """In the dtype in which autocast lets convolutions compute, which leaves double precision alone."""
+    device = inputs.device.type
+    if inputs.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
+        return inputs
+    return inputs.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else inputs
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _out_size(
+    inputs: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    height, width = (
+        (size + 2 * padding[axis] - dilation[axis] * (taps - 1) - 1) // stride[axis] + 1
+        for axis, (size, taps) in enumerate(zip(inputs.shape[-2:], weight.shape[-2:], strict=True))
+    )
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"inputs {tuple(inputs.shape)} are too small for a kernel {tuple(weight.shape)} with {dilation=}"
+        )
+    return height, width
+
+
+def _check_channels(inputs: Tensor, weight: Tensor, groups: int, deform_groups: int) -> None:
+    channels = inputs.shape[1]
+    if channels % deform_groups:
+        raise ValueError(f"{channels} input channels cannot be split into {deform_groups} deform_groups")
+    if weight.shape[1] * groups != channels or weight.shape[0] % groups:
+        raise ValueError(
+            f"a weight {tuple(weight.shape)} with {groups=} does not fit {channels} input channels: it needs "
+            f"{channels} / {groups} of them, and output channels that {groups} divides"
+        )
+
+
+def _check_samples(
+    inputs: Tensor,
+    weight: Tensor,
+    offsets: Tensor,
+    mask: Tensor | None,
+    deform_groups: int,
+    out_size: tuple[int, int],
+) -> None:
+    """The offsets, and the mask where there is one, have one entry for each tap at each output pixel."""
+    taps = deform_groups * weight.shape[-2] * weight.shape[-1]
+    for name, tensor, channels in (("offsets", offsets, 2 * taps), ("mask", mask, taps)):
+        expected = (inputs.shape[0], channels, *out_size)
+        if tensor is not None and tensor.shape != expected:
+            raise ValueError(f"{name} must be {expected}, but came as {tuple(tensor.shape)}")
