@@ -221,3 +221,38 @@ def test_number_of_classes_is_stated_once(name: str) -> None:
         model = MODELS.build(config.model)
     assert model.num_classes == model.assigner.num_classes == model.criterion.num_classes == 3
     assert len(model.head.category_predictor.weight) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "weights"),
+    [
+        ("solov2_r50_fpn_ms-3x_coco", 50, "resnet50_msra-5891d200.pth"),
+        ("solov2_r101_fpn_ms-3x_coco", 101, "resnet101_msra-6cc46731.pth"),
+    ],
+)
+def test_adelaidets_recipe(name: str, depth: int, weights: str) -> None:
+    """Base-SOLOv2.yaml and R50_3x.yaml / R101_3x.yaml, with detectron2's defaults."""
+    config = load_config(REPOSITORY / "configs" / "solov2_adelaidet" / f"{name}.py")
+    model = config.model
+    assert model.data_preprocessor == dict(
+        type="ImagePreprocessor", mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False
+    )
+    assert (model.backbone.depth, model.backbone.style, model.backbone.frozen_stages) == (depth, "caffe", 1)
+    assert model.backbone.init_cfg.checkpoint == f"imagenet://{weights}"
+    assert (model.head.num_convs, model.head.feat_channels, model.mask_feature.out_channels) == (4, 512, 256)
+    assert [tuple(scale_range) for scale_range in model.grid.scale_ranges] == FULL_RANGES
+    assert model.criterion.mask_loss_norm == "targets"
+    assert config.train_cfg.type == "IterBasedTrainLoop" and config.train_cfg.max_iters == 270_000
+    warm_up, steps = config.param_scheduler
+    assert (warm_up.start_factor, warm_up.begin, warm_up.end, warm_up.by_epoch) == (0.01, 0, 1000, False)
+    assert (steps.milestones, steps.gamma, steps.by_epoch) == ([210_000, 250_000], 0.1, False)
+    assert config.optim_wrapper == dict(
+        type="OptimWrapper",
+        optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4),
+        paramwise_cfg=dict(norm_decay_mult=0.0),
+    )
+    assert config.train_dataloader.sampler == dict(type="InfiniteSampler", shuffle=True)
+    assert config.default_hooks.checkpoint.by_epoch is False and config.log_processor.by_epoch is False
+    scales = step(config.train_dataloader.dataset.pipeline, "RandomChoiceResize").scales
+    assert [tuple(scale) for scale in scales] == FULL_SCALES
+    assert step(config.test_dataloader.dataset.pipeline, "mmdet.Resize").scale == (1333, 800)

@@ -17,13 +17,17 @@ from solo.checkpoints.loading import read_file
 from solo.errors import CheckpointError, suggestion
 
 SCHEME = "imagenet://"
-SOURCE = "https://download.pytorch.org/models/"
-KNOWN_FILES = (
-    "resnet18-f37072fd.pth",
-    "resnet34-b627a593.pth",
-    "resnet50-0676ba61.pth",
-    "resnet101-63fe2227.pth",
-)
+TORCH_FILES = "https://download.pytorch.org/models/"
+# Caffe style, for BGR images without division.
+CAFFE_FILES = "https://download.openmmlab.com/pretrain/third_party/"
+KNOWN_FILES = {
+    "resnet18-f37072fd.pth": TORCH_FILES,
+    "resnet34-b627a593.pth": TORCH_FILES,
+    "resnet50-0676ba61.pth": TORCH_FILES,
+    "resnet101-63fe2227.pth": TORCH_FILES,
+    "resnet50_msra-5891d200.pth": CAFFE_FILES,
+    "resnet101_msra-6cc46731.pth": CAFFE_FILES,
+}
 CLASSIFIER_PREFIX = "fc."
 # A random stem must not stay frozen, nor its statistics.
 FROM_SCRATCH_OPTIONS = "model.backbone.init_cfg=None model.backbone.frozen_stages=-1 model.backbone.norm_eval=False"
@@ -59,7 +63,9 @@ def locate(name: str) -> Path:
 def _how_to_get(path: Path) -> str:
     lines = [f"ImageNet weights {path.name}{suggestion(path.name, KNOWN_FILES)} are expected at {path}."]
     if path.name in KNOWN_FILES:
-        fetch = f"import torch; torch.hub.load_state_dict_from_url('{SOURCE}{path.name}', '{path.parent}')"
+        fetch = (
+            f"import torch; torch.hub.load_state_dict_from_url('{KNOWN_FILES[path.name]}{path.name}', '{path.parent}')"
+        )
         lines.append(f'  to get them:       python -c "{fetch}"')
     else:
         lines.append(f"  known names:       {', '.join(KNOWN_FILES)}")

@@ -14,6 +14,8 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
+from solo.checkpoints.conversion import convert_from_ours
+from solo.checkpoints.dialects import DIALECTS
 from solo.models import SOLOv2
 from solo.ops import downsample_masks, mass_centers
 from solo.structures import GroundTruth
@@ -46,6 +48,14 @@ def models(generator: torch.Generator) -> tuple[MMDetSOLOv2, SOLOv2]:
     torch.nn.init.constant_(peer.mask_head.conv_cls.bias, -4.0)
     ours.load_state_dict(our_state_dict(peer.state_dict()))
     return peer.eval(), ours.eval()
+
+
+def test_mmdet_takes_our_weights_back(models: tuple[MMDetSOLOv2, SOLOv2]) -> None:
+    peer, ours = models
+    weights, report = convert_from_ours(ours.state_dict(), dialect=DIALECTS["mmdet"])
+    assert report.complete
+    assert peer.load_state_dict(weights, strict=True)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in peer.state_dict().items())
 
 
 def relative_difference(ours: Tensor, peer: Tensor) -> float:
