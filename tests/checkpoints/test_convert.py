@@ -183,3 +183,52 @@ def test_back_to_mmdet_needs_the_checkpoint_of_the_config(tmp_path: Path, ours: 
     source = save(tmp_path / "ours.pth", {"state_dict": ours})
     with pytest.raises(CheckpointError, match="does not fit the model SOLOv2"):
         export_checkpoint(source, tmp_path / "t.pth", config=CONFIGS / "solov2" / "solov2_r50_fpn_1x_coco.py")
+
+
+DEFORMABLE = {
+    "model.backbone.depth": 50,
+    "model.neck.in_channels": [64, 128, 256, 512],
+    "model.backbone.stage_with_dcn": (False, True, True, True),
+}
+
+
+def deformable(version: str, **options: object) -> dict[str, Any]:
+    return {
+        **DEFORMABLE,
+        "model.backbone.dcn": {"type": f"solo.{version}", "deform_groups": 1, "fallback_on_stride": False},
+        "model.head.dcn": {"type": version, **options},
+    }
+
+
+@pytest.mark.parametrize(
+    ("dialect", "source", "config", "told"),
+    [
+        (
+            "wxinlong",
+            deformable("DCN"),
+            deformable("DCNv2"),
+            "deformable backbone: DCN (v1) in layer2, layer3, layer4 in the weights, DCNv2 in layer2, layer3",
+        ),
+        (
+            "mmdet",
+            deformable("DCNv2"),
+            DEFORMABLE,
+            "deformable towers: DCNv2 in 0, 1 in the weights, none in the config",
+        ),
+        (
+            "paddle",
+            deformable("DCNv2", bias=True),
+            deformable("DCNv2"),
+            "deformable towers: DCNv2 with bias in 0, 1 in the weights, DCNv2 in 0, 1 in the config",
+        ),
+    ],
+)
+def test_versions_of_deformable_convolution_are_told_apart(
+    tmp_path: Path, dialect: str, source: dict[str, Any], config: dict[str, Any], told: str
+) -> None:
+    weights = MODELS.build(load_config(NANO, source).model).state_dict()
+    path = save(tmp_path / "theirs.pth", convert_from_ours(weights, dialect=DIALECTS[dialect])[0])
+    assert import_checkpoint(path, tmp_path / "ours.pth", config=NANO, overrides=source).complete
+    with pytest.raises(CheckpointError) as caught:
+        import_checkpoint(path, tmp_path / "ours.pth", config=NANO, overrides=config)
+    assert told in str(caught.value)

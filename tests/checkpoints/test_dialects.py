@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from solo.checkpoints.conversion import COUNTER, convert_from_ours, convert_to_ours, find_dialect
-from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.dialects import DIALECTS, Dialect
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
 
@@ -100,9 +101,11 @@ def test_the_first_stage_of_a_vd_resnet_has_its_convolution_behind_a_pooling() -
     ]
 
 
-def random_weights(config: str, generator: torch.Generator) -> dict[str, Tensor]:
+def random_weights(
+    config: str, generator: torch.Generator, overrides: dict[str, Any] | None = None
+) -> dict[str, Tensor]:
     """Every tensor of a config's model, drawn; counts stay 0, since most dialects do not record them."""
-    model = model_on_meta(load_config(CONFIGS / config)).state_dict()
+    model = model_on_meta(load_config(CONFIGS / config, overrides)).state_dict()
     return {
         name: torch.zeros((), dtype=torch.int64)
         if name.endswith(COUNTER)
@@ -113,8 +116,34 @@ def random_weights(config: str, generator: torch.Generator) -> dict[str, Tensor]
 
 @pytest.mark.parametrize("config", SHIPPED)
 def test_round_trip_of_every_config_through_every_dialect(config: str, generator: torch.Generator) -> None:
-    weights = random_weights(config, generator)
-    for dialect in DIALECTS.values():
+    assert_round_trips(random_weights(config, generator), DIALECTS)
+
+
+# AdelaiDet builds no deformable convolution in its heads, whatever its options say, and no deep stem.
+DEFORMABLE_DIALECTS = {name: dialect for name, dialect in DIALECTS.items() if name != "adelaidet"}
+
+
+@pytest.mark.parametrize("version", ["DCN", "DCNv2"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("backbone", ["mmdet.ResNet", "mmdet.ResNetV1d"])
+def test_round_trip_of_deformable_models(version: str, bias: bool, backbone: str, generator: torch.Generator) -> None:
+    overrides = {
+        "model.backbone.type": backbone,
+        "model.backbone.depth": 50,
+        "model.backbone.dcn": {"type": f"solo.{version}", "deform_groups": 1, "fallback_on_stride": False},
+        "model.backbone.stage_with_dcn": (False, True, True, True),
+        "model.neck.in_channels": [64, 128, 256, 512],
+        "model.head.dcn": {"type": version, "bias": bias},
+        "model.head.dcn_convs": [1],
+        "model.mask_feature.dcn": {"type": version, "bias": bias},
+    }
+    weights = random_weights("shapes/solov2-nano_shapes.py", generator, overrides)
+    assert "head.kernel_tower.1.conv.conv_offset.weight" in weights
+    assert_round_trips(weights, DEFORMABLE_DIALECTS)
+
+
+def assert_round_trips(weights: dict[str, Tensor], dialects: dict[str, Dialect]) -> None:
+    for dialect in dialects.values():
         theirs, written = convert_from_ours(weights, dialect=dialect)
         assert written.complete, written.problems()
         assert len(theirs) == len(written.mapped)
