@@ -19,6 +19,7 @@ from torch import nn
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.config import load_config
+from solo.engine.distributed import processes, restart_count
 from solo.errors import ConfigError
 
 RESUME_LATEST = "auto"
@@ -95,7 +96,8 @@ def train(
     Args:
         config_path: the config file.
         work_dir: folder of logs and checkpoints; by default the config's, else `./work_dirs/<config name>`.
-        resume: a checkpoint to continue from, or "auto" for the latest one of the work folder.
+        resume: a checkpoint to continue from, or "auto" for the latest one of the work folder, as in a restart by
+            torchrun.
         amp: train with automatic mixed precision (GPU).
         auto_scale_lr: scale the learning rate by the real batch size over `auto_scale_lr.base_batch_size`.
         seed: seed of everything random; by default the config's.
@@ -109,7 +111,6 @@ def train(
         UserError: config, data or checkpoint cannot be used.
     """
     config = load_config(config_path, overrides=overrides)
-    config.launcher = launcher
     config.work_dir = _work_dir(config, config_path, work_dir)
     if amp:
         _use_amp(config)
@@ -117,13 +118,16 @@ def train(
         _use_auto_scale_lr(config, config_path)
     if seed is not None:
         config.randomness = ConfigDict({**config.get("randomness", {}), "seed": seed})
+    if resume is None and restart_count():
+        resume = RESUME_LATEST
     if resume is not None:
         config.resume = True
         config.load_from = None if resume == RESUME_LATEST else resume
     if config.get("load_from"):
         load_checkpoint(config.load_from)  # a bad file should fail before data and model are built
-    runner = _build_runner(config, config_path)
-    runner.train()
+    with processes(config, launcher):
+        runner = _build_runner(config, config_path)
+        runner.train()
     return runner
 
 
@@ -163,7 +167,6 @@ def test(
     config = load_config(config_path, overrides=overrides)
     # A bad file should fail before data and model are built.
     check_preprocessing(load_checkpoint(checkpoint), config, source=f"checkpoint {checkpoint}")
-    config.launcher = launcher
     config.work_dir = _work_dir(config, config_path, work_dir)
     config.load_from = checkpoint
     config.resume = False
@@ -171,7 +174,8 @@ def test(
     if show_dir is not None:
         pictures = dict(type="PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
         config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(pictures)]
-    return _build_runner(config, config_path).test()
+    with processes(config, launcher):
+        return _build_runner(config, config_path).test()
 
 
 def _build_runner(config: Config, config_path: str) -> SOLORunner:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import nn
 from torch.utils.data import Dataset
 
 from solo.datasets import LoadImage, PackSample
-from solo.registry import DATASETS, MODELS
+from solo.registry import DATASETS, HOOKS, MODELS
 
 SIDE = 32
 CLASSES = ("dark", "bright")
@@ -23,11 +25,15 @@ CLASSES = ("dark", "bright")
 
 @MODELS.register_module(force=True)
 class OneSquareModel(BaseModel):
-    """Predicts one square, at (4, 4) to (20, 20), with the class that `weight` prefers."""
+    """Predicts one square, at (4, 4) to (20, 20), with the class that `weight` prefers.
 
-    def __init__(self, *, num_classes: int) -> None:
+    With `moving` it is as many pixels further right as the image's id says, and less certain the further.
+    """
+
+    def __init__(self, *, num_classes: int, moving: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.moving = moving
         self.weight = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, inputs: Any, data_samples: list[BaseDataElement], mode: str = "tensor") -> Any:
@@ -38,15 +44,24 @@ class OneSquareModel(BaseModel):
 
     def _predict(self, sample: BaseDataElement) -> BaseDataElement:
         height, width = sample.ori_shape
+        left = 4 + (sample.img_id if self.moving else 0)
         masks = torch.zeros(1, height, width, dtype=torch.bool)
-        masks[:, 4:20, 4:20] = True
+        masks[:, 4:20, left : left + 16] = True
         sample.pred_instances = InstanceData(
             labels=self.weight.argmax(0, keepdim=True),
-            scores=self.weight.softmax(0).max(0, keepdim=True).values,
+            scores=self.weight.softmax(0).max(0, keepdim=True).values / (left - 3),
             masks=masks,
-            bboxes=torch.tensor([[4.0, 4.0, 20.0, 20.0]]),
+            bboxes=torch.tensor([[left, 4.0, left + 16.0, 20.0]]),
         )
         return sample
+
+
+@HOOKS.register_module(force=True)
+class SlowHook(Hook):
+    """Gives a test the time to interfere."""
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        time.sleep(0.1)
 
 
 @DATASETS.register_module(force=True)
@@ -145,11 +160,11 @@ randomness = dict(seed=1)
 """
 
 
-def write_config(folder: Path) -> Path:
-    """Data and a config file beside it."""
+def write_config(folder: Path, *, count: int = 4) -> Path:
+    """Data of `count` images, and a config file beside it."""
     data = folder / "data"
     data.mkdir(parents=True)
-    ann_file = write_data(data)
+    ann_file = write_data(data, count=count)
     path = folder / "square.py"
     path.write_text(CONFIG.format(folder=str(data), ann_file=str(ann_file)))
     return path

@@ -1,0 +1,165 @@
+"""Several processes as a user starts them: real ones on this machine, and Slurm's commands as they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solo.engine.training_curves import read_records
+from tests.engine.fakes import write_checkpoint, write_config
+from tests.tools.test_commands import ROOT, run_tool
+
+
+def start(script: str, *arguments: str | Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Run one of the scripts, in a process group of its own."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.Popen(
+        ["bash", str(ROOT / "tools" / script), *map(str, arguments)],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], *, code: int = 0) -> tuple[str, str]:
+    """Standard output and error of a process that has to end with `code` in time."""
+    try:
+        out, error = process.communicate(timeout=100)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == code, out + error
+    return out, error
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def results(path: Path) -> list[dict[str, Any]]:
+    return sorted(json.loads(path.read_text()), key=lambda result: result["image_id"])
+
+
+def ap_table(output: str) -> list[str]:
+    return re.findall(r"^(?:mask|box) .*$", output, re.MULTILINE)
+
+
+@pytest.mark.long
+def test_an_uneven_split_evaluates_as_one_process_does(tmp_path: Path) -> None:
+    config = write_config(tmp_path, count=5)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint.pth")
+    moving = ["--cfg-options", "model.moving=True"]
+    single = run_tool("test.py", config, checkpoint, "--out", "single.json", *moving, folder=tmp_path)
+    assert single.returncode == 0, single.stderr
+    out, _ = finish(start("dist_test.sh", config, checkpoint, "2", "--out", "two.json", *moving, folder=tmp_path))
+    assert ap_table(out) == ap_table(single.stdout)
+    assert 0.2 < float(ap_table(out)[0].split()[1]) < 0.9
+    assert results(tmp_path / "two.json") == results(tmp_path / "single.json")
+    assert [result["image_id"] for result in results(tmp_path / "two.json")] == list(range(5))
+
+
+@pytest.mark.long
+def test_two_machines_with_one_process_each_train_together(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    nodes = dict(NNODES="2", MASTER_ADDR="127.0.0.1", PORT=str(free_port()))
+    processes = [start("dist_train.sh", config, "1", folder=tmp_path, NODE_RANK=rank, **nodes) for rank in "01"]
+    for process in processes:
+        finish(process)
+    # Four images, two ranks with batches of two: one step an epoch.
+    assert [record["step"] for record in read_records(tmp_path / "work_dirs" / "square").train] == [1, 2, 3]
+    assert (tmp_path / "work_dirs" / "square" / "epoch_3.pth").is_file()
+
+
+@pytest.mark.long
+def test_a_taken_port_is_no_reason_to_stop(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint.pth")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        _, error = finish(start("dist_test.sh", config, checkpoint, "1", folder=tmp_path, PORT=port))
+    assert f"port {port} is taken, using " in error
+
+
+@pytest.mark.long
+def test_a_killed_rank_is_brought_back_from_the_last_checkpoint(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    options = ["--cfg-options", "train_cfg.max_epochs=40", "train_cfg.val_interval=100"]
+    slow = "custom_hooks.0.type=SlowHook"
+    process = start("dist_train.sh", config, "2", *options, slow, folder=tmp_path, MAX_RESTARTS="1")
+    work_dir = tmp_path / "work_dirs" / "square"
+    deadline = time.monotonic() + 60
+    while not (work_dir / "epoch_5.pth").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    victims = worker_processes(process.pid)
+    assert len(victims) == 2
+    os.kill(victims[-1], signal.SIGKILL)
+    finish(process)
+    assert (work_dir / "epoch_40.pth").is_file()
+    steps = [record["step"] for record in read_records(work_dir).train]
+    assert steps == list(range(1, 41))
+    runs = sorted(folder for folder in work_dir.iterdir() if (folder / "vis_data").is_dir())
+    assert len(runs) == 2
+    resumed = [json.loads(line) for line in (runs[1] / "vis_data" / "scalars.json").read_text().splitlines()]
+    assert resumed[0]["step"] > 5, "it began again from the last checkpoint, not from the start"
+
+
+def worker_processes(launcher: int) -> list[int]:
+    """The ranks that a launcher started."""
+    out = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in out.splitlines()[1:]]
+    return sorted(pid for pid, parent in pairs if parent == launcher)
+
+
+@pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh", "slurm_train.sh", "slurm_test.sh"])
+def test_too_few_arguments_show_the_usage(script: str, tmp_path: Path) -> None:
+    _, error = finish(start(script, "config.py", folder=tmp_path), code=2)
+    assert error.startswith(f"usage: bash tools/{script} ")
+
+
+@pytest.mark.parametrize("processes", ["0", "two", "-1", "--work-dir"])
+def test_a_wrong_number_of_processes_is_told(processes: str, tmp_path: Path) -> None:
+    _, error = finish(start("dist_train.sh", "config.py", processes, folder=tmp_path), code=2)
+    assert f"not '{processes}'" in error
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "called"),
+    [
+        (
+            "slurm_train.sh",
+            ["part", "job", "c.py", "out dir", "--amp"],
+            ["train.py", "c.py", "--work-dir", "out dir", "--amp"],
+        ),
+        ("slurm_test.sh", ["part", "job", "c.py", "a.pth"], ["test.py", "c.py", "a.pth"]),
+    ],
+)
+def test_slurm(script: str, arguments: list[str], called: list[str], tmp_path: Path) -> None:
+    srun = tmp_path / "srun"
+    srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    environment = dict(PATH=path, GPUS="4", SRUN_ARGS="--qos=high --time=1:00:00", PYTHON="python")
+    out, _ = finish(start(script, *arguments, folder=tmp_path, **environment))
+    lines = out.splitlines()
+    for option in ("--partition=part", "--job-name=job", "--gres=gpu:4", "--ntasks=4", "--ntasks-per-node=4"):
+        assert option in lines
+    assert lines[lines.index("--kill-on-bad-exit=1") + 1 :][:2] == ["--qos=high", "--time=1:00:00"]
+    command = lines[lines.index("python") :]
+    assert command == ["python", "-u", str(ROOT / "tools" / called[0]), *called[1:], "--launcher", "slurm"]

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Train on the GPUs of this machine: bash tools/dist_train.sh CONFIG GPUS [options of train.py]
+# On several machines, the same on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set. Without GPUs: processes.
+set -euo pipefail
+if (($# < 2)); then
+    echo "usage: bash tools/dist_train.sh CONFIG GPUS [options of train.py]" >&2
+    exit 2
+fi
+config=$1 gpus=$2
+shift 2
+exec bash "$(dirname "${BASH_SOURCE[0]}")/launch.sh" train.py "$gpus" "$config" "$@"
