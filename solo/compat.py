@@ -36,6 +36,7 @@ def apply() -> None:
     sys.meta_path.append(_MissingExtensionFinder())
     torch.serialization.add_safe_globals(checkpoint_classes())
     _load_weights_only()
+    _save_atomically()
     _replace("mmengine.utils.package_utils", "is_installed", is_installed)
     _replace("mmengine.utils.package_utils", "get_installed_path", get_installed_path)
     _collect_env_without_distutils()
@@ -131,6 +132,22 @@ def _load_weights_only() -> None:
         module.torch = _TorchWithSafeLoad("torch")
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(prefixes="imagenet://", loader=load_from_imagenet, force=True)
+
+
+def _save_atomically() -> None:
+    """Have mmengine's hooks write checkpoints of the local disk under another name first."""
+    module: Any = importlib.import_module("mmengine.runner.checkpoint")
+    save_elsewhere = module.save_checkpoint
+
+    def save_checkpoint(checkpoint: dict[str, Any], filename: str, *args: Any, **kwargs: Any) -> None:
+        from solo.checkpoints.saving import save_atomically
+
+        if "://" in filename:
+            save_elsewhere(checkpoint, filename, *args, **kwargs)
+        else:
+            save_atomically(checkpoint, filename)
+
+    _replace(module.__name__, "save_checkpoint", save_checkpoint)
 
 
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:

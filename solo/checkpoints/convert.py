@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from solo.checkpoints.fitting import differences, fitting_configs, model_on_meta
 from solo.checkpoints.loading import check_fit, load_checkpoint
 from solo.checkpoints.preprocessing import convention_problems, preprocessing_of
 from solo.checkpoints.report import ConversionReport, FileFacts
+from solo.checkpoints.saving import save_atomically
 from solo.checkpoints.source import SourceCheckpoint, file_sha256, read_source
 from solo.config import class_names_of_config, load_config
 from solo.datasets.coco_classes import COCO_CLASSES
@@ -79,7 +79,7 @@ def import_checkpoint(
         "preprocessing": preprocessing_of(settings)._asdict(),
         "converted_from": {"dialect": speech.name, "file": source.name, "sha256": read.sha256},
     }
-    _save({"state_dict": weights, "meta": meta}, target)
+    save_atomically({"state_dict": weights, "meta": meta}, target)
     return _finish(report, target, OURS)
 
 
@@ -116,7 +116,7 @@ def export_checkpoint(
     if not report.complete:
         raise CheckpointError("\n  ".join([f"checkpoint {source} has no equal in mmdetection:", *report.problems()]))
     dataset_meta = (checkpoint.get("meta") or {}).get("dataset_meta") or {}
-    _save({"state_dict": weights, "meta": {"dataset_meta": dict(dataset_meta)}}, target)
+    save_atomically({"state_dict": weights, "meta": {"dataset_meta": dict(dataset_meta)}}, target)
     return _finish(report, target, MMDET)
 
 
@@ -191,18 +191,6 @@ def _class_names(
 def _refuse_same_file(source: Path, target: Path) -> None:
     if source.resolve() == target.resolve():
         raise CheckpointError(f"source and target are one file: {source}")
-
-
-def _save(checkpoint: dict[str, Any], target: Path) -> None:
-    """Write under another name and rename, so that a half-written file never bears the name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".unfinished")
-    try:
-        torch.save(checkpoint, unfinished)
-        os.replace(unfinished, target)
-    except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise CheckpointError(f"checkpoint {target} cannot be written: {error}") from error
 
 
 def _finish(report: ConversionReport, target: Path, dialect: str) -> ConversionReport:

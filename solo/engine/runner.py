@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
@@ -18,8 +19,10 @@ from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.preprocessing import check_preprocessing
+from solo.checkpoints.saving import remove_unfinished
 from solo.config import load_config
 from solo.engine.distributed import processes, restart_count
+from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.errors import ConfigError
 
 RESUME_LATEST = "auto"
@@ -84,7 +87,7 @@ def train(
     config_path: str,
     *,
     work_dir: str | None = None,
-    resume: str | None = None,
+    resume: str | os.PathLike[str] | None = None,
     amp: bool = False,
     auto_scale_lr: bool = False,
     seed: int | None = None,
@@ -120,12 +123,16 @@ def train(
         config.randomness = ConfigDict({**config.get("randomness", {}), "seed": seed})
     if resume is None and restart_count():
         resume = RESUME_LATEST
+    if resume == RESUME_LATEST:
+        resume = latest_checkpoint(config.work_dir)
     if resume is not None:
         config.resume = True
-        config.load_from = None if resume == RESUME_LATEST else resume
+        config.load_from = str(resume)
     if config.get("load_from"):
         load_checkpoint(config.load_from)  # a bad file should fail before data and model are built
     with processes(config, launcher):
+        if is_main_process():
+            remove_unfinished(config.work_dir)
         runner = _build_runner(config, config_path)
         runner.train()
     return runner

@@ -1,0 +1,103 @@
+"""A checkpoint is there whole or not at all, whatever happens to the process or the disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from solo.checkpoints import load_checkpoint
+from solo.checkpoints.saving import UNFINISHED, remove_unfinished, save_atomically
+from solo.errors import CheckpointError
+
+ROOT = Path(__file__).parents[2]
+CONTENT = {"state_dict": {"weight": torch.arange(1000.0)}}
+
+
+def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "epoch_1.pth"
+    save_atomically(CONTENT, path)
+    assert torch.equal(load_checkpoint(path)["state_dict"]["weight"], CONTENT["state_dict"]["weight"])
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_former_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "epoch_1.pth"
+    save_atomically(CONTENT, path)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        save_atomically({"state_dict": lambda: None}, path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, is_folder: bool) -> None:
+    path = tmp_path / "taken" / ("" if is_folder else "epoch_1.pth")
+    (tmp_path / "taken").mkdir() if is_folder else (tmp_path / "taken").write_text("a file")
+    with pytest.raises(CheckpointError, match=r"taken.* cannot be written: .* MB are free in .*are as they were"):
+        save_atomically(CONTENT, path)
+    assert not list(tmp_path.rglob(f"*{UNFINISHED}"))
+
+
+DISK_FULL = """
+import resource, sys, torch
+import solo
+from solo.checkpoints.saving import save_atomically
+from solo.errors import CheckpointError
+
+save_atomically({"state_dict": {"weight": torch.ones(10)}}, sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_atomically({"state_dict": {"weight": torch.ones(1_000_000)}}, sys.argv[1])
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_former_checkpoint(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk: the write fails in its middle."""
+    path = tmp_path / "epoch_1.pth"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", DISK_FULL, str(path)], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"checkpoint {path} cannot be written: File too large (" in done.stdout
+    assert len(load_checkpoint(path)["state_dict"]["weight"]) == 10
+    assert list(tmp_path.iterdir()) == [path]
+
+
+SAVE_FOREVER = """
+import sys, torch
+import solo
+from solo.checkpoints.saving import save_atomically
+
+for number in range(10**9):
+    save_atomically({"state_dict": {"weight": torch.full((3_000_000,), float(number))}}, sys.argv[1])
+"""
+
+
+@pytest.mark.long
+def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "latest.pth"
+    for delay in (0.0, 0.011, 0.023, 0.037, 0.051):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVE_FOREVER, str(path)], env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        started = time.time()
+        while (not path.exists() or path.stat().st_mtime < started) and time.time() < started + 60:
+            time.sleep(0.005)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        weight = load_checkpoint(path)["state_dict"]["weight"]
+        assert weight.shape == (3_000_000,)
+        assert (weight == weight[0]).all()
+    assert {file.name for file in tmp_path.iterdir()} <= {path.name, path.name + UNFINISHED}
+    remove_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
