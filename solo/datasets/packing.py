@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement
 
 from solo.datasets.instance_masks import InstanceMasks
 from solo.datasets.mask_targets import mask_targets
+from solo.datasets.packed_instances import PackedInstances
+from solo.errors import DataError
 from solo.registry import TRANSFORMS
 
+_OPENCV_FLIPS = {(0,): 0, (1,): 1, (0, 1): -1}
 _META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 _GROUND_TRUTH_KEYS = ("gt_bboxes", "gt_bboxes_labels", "gt_masks")
 
@@ -31,7 +34,11 @@ class PackSample(BaseTransform):
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """See the class."""
+        """See the class.
+
+        Raises:
+            DataError: The masks are of another size or number than the image or its boxes.
+        """
         image = results["img"]
         sample = BaseDataElement(metainfo=_metainfo(results))
         if all(key in results for key in _GROUND_TRUTH_KEYS):
@@ -53,15 +60,21 @@ def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _pack_instances(results: dict[str, Any]) -> InstanceData:
+def _pack_instances(results: dict[str, Any]) -> PackedInstances:
     masks = InstanceMasks.of(results["gt_masks"])
     boxes = results["gt_bboxes"]
     boxes = torch.as_tensor(getattr(boxes, "tensor", boxes), dtype=torch.float32).reshape(-1, 4)
+    if (masks.height, masks.width) != results["img"].shape[:2] or len(masks) != len(boxes):
+        height, width = results["img"].shape[:2]
+        raise DataError(
+            f"image {results.get('img_path')}: {len(masks)} masks of {masks.width} x {masks.height} pixels (width x "
+            f"height) for {len(boxes)} boxes and an image of {width} x {height}: some transform changed one alone"
+        )
     ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(len(masks))), np.bool_)
     objects = np.flatnonzero(~ignored)
     targets = mask_targets(masks[objects])
     kept = np.flatnonzero(targets.pixels)
-    return InstanceData(
+    return PackedInstances(
         labels=torch.as_tensor(results["gt_bboxes_labels"], dtype=torch.int64)[objects[kept]],
         bboxes=boxes[objects[kept]],
         centers=torch.from_numpy(targets.centers[kept]),
@@ -71,9 +84,8 @@ def _pack_instances(results: dict[str, Any]) -> InstanceData:
 
 def _channels_first(image: npt.NDArray[np.uint8]) -> torch.Tensor:
     """A view (3, H, W) of an image (H, W, 3); the image is copied only where transforms have left holes or flips."""
-    if any(stride < 0 for stride in image.strides):
-        # OpenCV undoes a flip that is a mere view several times faster than numpy's copy.
-        rows, columns = (slice(None, None, 1 if stride > 0 else -1) for stride in image.strides[:2])
-        straight = np.ascontiguousarray(image[rows, columns])
-        image = cv2.flip(straight, (-1 if image.strides[0] < 0 else 1) if image.strides[1] < 0 else 0)
+    flipped = tuple(axis for axis in (0, 1) if image.strides[axis] < 0)
+    if flipped:
+        # mmcv flips by a view, and OpenCV copies the mirrored pixels several times faster than numpy does.
+        image = cv2.flip(np.ascontiguousarray(np.flip(image, flipped)), _OPENCV_FLIPS[flipped])
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

@@ -60,8 +60,6 @@ def _usable_rle(rle: dict[str, Any], *, height: int, width: int) -> dict[str, An
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or not isinstance(counts, (list, str)):
         raise SegmentationError(MALFORMED)
-    if size != [height, width]:
-        raise SegmentationError(OTHER_SIZE)
     if isinstance(counts, list) and not all(isinstance(run, int) and run >= 0 for run in counts):
         raise SegmentationError(MALFORMED)
     runs_of_segmentations([rle], height=height, width=width)
@@ -94,6 +92,8 @@ def _counts(segmentation: Segmentation, *, height: int, width: int) -> bytes | I
         if not segmentation:
             return np.array([height * width])
         segmentation = to_compressed_rle(segmentation, height=height, width=width)
+    if list(segmentation["size"]) != [height, width]:
+        raise SegmentationError(OTHER_SIZE)
     counts = segmentation["counts"]
     if isinstance(counts, str):
         return counts.encode("ascii", errors="replace")
