@@ -177,7 +177,8 @@ class InstanceMasks:
         height: int,
         width: int,
     ) -> InstanceMasks:
-        changed = {id(f): Frame(change_rows(f.rows), change_columns(f.columns)) for f in self._frames}
+        distinct = {id(frame): frame for frame in self._frames}
+        changed = {key: Frame(change_rows(f.rows), change_columns(f.columns)) for key, f in distinct.items()}
         return InstanceMasks(self._runs, [changed[id(f)] for f in self._frames], height=height, width=width)
 
     # ------------------------------------------------------------------------------------ what no index map can say
@@ -221,7 +222,7 @@ class InstanceMasks:
         for frame, members in self.groups():
             masks = cut_at_columns(self.runs(members))
             cuts = windows(masks, frame)
-            flat, end = sample(masks, frame, cuts), 0
+            flat, end = sample(masks, frame, cuts, shown=np.arange(len(cuts))), 0
             for position, (x1, y1, x2, y2) in zip(members, cuts.tolist(), strict=True):
                 start, end = end, end + (x2 - x1) * (y2 - y1)
                 drawn[position] = (x1, y1, x2, y2), flat[start:end].reshape(x2 - x1, y2 - y1).T

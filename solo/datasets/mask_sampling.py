@@ -152,13 +152,14 @@ def windows(masks: ColumnRuns, frame: Frame, *, block: int = 1) -> Integers:
     return found
 
 
-def sample(masks: ColumnRuns, frame: Frame, cuts: Integers) -> npt.NDArray[np.bool_]:
+def sample(masks: ColumnRuns, frame: Frame, cuts: Integers, *, shown: Integers) -> npt.NDArray[np.bool_]:
     """Draw what a frame shows of the masks, cut to windows.
 
     Args:
         masks: N masks.
-        frame: The frame.
-        cuts: (N, 4) windows x1 y1 x2 y2 inside the frame.
+        frame: The frame; its columns may be in any order here.
+        cuts: (V, 4) windows x1 y1 x2 y2 inside the frame.
+        shown: (V,) position in `masks` of the mask that each window shows.
 
     Returns:
         The pixels of all windows in a row, each window column by column.
@@ -166,12 +167,13 @@ def sample(masks: ColumnRuns, frame: Frame, cuts: Integers) -> npt.NDArray[np.bo
     x1, y1, x2, y2 = cuts.T
 
     # One entry a column of a window from here on.
-    of_mask = np.arange(len(cuts)).repeat(x2 - x1)
+    widths = x2 - x1
+    of_mask = shown.repeat(widths)
     place = frame.columns[_ranges(x1, x2)] - masks.first[of_mask]
     is_inside = (place >= 0) & (place < masks.extent[of_mask])
     slot = np.where(is_inside, masks.slot[of_mask] + place, len(masks.slot_offsets) - 2)
     first_run, after_run = masks.slot_offsets[slot], masks.slot_offsets[slot + 1]
-    top, bottom = y1[of_mask], y2[of_mask]
+    top, bottom = y1.repeat(widths), y2.repeat(widths)
     column_starts = _cumulative(bottom - top)
 
     # One entry a run in such a column from here on. The ends of the runs ascend over all of them.

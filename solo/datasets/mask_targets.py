@@ -63,10 +63,14 @@ def _at_stride_4(masks: ColumnRuns, frame: Frame) -> tuple[Integers, npt.NDArray
     """
     middle = Frame(*(_middle_of_blocks(index).ravel() for index in frame))
     cuts = windows(masks, middle, block=2)
-    halves = cuts * np.array([1, 2, 1, 2])
-    left, right = (
-        sample(masks, Frame(middle.rows, middle.columns[column::2]), halves).view(np.uint8) for column in (0, 1)
+    # All left columns of the middles, then all right ones: each is one half of what is drawn.
+    left_then_right = Frame(middle.rows, middle.columns.reshape(-1, 2).T.ravel())
+    left_cuts = cuts * np.array([1, 2, 1, 2])
+    right_cuts = left_cuts + np.array([1, 0, 1, 0]) * (len(middle.columns) // 2)
+    drawn = sample(
+        masks, left_then_right, np.concatenate([left_cuts, right_cuts]), shown=np.tile(np.arange(len(cuts)), 2)
     )
+    left, right = drawn.view(np.uint8).reshape(2, -1)
     upper, lower = (left + right).reshape(-1, 2).T
     return cuts, upper + lower >= 2
 

@@ -78,12 +78,11 @@ def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int,
     except ValueError:
         raise SegmentationError(MALFORMED) from None
     runs = [next(decoded) if isinstance(found, bytes) else found for found in counts]
-    if any(found.min(initial=0) < 0 for found in runs):
-        raise SegmentationError(MALFORMED)
     try:
         return [runs_of_counts(found, height=height, width=width) for found in runs]
     except ValueError:
-        raise SegmentationError(OTHER_SIZE) from None
+        is_malformed = any(found.min(initial=0) < 0 for found in runs)
+        raise SegmentationError(MALFORMED if is_malformed else OTHER_SIZE) from None
 
 
 def _counts(segmentation: Segmentation, *, height: int, width: int) -> bytes | Integers:

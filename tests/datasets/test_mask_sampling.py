@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solo.datasets.mask_sampling import OUTSIDE, Frame, cut_at_columns, measure, sample, windows
+from solo.datasets.mask_sampling import OUTSIDE, ColumnRuns, Frame, cut_at_columns, measure, sample, windows
 from solo.datasets.run_lengths import runs_of_bitmaps
 
 BITMAPS = np.array([[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]], np.zeros((3, 4)), np.ones((3, 4))], np.uint8)
@@ -19,6 +19,10 @@ def look(bitmaps: np.ndarray, frame: Frame) -> np.ndarray:
 
 def cut(bitmaps: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     return np.concatenate([b[y1:y2, x1:x2].T.ravel() for b, (x1, y1, x2, y2) in zip(bitmaps, cuts, strict=True)])
+
+
+def draw(masks: ColumnRuns, frame: Frame, cuts: np.ndarray) -> np.ndarray:
+    return sample(masks, frame, cuts, shown=np.arange(len(cuts)))
 
 
 @st.composite
@@ -56,7 +60,7 @@ def test_windows_hold_all_that_is_shown(scene: tuple[np.ndarray, Frame, np.rando
     bitmaps, frame, _ = scene
     masks, shown = cut_at_columns(runs_of_bitmaps(bitmaps)), look(bitmaps, frame)
     cuts = windows(masks, frame, block=block) * block
-    np.testing.assert_array_equal(sample(masks, frame, cuts), cut(shown, cuts))
+    np.testing.assert_array_equal(draw(masks, frame, cuts), cut(shown, cuts))
     for mask, (x1, y1, x2, y2) in zip(shown, cuts, strict=True):
         assert mask[y1:y2, x1:x2].sum() == mask.sum()
 
@@ -66,8 +70,9 @@ def test_any_window_can_be_drawn(scene: tuple[np.ndarray, Frame, np.random.Gener
     bitmaps, frame, rng = scene
     xs, ys = (np.sort(rng.integers(0, len(index) + 1, (len(bitmaps), 2))) for index in (frame.columns, frame.rows))
     cuts = np.stack([xs[:, 0], ys[:, 0], xs[:, 1], ys[:, 1]], axis=1)
-    drawn = sample(cut_at_columns(runs_of_bitmaps(bitmaps)), frame, cuts)
-    np.testing.assert_array_equal(drawn, cut(look(bitmaps, frame), cuts))
+    shown = rng.integers(0, len(bitmaps), len(cuts))
+    drawn = sample(cut_at_columns(runs_of_bitmaps(bitmaps)), frame, cuts, shown=shown)
+    np.testing.assert_array_equal(drawn, cut(look(bitmaps[shown], frame), cuts))
 
 
 def test_by_hand() -> None:
@@ -80,7 +85,7 @@ def test_by_hand() -> None:
     assert mass.y_sums.tolist() == [2 + 3 + 4 + 5 + 15, 0, 30]
     cuts = windows(masks, frame)
     assert cuts.tolist() == [[0, 0, 2, 6], [0, 0, 0, 0], [0, 0, 2, 6]]
-    assert sample(masks, frame, cuts).astype(int).tolist() == [0, 0, 1, 1, 1, 1, *[1] * 6, *[1] * 12]
+    assert draw(masks, frame, cuts).astype(int).tolist() == [0, 0, 1, 1, 1, 1, *[1] * 6, *[1] * 12]
 
 
 def test_a_frame_that_shows_nothing() -> None:
@@ -88,7 +93,7 @@ def test_a_frame_that_shows_nothing() -> None:
     frame = Frame(rows=np.full(4, OUTSIDE), columns=np.array([1, 2]))
     assert not measure(masks, frame).pixels.any()
     assert not windows(masks, frame).any()
-    assert not sample(masks, frame, np.array([[0, 0, 2, 4]] * 3)).any()
+    assert not draw(masks, frame, np.array([[0, 0, 2, 4]] * 3)).any()
 
 
 @pytest.mark.parametrize("masks", [[], [*runs_of_bitmaps(BITMAPS), *runs_of_bitmaps(BITMAPS[:, :2])]])
