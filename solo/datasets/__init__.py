@@ -2,6 +2,7 @@
 
 from solo.datasets.annotations import AnnotationReport, check_coco_file
 from solo.datasets.coco import CocoInstances
+from solo.datasets.copy_paste import CopyPaste
 from solo.datasets.instance_masks import InstanceMasks
 from solo.datasets.instances import LoadInstances
 from solo.datasets.loading import LoadImage, UnreadableImageError, read_image
@@ -12,6 +13,7 @@ __all__ = [
     "SHAPES_CLASSES",
     "AnnotationReport",
     "CocoInstances",
+    "CopyPaste",
     "InstanceMasks",
     "LoadImage",
     "LoadInstances",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from solo.datasets.mask_sampling import OUTSIDE, Frame, Integers, cut_at_columns, measure, sample, windows
-from solo.datasets.run_lengths import RunLengths, runs_of_bitmaps
+from solo.datasets.run_lengths import RunLengths, runs_of_bitmap
 from solo.datasets.segmentations import runs_of_segmentations
 from solo.errors import DataError
 
@@ -56,7 +56,9 @@ class InstanceMasks:
     @classmethod
     def of_bitmaps(cls, bitmaps: npt.NDArray[Any]) -> InstanceMasks:
         """Take bitmaps (N, H, W), in which everything but 0 is set."""
-        return cls._unchanged(runs_of_bitmaps(bitmaps), *bitmaps.shape[1:])
+        height, width = bitmaps.shape[1:]
+        runs = [runs_of_bitmap(bitmap, top=0, left=0, height=height, width=width) for bitmap in bitmaps]
+        return cls._unchanged(runs, height, width)
 
     @classmethod
     def of(cls, masks: Any) -> InstanceMasks:
@@ -182,6 +184,14 @@ class InstanceMasks:
         return InstanceMasks(self._runs, [changed[id(f)] for f in self._frames], height=height, width=width)
 
     # ------------------------------------------------------------------------------------ what no index map can say
+    def hidden_by(self, cover: npt.NDArray[np.bool_]) -> InstanceMasks:
+        """The masks without the pixels that are set in a bitmap (height, width)."""
+        runs = [
+            runs_of_bitmap(pixels & ~cover[y1:y2, x1:x2], top=y1, left=x1, height=self.height, width=self.width)
+            for (x1, y1, x2, y2), pixels in self.drawn_windows()
+        ]
+        return self._unchanged(runs, self.height, self.width)
+
     def rotate(self, *args: Any, **kwargs: Any) -> InstanceMasks:
         """Rotate as mmdet's `BitmapMasks.rotate` does."""
         return self._through_bitmaps("rotate", *args, **kwargs)

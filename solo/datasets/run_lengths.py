@@ -45,16 +45,22 @@ def runs_of_counts(counts: Integers, *, height: int, width: int) -> RunLengths:
     )
 
 
-def runs_of_bitmaps(bitmaps: npt.NDArray[Any]) -> list[RunLengths]:
-    """The runs of each of the bitmaps (N, H, W), in which everything but 0 is set."""
-    height, width = bitmaps.shape[1:]
-    runs = []
-    for bitmap in bitmaps:
-        framed = np.zeros(height * width + 2, np.bool_)
-        framed[1:-1] = bitmap.T.ravel()
-        edges = np.flatnonzero(framed[1:] != framed[:-1])
-        runs.append(RunLengths(height, width, edges[0::2], edges[1::2]))
-    return runs
+def runs_of_bitmap(bitmap: npt.NDArray[Any], *, top: int, left: int, height: int, width: int) -> RunLengths:
+    """The runs of a mask of which a part is given, and the rest is background.
+
+    Args:
+        bitmap: (H, W) the part, in which everything but 0 is set.
+        top: Row of the mask at which the part begins.
+        left: Column of the mask at which it begins.
+        height: Height of the mask in pixels.
+        width: Width of the mask in pixels.
+    """
+    framed = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), np.bool_)
+    framed[:, 1:-1] = bitmap.T
+    # Every column of the frame begins and ends with background, so its changes are a start and an end by turns.
+    column, row = np.nonzero(framed[:, 1:] != framed[:, :-1])
+    edges = (left + column) * height + top + row
+    return RunLengths(height, width, edges[0::2], edges[1::2])
 
 
 def decode_counts(encoded: Sequence[bytes]) -> list[Integers]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from solo.datasets.run_lengths import decode_counts, runs_of_bitmaps, runs_of_counts
+from solo.datasets.run_lengths import decode_counts, runs_of_bitmap, runs_of_counts
 
 
 @st.composite
@@ -43,11 +43,16 @@ def test_numbers_of_any_length() -> None:
     np.testing.assert_array_equal(draw(runs_of_counts(counts, height=2000, width=3000)), mask)
 
 
-@given(masks=bitmaps())
-def test_bitmaps(masks: np.ndarray) -> None:
-    for mask, runs in zip(masks, runs_of_bitmaps(masks), strict=True):
-        np.testing.assert_array_equal(draw(runs), mask)
+@given(masks=bitmaps(), top=st.integers(0, 3), left=st.integers(0, 3))
+def test_parts_of_bitmaps(masks: np.ndarray, top: int, left: int) -> None:
+    """The given part on background, at its place."""
+    for mask in masks:
+        whole = np.pad(mask, [(top, 2), (left, 1)])
+        height, width = whole.shape
+        runs = runs_of_bitmap(mask, top=top, left=left, height=height, width=width)
+        np.testing.assert_array_equal(draw(runs), whole)
         assert (runs.ends > runs.starts).all()
+        assert (runs.starts[1:] >= runs.ends[:-1]).all()
 
 
 def test_no_text() -> None:
