@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -95,8 +96,8 @@ class CopyPaste(BaseTransform):
             return results
         pasted = InstanceMasks.of(other["gt_masks"])[chosen]
         cover = _union(pasted)
-        image = np.array(results["img"])
-        image[cover] = other["img"][cover]
+        image = np.array(results["img"], order="C")
+        cv2.copyTo(np.ascontiguousarray(other["img"]), cover.view(np.uint8), image)
         masks = InstanceMasks.of(results["gt_masks"]).hidden_by(cover)
         boxes, areas = torch.from_numpy(masks.tight_boxes()), masks.areas
         moved = (boxes - results["gt_bboxes"].tensor).abs().amax(dim=1).numpy()

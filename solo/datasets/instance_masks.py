@@ -219,6 +219,14 @@ class InstanceMasks:
         return [self._runs[i] for i in positions]
 
     @property
+    def masks(self) -> _MaskArray:
+        """Not there: a transform that asks for mmdet's array means to write into it, which would be lost."""
+        raise AttributeError(
+            "InstanceMasks holds no drawn `masks`; for a transform that needs them, load with "
+            "mmdet.LoadAnnotations(with_bbox=True, with_mask=True) in place of LoadInstances"
+        )
+
+    @property
     def areas(self) -> Integers:
         """(N,) int64 number of pixels."""
         areas = np.zeros(len(self), np.int64)

@@ -51,6 +51,7 @@ def test_as_mmdet(options: dict[str, Any], counts: tuple[int, int]) -> None:
     peer, ours = TRANSFORMS.build(dict(type="mmdet.CopyPaste", **options)), CopyPaste(pipeline=[], **options)
     for seed in range(20):
         image, other = results(seed, count=counts[0]), results(seed + 100, count=counts[1])
+        other["img"] = other["img"][:, ::-1]  # flipped by a view, as mmcv does
         np.random.seed(seed)
         found = ours.paste(undrawn(image), undrawn(other))
         np.random.seed(seed)

@@ -302,6 +302,8 @@ def test_tensor() -> None:
 
 def test_wrong_uses() -> None:
     ours, _ = both([SQUARE], 12, 12)
+    with pytest.raises(AttributeError, match=r"load with mmdet\.LoadAnnotations"):
+        _ = ours.masks
     with pytest.raises(ValueError, match="not 'sideways'"):
         ours.flip("sideways")
     with pytest.raises(ValueError, match="one size"):

@@ -85,3 +85,16 @@ def test_drawing_never_waits_for_the_device(count: int) -> None:
     with HostSyncs() as syncs:
         unpack_masks(parts, (8, 8))
     assert syncs.names == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_nor_does_it_on_a_gpu() -> None:
+    masks = torch.rand(6, 50, 70, generator=torch.Generator().manual_seed(0)) < 0.5
+    parts = [pack_masks(masks[:2]).to("cuda"), pack_masks(masks[2:]).to("cuda")]
+    unpack_masks(parts, (50, 70))  # the first call loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        drawn = unpack_masks(parts, (50, 70))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(drawn.cpu(), masks)
