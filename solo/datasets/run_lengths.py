@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,9 +41,9 @@ def runs_of_counts(counts: Integers, *, height: int, width: int) -> RunLengths:
         raise ValueError(f"the counts of the RLE must be lengths that sum up to {height} x {width} pixels")
     starts, ends = edges[0:-1:2], edges[1::2]
     kept = ends > starts
-    return (
-        RunLengths(height, width, starts, ends) if kept.all() else RunLengths(height, width, starts[kept], ends[kept])
-    )
+    if not kept.all():
+        starts, ends = starts[kept], ends[kept]
+    return RunLengths(height, width, starts, ends)
 
 
 def runs_of_bitmap(bitmap: npt.NDArray[Any], *, top: int, left: int, height: int, width: int) -> RunLengths:
@@ -90,7 +91,7 @@ def decode_counts(encoded: Sequence[bytes]) -> list[Integers]:
     shifts = 5 * (np.arange(len(digits)) - first.repeat(num_digits))
     numbers = np.add.reduceat((digits & 31) << shifts, first)
     numbers -= (digits[last] >> 4 & 1) << 5 * num_digits
-    counts = np.split(numbers, number_ends[:-1])
+    counts = [numbers[start:end] for start, end in pairwise([0, *number_ends.tolist()])]
     for numbers_of_text in counts:
         numbers_of_text[1::2] = numbers_of_text[1::2].cumsum()
         numbers_of_text[2::2] = numbers_of_text[2::2].cumsum()
