@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import solo  # noqa: F401  (makes mmdet importable, whichever test comes first)
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -171,7 +171,7 @@ def test_pipelines(name: str, config: Config) -> None:
     assert resize["keep_ratio"] is True
     assert resize.get("resize_type", "mmdet.Resize") == "mmdet.Resize"
     assert step(train, "mmdet.RandomFlip")["prob"] == 0.5
-    assert step(train, "mmdet.LoadAnnotations") == dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True)
+    assert step(train, "LoadInstances") == dict(type="LoadInstances")
     assert [step["type"] for step in test] == ["LoadImage", "mmdet.Resize", "PackSample"]
     assert step(test, "mmdet.Resize") == dict(type="mmdet.Resize", scale=published.test_scale, keep_ratio=True)
     assert config.val_dataloader.dataset.pipeline == test

@@ -22,7 +22,7 @@ pipeline = [
 ]
 train_pipeline = [
     dict(type="LoadImage"),
-    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadInstances"),
     *pipeline[1:],
 ]
 photos = dict(

@@ -24,7 +24,7 @@ model = dict(
 
 train_pipeline = [
     dict(type="LoadImage"),
-    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadInstances"),
     dict(type="RandomResize", scale=(320, 320), ratio_range=(0.9, 1.2), keep_ratio=True, resize_type="mmdet.Resize"),
     dict(type="mmdet.RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackSample"),

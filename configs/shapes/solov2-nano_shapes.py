@@ -11,7 +11,7 @@ model = dict(num_classes=4)
 data_root = "data/shapes"
 train_pipeline = [
     dict(type="LoadImage"),
-    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadInstances"),
     dict(type="mmdet.RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackSample"),
 ]

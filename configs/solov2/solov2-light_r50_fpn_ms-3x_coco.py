@@ -9,7 +9,7 @@ model = dict(
 
 train_pipeline = [
     dict(type="LoadImage"),
-    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadInstances"),
     dict(
         type="RandomChoiceResize",
         scales=[(768, 512), (768, 480), (768, 448), (768, 416), (768, 384), (768, 352)],

@@ -2,6 +2,9 @@
 
 from solo.datasets.annotations import AnnotationReport, check_coco_file
 from solo.datasets.coco import CocoInstances
+from solo.datasets.copy_paste import CopyPaste
+from solo.datasets.instance_masks import InstanceMasks
+from solo.datasets.instances import LoadInstances
 from solo.datasets.loading import LoadImage, UnreadableImageError, read_image
 from solo.datasets.packing import PackSample
 from solo.datasets.shapes import SHAPES_CLASSES, Shapes, ensure_shapes
@@ -10,7 +13,10 @@ __all__ = [
     "SHAPES_CLASSES",
     "AnnotationReport",
     "CocoInstances",
+    "CopyPaste",
+    "InstanceMasks",
     "LoadImage",
+    "LoadInstances",
     "PackSample",
     "Shapes",
     "UnreadableImageError",

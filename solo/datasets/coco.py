@@ -61,7 +61,8 @@ class CocoInstances(BaseDataset):
             classes: Names of the classes, in the order of their labels; None takes all by category id.
             filter_cfg: `filter_empty_gt` (bool) leaves out training images without an object, `min_size` (pixels)
                 those with a shorter side.
-            pipeline: Transforms, as configs or callables.
+            pipeline: Transforms, as configs or callables. One with a method `set_dataset`, as `CopyPaste`, is handed
+                this data set, to take more images from.
             test_mode: Keep every image, in the file's order, and fail at once on an unreadable one.
             max_unreadable: Training skips this many different unreadable images; one more ends the run.
             seed: Seed of the random draws of the transforms.
@@ -89,6 +90,9 @@ class CocoInstances(BaseDataset):
             indices=indices,
             serialize_data=serialize_data,
         )
+        for step in self.pipeline.transforms:
+            if hasattr(step, "set_dataset"):
+                step.set_dataset(self)
 
     def full_init(self) -> None:
         """Read, check, filter, and report once."""

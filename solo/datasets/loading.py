@@ -128,9 +128,10 @@ def _decode(content: bytes, path: str | os.PathLike[str], *, apply_orientation: 
 
 def _refuse_truncated(content: bytes, path: str | os.PathLike[str]) -> None:
     """Decoders fill up what is missing of a truncated file with gray, so the end marker is looked for first."""
-    if content.startswith(_JPEG_START) and content.find(_JPEG_END, _jpeg_scan_offset(content)) < 0:
+    # Sought from the end, where it is in a whole file.
+    if content.startswith(_JPEG_START) and content.rfind(_JPEG_END, _jpeg_scan_offset(content)) < 0:
         raise UnreadableImageError(path, f"the JPEG file is truncated ({len(content)} bytes without an end marker)")
-    if content.startswith(_PNG_START) and _PNG_END not in content:
+    if content.startswith(_PNG_START) and content.rfind(_PNG_END) < 0:
         raise UnreadableImageError(path, f"the PNG file is truncated ({len(content)} bytes without an end chunk)")
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement
 
-from solo.ops.masks import downsample_masks, mass_centers
+from solo.datasets.instance_masks import InstanceMasks
+from solo.datasets.mask_targets import mask_targets
+from solo.datasets.packed_instances import PackedInstances
+from solo.errors import DataError
 from solo.registry import TRANSFORMS
 
+_OPENCV_FLIPS = {(0,): 0, (1,): 1, (0, 1): -1}
 _META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 _GROUND_TRUTH_KEYS = ("gt_bboxes", "gt_bboxes_labels", "gt_masks")
 
@@ -22,18 +28,22 @@ class PackSample(BaseTransform):
 
     Gives `dict(inputs=(3, H, W) uint8 BGR, data_samples=BaseDataElement)`. With ground truth the sample holds
     `gt_instances`: labels (N,) int64, bboxes (N, 4) float32 x1 y1 x2 y2 and centers (N, 2) float32 x y in pixels of the
-    transformed image, masks (N, ceil(H/4), ceil(W/4)) bool. Crowd regions and objects of which the transforms have
-    left no pixel are not in it.
+    transformed image, masks at stride 4, packed (`MaskWindows` of (N, ceil(H/4), ceil(W/4))). Crowd regions and objects
+    of which the transforms have left no pixel are not in it. `gt_masks` may be what `LoadInstances` gives, or mmdet's
+    `BitmapMasks` or `PolygonMasks`.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """See the class."""
+        """See the class.
+
+        Raises:
+            DataError: The masks are of another size or number than the image or its boxes.
+        """
         image = results["img"]
         sample = BaseDataElement(metainfo=_metainfo(results))
         if all(key in results for key in _GROUND_TRUTH_KEYS):
-            sample.gt_instances = _pack_instances(results, (int(image.shape[0]), int(image.shape[1])))
-        inputs = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).contiguous()
-        return dict(inputs=inputs, data_samples=sample)
+            sample.gt_instances = _pack_instances(results)
+        return dict(inputs=_channels_first(image), data_samples=sample)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -50,15 +60,32 @@ def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _pack_instances(results: dict[str, Any], size: tuple[int, int]) -> InstanceData:
-    masks = torch.from_numpy(np.asarray(results["gt_masks"].masks).astype(np.bool_)).reshape(-1, *size)
-    labels = torch.as_tensor(results["gt_bboxes_labels"], dtype=torch.int64)
+def _pack_instances(results: dict[str, Any]) -> PackedInstances:
+    masks = InstanceMasks.of(results["gt_masks"])
     boxes = results["gt_bboxes"]
     boxes = torch.as_tensor(getattr(boxes, "tensor", boxes), dtype=torch.float32).reshape(-1, 4)
-    kept = masks.any(dim=2).any(dim=1)
-    if "gt_ignore_flags" in results:
-        kept &= ~torch.as_tensor(results["gt_ignore_flags"]).bool()
-    masks = masks[kept]
-    return InstanceData(
-        labels=labels[kept], bboxes=boxes[kept], centers=mass_centers(masks), masks=downsample_masks(masks)
+    if (masks.height, masks.width) != results["img"].shape[:2] or len(masks) != len(boxes):
+        height, width = results["img"].shape[:2]
+        raise DataError(
+            f"image {results.get('img_path')}: {len(masks)} masks of {masks.width} x {masks.height} pixels (width x "
+            f"height) for {len(boxes)} boxes and an image of {width} x {height}: some transform changed one alone"
+        )
+    ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(len(masks))), np.bool_)
+    objects = np.flatnonzero(~ignored)
+    targets = mask_targets(masks[objects])
+    kept = np.flatnonzero(targets.pixels)
+    return PackedInstances(
+        labels=torch.as_tensor(results["gt_bboxes_labels"], dtype=torch.int64)[objects[kept]],
+        bboxes=boxes[objects[kept]],
+        centers=torch.from_numpy(targets.centers[kept]),
+        masks=targets.masks[kept],
     )
+
+
+def _channels_first(image: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """A view (3, H, W) of an image (H, W, 3); the image is copied only where transforms have left holes or flips."""
+    flipped = tuple(axis for axis in (0, 1) if image.strides[axis] < 0)
+    if flipped:
+        # mmcv flips by a view, and OpenCV copies the mirrored pixels several times faster than numpy does.
+        image = cv2.flip(np.ascontiguousarray(np.flip(image, flipped)), _OPENCV_FLIPS[flipped])
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

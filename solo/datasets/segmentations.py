@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
 from pycocotools import mask as coco_mask
+
+from solo.datasets.run_lengths import Integers, RunLengths, decode_counts, runs_of_counts
+
+Segmentation: TypeAlias = "list[Any] | dict[str, Any]"
+"""Polygons [[x, y, x, y, ...], ...] in pixels, or an RLE `dict(size=[height, width], counts=text or numbers)`."""
 
 SHORT_POLYGON = "polygon of less than 3 points or of an odd number of coordinates"
 OTHER_SIZE = "RLE of another size than the image"
@@ -20,7 +27,7 @@ class SegmentationError(ValueError):
         self.kind = kind
 
 
-def usable_segmentation(segmentation: Any, *, height: int, width: int) -> list[list[float]] | dict[str, Any]:
+def usable_segmentation(segmentation: Any, *, height: int, width: int) -> Segmentation:
     """The segmentation as transforms can rasterise it: polygons too short to enclose anything are left out.
 
     Args:
@@ -53,48 +60,55 @@ def _usable_rle(rle: dict[str, Any], *, height: int, width: int) -> dict[str, An
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or not isinstance(counts, (list, str)):
         raise SegmentationError(MALFORMED)
-    if size != [height, width]:
-        raise SegmentationError(OTHER_SIZE)
-    runs = _decode_counts(counts) if isinstance(counts, str) else counts
-    if not all(isinstance(run, int) and run >= 0 for run in runs):
+    if isinstance(counts, list) and not all(isinstance(run, int) and run >= 0 for run in counts):
         raise SegmentationError(MALFORMED)
-    if sum(runs) != height * width:
-        raise SegmentationError(OTHER_SIZE)
+    runs_of_segmentations([rle], height=height, width=width)
     return rle
 
 
-def _decode_counts(counts: str) -> list[int]:
-    """Run lengths of a compressed RLE: signed base-32 numbers, from the third on relative to the one two before.
+def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> list[RunLengths]:
+    """The runs of polygons, rasterised as pycocotools does, and of RLEs, compressed or not; none of no polygon.
 
-    pycocotools decodes them without a look at the size of the mask; `rleFrString` of its `maskApi.c` is the source.
+    Raises:
+        SegmentationError: An RLE is malformed or of another size.
     """
-    runs: list[int] = []
-    value, shift = 0, 0
-    for character in counts:
-        digit = ord(character) - 48
-        if not 0 <= digit < 64:
-            raise SegmentationError(MALFORMED)
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value, shift = 0, 0
-    if shift:
-        raise SegmentationError(MALFORMED)
-    return runs
+    counts = [_counts(segmentation, height=height, width=width) for segmentation in segmentations]
+    try:
+        decoded = iter(decode_counts([text for text in counts if isinstance(text, bytes)]))
+    except ValueError:
+        raise SegmentationError(MALFORMED) from None
+    runs = [next(decoded) if isinstance(found, bytes) else found for found in counts]
+    try:
+        return [runs_of_counts(found, height=height, width=width) for found in runs]
+    except ValueError:
+        is_malformed = any(found.min(initial=0) < 0 for found in runs)
+        raise SegmentationError(MALFORMED if is_malformed else OTHER_SIZE) from None
 
 
-def to_compressed_rle(segmentation: list[list[float]] | dict[str, Any], *, height: int, width: int) -> dict[str, Any]:
+def _counts(segmentation: Segmentation, *, height: int, width: int) -> bytes | Integers:
+    """The counts of one segmentation, as text when that is what there is."""
+    if isinstance(segmentation, list):
+        if not segmentation:
+            return np.array([height * width])
+        segmentation = to_compressed_rle(segmentation, height=height, width=width)
+    if list(segmentation["size"]) != [height, width]:
+        raise SegmentationError(OTHER_SIZE)
+    counts = segmentation["counts"]
+    if isinstance(counts, str):
+        return counts.encode("ascii", errors="replace")
+    return counts if isinstance(counts, bytes) else np.asarray(counts, np.int64)
+
+
+def to_compressed_rle(segmentation: Segmentation, *, height: int, width: int) -> dict[str, Any]:
     """One compressed RLE of a usable segmentation."""
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
         return segmentation
     encoded = coco_mask.frPyObjects(segmentation, height, width)
-    return coco_mask.merge(encoded) if isinstance(encoded, list) else encoded
+    if isinstance(encoded, list):
+        return encoded[0] if len(encoded) == 1 else coco_mask.merge(encoded)
+    return encoded
 
 
-def box_of_segmentation(segmentation: list[list[float]] | dict[str, Any], *, height: int, width: int) -> list[float]:
+def box_of_segmentation(segmentation: Segmentation, *, height: int, width: int) -> list[float]:
     """Tightest box (x, y, width, height) around a usable segmentation, in pixels."""
     return coco_mask.toBbox(to_compressed_rle(segmentation, height=height, width=width)).tolist()

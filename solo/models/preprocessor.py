@@ -55,7 +55,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return {"inputs": batch, "data_samples": data.get("data_samples")}
 
     def _normalize(self, image: Tensor) -> Tensor:
-        image = image.to(self.device, non_blocking=True)
+        # Images come as views of (H, W, 3): channels are put first here, where that is cheapest.
+        image = image.to(self.device, non_blocking=True).contiguous()
         if self.bgr_to_rgb:
             image = image.flip(0)
         # Half-precision weights (`model.bfloat16()`) take their own type alone.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
+from solo.ops.mask_windows import unpack_masks
 from solo.registry import MODELS, TASK_UTILS
 from solo.structures import GroundTruth, SOLOv2Outputs
 
@@ -75,8 +76,8 @@ class SOLOv2(BaseModel):
 
         Args:
             inputs: (B, 3, H, W) normalised images, H and W of any size.
-            data_samples: one an image. "loss" reads `gt_instances` (labels, bboxes, centers, masks), "predict" the
-                metainfo `img_shape` and `ori_shape`.
+            data_samples: one an image. "loss" reads `gt_instances` (labels, bboxes and centers on the host, masks as
+                `MaskWindows` whose bits are on the device), "predict" the metainfo `img_shape` and `ori_shape`.
             mode: "tensor" for the outputs, "loss" for the losses, "predict" for the detections.
 
         Returns:
@@ -105,11 +106,12 @@ class SOLOv2(BaseModel):
 
     def _losses(self, outputs: SOLOv2Outputs, data_samples: list[BaseDataElement]) -> dict[str, Tensor]:
         objects = [sample.gt_instances for sample in data_samples]
-        ground_truth = [
-            GroundTruth(labels=image.labels, boxes=image.bboxes, centers=image.centers, masks=image.masks)
-            for image in objects
-        ]
         mask_height, mask_width = outputs.mask_feats.shape[-2:]
+        masks = unpack_masks([image.masks for image in objects], (mask_height, mask_width))
+        ground_truth = [
+            GroundTruth(labels=image.labels, boxes=image.bboxes, centers=image.centers, masks=masks_of_image)
+            for image, masks_of_image in zip(objects, masks.split([len(image) for image in objects]), strict=True)
+        ]
         targets = self.assigner(ground_truth, (mask_height, mask_width))
         return self.criterion(outputs, targets)
 

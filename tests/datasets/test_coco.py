@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from solo.datasets import CocoInstances, UnreadableImageError
 from solo.errors import DataError
+from solo.ops import unpack_masks
 from solo.registry import DATASETS
 from tests.datasets.coco_files import annotation, content, write
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 TRAIN = [
     dict(type="LoadImage"),
-    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadInstances"),
     dict(type="mmdet.Resize", scale=(48, 32), keep_ratio=True),
     dict(type="mmdet.RandomFlip", prob=0.5),
     dict(type="PackSample"),
@@ -255,6 +256,7 @@ def test_real_data(shared_data: Path, name: str, ann_file: str, images: str) -> 
         size = sample["inputs"].shape[1:]
         assert size == (info["height"], info["width"])
         instances = sample["data_samples"].gt_instances
-        np.testing.assert_array_equal(instances.masks.numpy(), oracle_masks(info, tuple(size)))
+        masks = unpack_masks([instances.masks], instances.masks.size)
+        np.testing.assert_array_equal(masks.numpy(), oracle_masks(info, tuple(size)))
         assert torch.isfinite(instances.centers).all()
     assert dataset.unreadable == 0

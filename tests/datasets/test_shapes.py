@@ -138,7 +138,7 @@ def test_registered_data_set_draws_itself(tmp_path: Path) -> None:
             data_prefix=dict(img="train/"),
             pipeline=[
                 dict(type="LoadImage"),
-                dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+                dict(type="LoadInstances"),
                 dict(type="PackSample"),
             ],
         )

@@ -8,6 +8,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from solo.models import ImagePreprocessor
+from solo.ops import unpack_masks
 from tests.models.tiny_model import prediction_sample, rectangles, training_sample
 
 
@@ -70,7 +71,8 @@ def test_samples_pass_through() -> None:
     training, prediction = training_sample(rectangles((8, 8), (0, 0, 4, 4)), [1]), prediction_sample((8, 8))
     result = preprocessor_of()(dict(inputs=[constant_image(1, 2, 3)] * 2, data_samples=[training, prediction]))
     assert result["data_samples"] == [training, prediction]
-    assert torch.equal(training.gt_instances.masks, torch.tensor([[[True, False], [False, False]]]))
+    masks = unpack_masks([training.gt_instances.masks], (2, 2))
+    assert torch.equal(masks, torch.tensor([[[True, False], [False, False]]]))
     assert isinstance(prediction, BaseDataElement) and "gt_instances" not in prediction
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import solo  # noqa: F401  (makes mmdet importable)
 from solo.models import SOLOv2
-from solo.ops import boxes_from_masks, downsample_masks, mass_centers
+from solo.ops import boxes_from_masks, downsample_masks, mass_centers, pack_masks
 from solo.registry import MODELS
 from solo.structures import GroundTruth
 
@@ -85,7 +85,7 @@ def training_sample(masks: Tensor, labels: Sequence[int]) -> BaseDataElement:
     truth = ground_truth(masks, labels)
     sample = BaseDataElement()
     sample.gt_instances = InstanceData(
-        labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=truth.masks
+        labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=pack_masks(truth.masks)
     )
     return sample
 

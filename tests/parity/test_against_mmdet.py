@@ -17,7 +17,7 @@ from torch import Tensor
 from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
 from solo.models import SOLOv2
-from solo.ops import downsample_masks, mass_centers
+from solo.ops import downsample_masks, mass_centers, pack_masks
 from solo.structures import GroundTruth
 from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
@@ -209,7 +209,7 @@ def both_losses(models, inputs: Tensor, batch: list[InstanceData]) -> tuple[dict
         truth = to_ground_truth(objects)
         sample = BaseDataElement()
         sample.gt_instances = InstanceData(
-            labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=truth.masks
+            labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=pack_masks(truth.masks)
         )
         samples.append(sample)
     return ours(inputs, samples, mode="loss"), peer_losses

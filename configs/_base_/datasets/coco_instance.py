@@ -4,7 +4,7 @@ data_root = "{{$DATA_ROOT:data/coco/}}"
 
 train_pipeline = [
     dict(type="LoadImage"),
-    dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadInstances"),
     dict(type="mmdet.Resize", scale=(1333, 800), keep_ratio=True),
     dict(type="mmdet.RandomFlip", prob=0.5),
     dict(type="PackSample"),

@@ -1,0 +1,295 @@
+"""Instance masks that mmdet's transforms can resize, flip, crop, pad and move without drawing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mmcv
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from solo.datasets.mask_sampling import OUTSIDE, Frame, Integers, cut_at_columns, measure, sample, windows
+from solo.datasets.run_lengths import RunLengths, runs_of_bitmap
+from solo.datasets.segmentations import runs_of_segmentations
+from solo.errors import DataError
+
+_MaskArray = npt.NDArray[np.uint8]
+
+
+class InstanceMasks:
+    """The masks of an image's objects: runs in the annotated image, and the part of it that is now seen.
+
+    Stands in for mmdet's `BitmapMasks` in `results["gt_masks"]`, with the same methods. Those that map rows to rows and
+    columns to columns compose index maps, which all objects share; the pixels are those of mmdet's bitmaps, bit for
+    bit. Those that mix the two, such as `rotate`, go through mmdet's bitmaps at mmdet's cost.
+
+    Attributes:
+        height: Height of the masks in pixels.
+        width: Width of the masks in pixels.
+    """
+
+    def __init__(self, runs: Sequence[RunLengths], frames: Sequence[Frame], *, height: int, width: int) -> None:
+        """Take masks that are seen through frames, one each; frames that are the same object are evaluated once.
+
+        Args:
+            runs: N masks, each of the size of its own source.
+            frames: What of its source each of them shows, (height, width) large.
+            height: Height of the masks in pixels.
+            width: Width of the masks in pixels.
+        """
+        self.height = int(height)
+        self.width = int(width)
+        self._runs = list(runs)
+        self._frames = list(frames)
+
+    @classmethod
+    def of_segmentations(cls, segmentations: Sequence[Any], *, height: int, width: int) -> InstanceMasks:
+        """Take polygons and RLEs, compressed or not, of an image; no polygon is a mask without pixels.
+
+        Raises:
+            SegmentationError: An RLE is malformed or of another size.
+        """
+        return cls._unchanged(runs_of_segmentations(segmentations, height=height, width=width), height, width)
+
+    @classmethod
+    def of_bitmaps(cls, bitmaps: npt.NDArray[Any]) -> InstanceMasks:
+        """Take bitmaps (N, H, W), in which everything but 0 is set."""
+        height, width = bitmaps.shape[1:]
+        runs = [runs_of_bitmap(bitmap, top=0, left=0, height=height, width=width) for bitmap in bitmaps]
+        return cls._unchanged(runs, height, width)
+
+    @classmethod
+    def of(cls, masks: Any) -> InstanceMasks:
+        """Take masks as a pipeline may hold them: these, or mmdet's `BitmapMasks` or `PolygonMasks`.
+
+        Raises:
+            DataError: They are something else.
+        """
+        if isinstance(masks, cls):
+            return masks
+        if not hasattr(masks, "to_ndarray"):
+            raise DataError(f"gt_masks must be InstanceMasks, BitmapMasks or PolygonMasks, not {type(masks).__name__}")
+        return cls.of_bitmaps(masks.to_ndarray().reshape(-1, masks.height, masks.width))
+
+    @classmethod
+    def _unchanged(cls, runs: Sequence[RunLengths], height: int, width: int) -> InstanceMasks:
+        frame = Frame(rows=np.arange(height), columns=np.arange(width))
+        return cls(runs, [frame] * len(runs), height=height, width=width)
+
+    # ------------------------------------------------------------------------------------------------- a sequence
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __getitem__(self, index: Any) -> InstanceMasks:
+        """The masks that a position, a slice, positions or booleans select."""
+        chosen = np.arange(len(self))[index].reshape(-1).tolist()
+        return InstanceMasks(
+            [self._runs[i] for i in chosen], [self._frames[i] for i in chosen], height=self.height, width=self.width
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_masks={len(self)}, height={self.height}, width={self.width})"
+
+    @classmethod
+    def cat(cls, masks: Sequence[InstanceMasks]) -> InstanceMasks:
+        """The masks of all of them, which are of one size, in a row.
+
+        Raises:
+            ValueError: Nothing to join, or sizes that differ.
+        """
+        sizes = {(part.height, part.width) for part in masks}
+        if len(sizes) != 1:
+            raise ValueError(f"expected masks of one size, at least one; got the sizes {sorted(sizes)}")
+        ((height, width),) = sizes
+        runs, frames = [r for part in masks for r in part._runs], [f for part in masks for f in part._frames]
+        return cls(runs, frames, height=height, width=width)
+
+    # ------------------------------------------------------------------------------- index maps of rows and columns
+    def rescale(self, scale: Any, interpolation: str = "nearest") -> InstanceMasks:
+        """Resize as large as `mmcv.rescale_size` says, the aspect ratio kept."""
+        width, height = mmcv.rescale_size((self.width, self.height), scale)
+        return self.resize((height, width), interpolation)
+
+    def resize(self, out_shape: Sequence[int], interpolation: str = "nearest") -> InstanceMasks:
+        """Resize to (height, width) pixels as `mmcv.imresize` does."""
+        if interpolation != "nearest":
+            return self._through_bitmaps("resize", tuple(out_shape), interpolation)
+        height, width = out_shape
+        rows, columns = _nearest(self.height, height), _nearest(self.width, width)
+        return self._mapped(lambda index: index[rows], lambda index: index[columns], height, width)
+
+    def flip(self, flip_direction: str = "horizontal") -> InstanceMasks:
+        """Flip "horizontal", "vertical" or "diagonal", which is both."""
+        if flip_direction not in ("horizontal", "vertical", "diagonal"):
+            raise ValueError(f"flip_direction must be horizontal, vertical or diagonal, not {flip_direction!r}")
+        row_step = 1 if flip_direction == "horizontal" else -1
+        column_step = 1 if flip_direction == "vertical" else -1
+        return self._mapped(lambda i: i[::row_step], lambda i: i[::column_step], self.height, self.width)
+
+    def pad(self, out_shape: Sequence[int], pad_val: float = 0) -> InstanceMasks:
+        """Add background at the bottom and right up to (height, width) pixels."""
+        if pad_val != 0:
+            return self._through_bitmaps("pad", tuple(out_shape), pad_val)
+        return self.expand(out_shape[0], out_shape[1], 0, 0)
+
+    def expand(self, expanded_h: int, expanded_w: int, top: int, left: int) -> InstanceMasks:
+        """Put the masks on background of (expanded_h, expanded_w) pixels, their corner at row top and column left."""
+        return self._mapped(
+            lambda index: _shifted(index, expanded_h, top),
+            lambda index: _shifted(index, expanded_w, left),
+            expanded_h,
+            expanded_w,
+        )
+
+    def crop(self, bbox: Any) -> InstanceMasks:
+        """Cut to x1 y1 x2 y2 in whole pixels, itself cut to the masks; at least one pixel remains along each axis."""
+        x1, x2 = (int(x) for x in np.clip(bbox[0::2], 0, self.width))
+        y1, y2 = (int(y) for y in np.clip(bbox[1::2], 0, self.height))
+        height, width = max(y2 - y1, 1), max(x2 - x1, 1)
+        return self._mapped(
+            lambda index: _shifted(index, height, -y1), lambda index: _shifted(index, width, -x1), height, width
+        )
+
+    def translate(
+        self,
+        out_shape: Sequence[int],
+        offset: float,
+        direction: str = "horizontal",
+        border_value: float = 0,
+        interpolation: str = "bilinear",
+    ) -> InstanceMasks:
+        """Cut or pad to (height, width) pixels at the bottom and right, then move everything by `offset` pixels."""
+        if offset != int(offset) or border_value != 0 or direction not in ("horizontal", "vertical"):
+            return self._through_bitmaps("translate", tuple(out_shape), offset, direction, border_value, interpolation)
+        height, width = out_shape
+        down, right = (0, int(offset)) if direction == "horizontal" else (int(offset), 0)
+        return self._mapped(
+            lambda index: _shifted(_shifted(index, height, 0), height, down),
+            lambda index: _shifted(_shifted(index, width, 0), width, right),
+            height,
+            width,
+        )
+
+    def _mapped(
+        self,
+        change_rows: Callable[[Integers], Integers],
+        change_columns: Callable[[Integers], Integers],
+        height: int,
+        width: int,
+    ) -> InstanceMasks:
+        distinct = {id(frame): frame for frame in self._frames}
+        changed = {key: Frame(change_rows(f.rows), change_columns(f.columns)) for key, f in distinct.items()}
+        return InstanceMasks(self._runs, [changed[id(f)] for f in self._frames], height=height, width=width)
+
+    # ------------------------------------------------------------------------------------ what no index map can say
+    def hidden_by(self, cover: npt.NDArray[np.bool_]) -> InstanceMasks:
+        """The masks without the pixels that are set in a bitmap (height, width)."""
+        runs = [
+            runs_of_bitmap(pixels & ~cover[y1:y2, x1:x2], top=y1, left=x1, height=self.height, width=self.width)
+            for (x1, y1, x2, y2), pixels in self.drawn_windows()
+        ]
+        return self._unchanged(runs, self.height, self.width)
+
+    def rotate(self, *args: Any, **kwargs: Any) -> InstanceMasks:
+        """Rotate as mmdet's `BitmapMasks.rotate` does."""
+        return self._through_bitmaps("rotate", *args, **kwargs)
+
+    def shear(self, *args: Any, **kwargs: Any) -> InstanceMasks:
+        """Shear as mmdet's `BitmapMasks.shear` does."""
+        return self._through_bitmaps("shear", *args, **kwargs)
+
+    def _through_bitmaps(self, method: str, *args: Any, **kwargs: Any) -> InstanceMasks:
+        from mmdet.structures.mask import BitmapMasks  # slow to import, and rarely needed
+
+        bitmaps = BitmapMasks(self.to_ndarray(), self.height, self.width)
+        return InstanceMasks.of(getattr(bitmaps, method)(*args, **kwargs))
+
+    # --------------------------------------------------------------------------------------------------- measurements
+    def groups(self) -> list[tuple[Frame, list[int]]]:
+        """Each frame, and the positions of the masks that are seen through it."""
+        found: dict[int, tuple[Frame, list[int]]] = {}
+        for position, frame in enumerate(self._frames):
+            found.setdefault(id(frame), (frame, []))[1].append(position)
+        return list(found.values())
+
+    def runs(self, positions: Sequence[int]) -> list[RunLengths]:
+        """The runs of the masks at some positions, in their sources."""
+        return [self._runs[i] for i in positions]
+
+    @property
+    def masks(self) -> _MaskArray:
+        """Not there: a transform that asks for mmdet's array means to write into it, which would be lost."""
+        raise AttributeError(
+            "InstanceMasks holds no drawn `masks`; for a transform that needs them, load with "
+            "mmdet.LoadAnnotations(with_bbox=True, with_mask=True) in place of LoadInstances"
+        )
+
+    @property
+    def areas(self) -> Integers:
+        """(N,) int64 number of pixels."""
+        areas = np.zeros(len(self), np.int64)
+        for frame, members in self.groups():
+            areas[members] = measure(cut_at_columns(self.runs(members)), frame).pixels
+        return areas
+
+    def drawn_windows(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
+        """Each mask as a window x1 y1 x2 y2 that holds its pixels, and these (y2 - y1, x2 - x1)."""
+        drawn: dict[int, tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]] = {}
+        for frame, members in self.groups():
+            masks = cut_at_columns(self.runs(members))
+            cuts = windows(masks, frame)
+            flat, end = sample(masks, frame, cuts, shown=np.arange(len(cuts))), 0
+            for position, (x1, y1, x2, y2) in zip(members, cuts.tolist(), strict=True):
+                start, end = end, end + (x2 - x1) * (y2 - y1)
+                drawn[position] = (x1, y1, x2, y2), flat[start:end].reshape(x2 - x1, y2 - y1).T
+        return [drawn[position] for position in range(len(self))]
+
+    def to_ndarray(self) -> _MaskArray:
+        """The bitmaps (N, height, width), zeros and ones."""
+        bitmaps = np.zeros((len(self), self.height, self.width), np.uint8)
+        for bitmap, ((x1, y1, x2, y2), pixels) in zip(bitmaps, self.drawn_windows(), strict=True):
+            bitmap[y1:y2, x1:x2] = pixels
+        return bitmaps
+
+    def to_tensor(self, dtype: torch.dtype, device: Any) -> torch.Tensor:
+        """The bitmaps (N, height, width) as a tensor."""
+        return torch.from_numpy(self.to_ndarray()).to(device=device, dtype=dtype)
+
+    def tight_boxes(self) -> npt.NDArray[np.float32]:
+        """(N, 4) tightest boxes x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""
+        boxes = np.zeros((len(self), 4), np.float32)
+        for box, ((x1, y1, _, _), pixels) in zip(boxes, self.drawn_windows(), strict=True):
+            columns, rows = (np.flatnonzero(pixels.any(axis=axis)) for axis in (0, 1))
+            if len(columns):
+                box[:] = x1 + columns[0], y1 + rows[0], x1 + columns[-1] + 1, y1 + rows[-1] + 1
+        return boxes
+
+    def get_bboxes(self, dst_type: Any = "hbox") -> Any:
+        """The tightest boxes as mmdet's boxes of some type."""
+        from mmdet.structures.bbox import HorizontalBoxes  # slow to import, and rarely needed
+
+        return HorizontalBoxes(self.tight_boxes()).convert_to(dst_type)
+
+
+def _nearest(size: int, new_size: int) -> Integers:
+    """Position that each of `new_size` takes when `mmcv.imresize` resizes `size` pixels to the nearest.
+
+    That function itself says it, of a ramp of bytes: so every version and backend of it is followed.
+    """
+    ramp, source = np.arange(size), np.zeros(new_size, np.int64)
+    for shift in range(0, max((size - 1).bit_length(), 1), 8):
+        digit = (ramp >> shift & 255).astype(np.uint8)
+        source |= (
+            mmcv.imresize(digit[:, None], (1, new_size), interpolation="nearest").ravel().astype(np.int64) << shift
+        )
+    return source
+
+
+def _shifted(index: Integers, size: int, offset: int) -> Integers:
+    """An index map moved by `offset` positions into one of `size`."""
+    shifted = np.full(size, OUTSIDE, np.int64)
+    start, end = max(offset, 0), min(offset + len(index), size)
+    shifted[start : max(end, start)] = index[start - offset : max(end, start) - offset]
+    return shifted

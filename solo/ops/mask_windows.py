@@ -1,0 +1,149 @@
+"""Binary masks on their way to the device: each cut to a window and packed to bits, unpacked in one go for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solo.ops.masks import boxes_from_masks
+
+_BITS = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskWindows:
+    """N binary masks of one size. Selecting objects shares the bits, so any order and choice of them is sound.
+
+    Outside of its window a mask is background. Inside, pixels are stored column by column, the lowest bit of a byte
+    first: pixel (row, column) of window i is bit `starts[i] + (column - x1) * (y2 - y1) + row - y1` of the stream.
+
+    Attributes:
+        size: (h, w) of every mask, pixels.
+        windows: (N, 4) int32, x1 y1 x2 y2 in pixels, x2 and y2 exclusive. On the host, as the sizes are needed there.
+        starts: (N,) int64, first bit of each window. On the host.
+        bits: (M,) uint8, the stream; the only part that moves to a device.
+    """
+
+    size: tuple[int, int]
+    windows: Tensor
+    starts: Tensor
+    bits: Tensor
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: Any) -> MaskWindows:
+        """The masks that a slice, positions or a boolean mask over the N objects selects."""
+        return replace(self, windows=self.windows[index], starts=self.starts[index])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, bytes={len(self.bits)}, device={self.device})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, h, w)."""
+        return len(self), *self.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the bits are."""
+        return self.bits.device
+
+    def to(self, *args: Any, **kwargs: Any) -> MaskWindows:
+        """The same masks with their bits moved as `Tensor.to` does."""
+        return replace(self, bits=self.bits.to(*args, **kwargs))
+
+    @staticmethod
+    def cat(parts: Sequence[MaskWindows]) -> MaskWindows:
+        """The masks of all parts in a row; the name and form in which `InstanceData` looks for it.
+
+        Raises:
+            ValueError: no part, or parts of different sizes.
+        """
+        if len({part.size for part in parts}) != 1:
+            raise ValueError(f"expected masks of one size, got the sizes {[part.size for part in parts]}")
+        windows = torch.cat([part.windows for part in parts])
+        if all(part.bits is parts[0].bits for part in parts):
+            return replace(parts[0], windows=windows, starts=torch.cat([part.starts for part in parts]))
+        starts, bits = _join(parts)
+        return replace(parts[0], windows=windows, starts=starts, bits=bits)
+
+
+def pack_masks(masks: Tensor) -> MaskWindows:
+    """Cut each mask to its tightest window and pack it. Reads values, so meant for the host.
+
+    Args:
+        masks: (N, h, w) bool.
+    """
+    windows = boxes_from_masks(masks).int()
+    pixels = [mask[y1:y2, x1:x2].T.flatten() for mask, (x1, y1, x2, y2) in zip(masks, windows.tolist(), strict=True)]
+    stream = torch.cat([*pixels, masks.new_zeros(0)])
+    stream = torch.nn.functional.pad(stream, (0, -len(stream) % _BITS)).view(-1, _BITS)
+    weights = (1 << torch.arange(_BITS)).to(stream.device)
+    return MaskWindows(
+        size=(masks.shape[1], masks.shape[2]),
+        windows=windows.cpu(),
+        starts=first_bits(windows.cpu()),
+        bits=(stream * weights).sum(dim=1).to(torch.uint8),
+    )
+
+
+def first_bits(windows: Tensor) -> Tensor:
+    """(N,) int64, first bit of each of the windows (N, 4) in a stream that holds one after the other."""
+    sides = windows[:, 2:].long() - windows[:, :2]
+    areas = sides.prod(dim=1)
+    return areas.cumsum(dim=0) - areas
+
+
+def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
+    """Draw the masks of several images on background, without a wait for the device.
+
+    Args:
+        parts: the masks of each image, all on one device; their sizes may differ.
+        size: (h, w) to draw at; what an image's masks lack is background at the bottom and right.
+
+    Returns:
+        (sum of N, h, w) bool on the device of the bits, images in the given order.
+
+    Raises:
+        ValueError: masks larger than `size`.
+    """
+    height, width = size
+    for part in parts:
+        if part.size[0] > height or part.size[1] > width:
+            raise ValueError(f"masks of size {part.size} do not fit into {size} (height, width)")
+    starts, bits = _join(parts)
+    windows = torch.cat([part.windows for part in parts]).long()
+    x1, y1, x2, y2 = windows.unbind(dim=1)
+    heights, areas = y2 - y1, (x2 - x1) * (y2 - y1)
+    first_pixels = areas.cumsum(dim=0) - areas
+    corners = (torch.arange(len(windows)) * height + y1) * width + x1
+    of_object = torch.stack([areas, first_pixels, heights, corners, starts]).to(bits.device, non_blocking=True)
+
+    # One entry a pixel of a window from here on. The total is summed on the host: nothing waits for the device.
+    total = sum(areas.tolist())
+    of_pixel = of_object[1:].repeat_interleave(of_object[0], dim=1, output_size=total)
+    first_pixel, window_height, corner, start = of_pixel
+    pixel = torch.arange(total, device=bits.device) - first_pixel
+    column = pixel // window_height
+    row = pixel - column * window_height
+    bit = start + pixel
+    is_set = (bits[bit >> 3] >> (bit & 7)) & 1
+
+    masks = torch.zeros((len(windows), height, width), dtype=torch.bool, device=bits.device)
+    masks.view(-1)[corner + row * width + column] = is_set.bool()
+    return masks
+
+
+def _join(parts: Sequence[MaskWindows]) -> tuple[Tensor, Tensor]:
+    """First bit of each window in the joined stream, on the host, and the stream."""
+    starts = []
+    num_bytes = 0
+    for part in parts:
+        starts.append(part.starts + num_bytes * _BITS)
+        num_bytes += len(part.bits)
+    return torch.cat(starts), torch.cat([part.bits for part in parts])
