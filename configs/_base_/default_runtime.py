@@ -13,6 +13,7 @@ custom_hooks = [
     dict(type="UnreadableImagesHook"),
     dict(type="HostMemoryHook"),
     dict(type="CurvesHook"),
+    dict(type="StopSignalsHook"),
 ]
 env_cfg = dict(
     cudnn_benchmark=False,

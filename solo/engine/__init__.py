@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from solo.engine import hooks
+from solo.engine.loops import ResumableEpochLoop
 
-__all__ = ["hooks"]
+__all__ = ["ResumableEpochLoop", "hooks"]

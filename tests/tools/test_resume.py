@@ -1,4 +1,4 @@
-"""A training that is killed and resumed has the losses and weights of one that was left alone."""
+"""A training that is killed, or asked to stop, and resumed has the losses and weights of one that was left alone."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ param_scheduler = [
 """
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny_shapes.py"
+def write_config(folder: Path) -> Path:
+    path = folder / "tiny_shapes.py"
     base = ROOT / "configs" / "shapes" / "solov2-nano_shapes.py"
-    path.write_text(CONFIG.format(base=base, data=tmp_path / "shapes", epochs=EPOCHS))
+    path.write_text(CONFIG.format(base=base, data=folder / "shapes", epochs=EPOCHS))
     return path
 
 
@@ -71,12 +70,27 @@ def wait_for_iteration(work_dir: Path, iteration: int, process: subprocess.Popen
     pytest.fail((work_dir.parent / f"{work_dir.name}.log").read_text())
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work folder of a training that was left alone."""
+    folder = tmp_path_factory.mktemp("alone")
+    work_dir = folder / "uninterrupted"
+    finish(start(write_config(folder), work_dir), work_dir)
+    return work_dir
+
+
+def assert_equal(resumed: Path, uninterrupted: Path) -> None:
+    assert losses(resumed) == losses(uninterrupted)
+    weights, expected = final_weights(resumed), final_weights(uninterrupted)
+    assert weights.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(weights[name], tensor), name
+
+
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_killed_and_resumed_equals_uninterrupted(config, tmp_path):
-    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
-    finish(start(config, uninterrupted), uninterrupted)
-
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: Path) -> None:
+    config, killed = write_config(tmp_path), tmp_path / "killed"
     process = start(config, killed)
     # In the middle of the third of four epochs of about a dozen iterations.
     wait_for_iteration(killed, len(losses(uninterrupted)) * 5 // 8, process)
@@ -84,9 +98,35 @@ def test_killed_and_resumed_equals_uninterrupted(config, tmp_path):
     process.wait()
     assert not (killed / f"epoch_{EPOCHS}.pth").exists()
     finish(start(config, killed, "--resume"), killed)
+    assert_equal(killed, uninterrupted)
 
-    assert losses(killed) == losses(uninterrupted)
-    resumed, expected = final_weights(killed), final_weights(uninterrupted)
-    assert resumed.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(resumed[name], tensor), name
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_asked_to_stop_and_resumed_equals_uninterrupted(
+    uninterrupted: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A scheduler and a terminal send the signal to the loader's workers too."""
+    config, stopped = write_config(tmp_path), tmp_path / "stopped"
+    process = start(config, stopped)
+    wait_for_iteration(stopped, len(losses(uninterrupted)) * 3 // 8, process)
+    os.killpg(process.pid, number)
+    assert process.wait(timeout=100) == code, (tmp_path / "stopped.log").read_text()
+    assert not group_is_alive(process.pid)
+    done = max(losses(stopped))
+    assert (stopped / f"iter_{done}.pth").is_file()
+    finish(start(config, stopped, "--resume"), stopped)
+    assert_equal(stopped, uninterrupted)
+
+
+def group_is_alive(group: int) -> bool:
+    """Whether a process of the group is left, a few seconds after its leader has ended."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.1)
+    return True

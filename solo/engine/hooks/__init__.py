@@ -7,6 +7,7 @@ from solo.engine.hooks.curves import CurvesHook
 from solo.engine.hooks.dataset_epoch import DatasetEpochHook
 from solo.engine.hooks.host_memory import HostMemoryHook
 from solo.engine.hooks.pictures import PicturesHook
+from solo.engine.hooks.stop_signals import StopSignalsHook
 from solo.engine.hooks.unreadable_images import UnreadableImagesHook
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "DatasetEpochHook",
     "HostMemoryHook",
     "PicturesHook",
+    "StopSignalsHook",
     "UnreadableImagesHook",
 ]
