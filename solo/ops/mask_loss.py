@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from solo.ops.dynamic_conv import kernel_size, neighborhoods
 
 MaskLoss = Callable[[Tensor, Tensor], Tensor]
-MASK_LOSS_CHUNK_BYTES = 32 * 2**20
+MASK_LOSS_CHUNK_BYTES = 16 * 2**20
 """Enough rows for full speed of the matrix products, and little enough that an allocator reuses the memory."""
 
 
@@ -119,11 +119,7 @@ class _DynamicMaskLoss(torch.autograd.Function):
         total = torch.zeros((), device=kernels.device)
         with torch.autocast(kernels.device.type, enabled=False):
             for chunk in chunks:
-                logits = kernels[chunk.rows] @ columns[chunk.image]
-                loss, slope = judge(logits, chunk.rows, with_grad=with_grad)
-                total += loss
-                if gradients is not None:
-                    _add_gradients(gradients, chunk, columns, kernels, slope)
+                total += _chunk_loss(chunk, columns[chunk.image], kernels[chunk.rows], judge, gradients)
         ctx.gradients = gradients
         return total
 
@@ -154,12 +150,15 @@ def _empty_gradients(columns: Tensor, kernels: Tensor, chunks: list[_Chunk]) -> 
     return by_columns, by_kernels
 
 
-def _add_gradients(
-    gradients: tuple[Tensor, Tensor], chunk: _Chunk, columns: Tensor, kernels: Tensor, slope: Tensor
-) -> None:
-    by_columns, by_kernels = gradients
-    slope = slope.to(by_kernels.dtype)
-    torch.mm(slope, columns[chunk.image].to(slope.dtype).T, out=by_kernels[chunk.rows])
-    # What was in the memory does not count for the first chunk (beta = 0).
-    transposed = kernels[chunk.rows].to(slope.dtype).T
-    by_columns[chunk.image].addmm_(transposed, slope, beta=0 if chunk.first else 1)
+def _chunk_loss(
+    chunk: _Chunk, columns: Tensor, kernels: Tensor, judge: _Judge, gradients: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Loss of a chunk from its image's (K, h * w) columns and its (p, K) kernels; adds its share to the gradients."""
+    loss, slope = judge(kernels @ columns, chunk.rows, with_grad=gradients is not None)
+    if gradients is not None:
+        by_columns, by_kernels = gradients
+        slope = slope.to(by_kernels.dtype)
+        torch.mm(slope, columns.to(slope.dtype).T, out=by_kernels[chunk.rows])
+        # With beta = 0 what was in the memory does not count.
+        by_columns[chunk.image].addmm_(kernels.to(slope.dtype).T, slope, beta=0 if chunk.first else 1)
+    return loss
