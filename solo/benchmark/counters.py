@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 # What reads values, or has a result whose shape depends on them.
 SYNCING = {
@@ -70,22 +67,46 @@ def _is_on_host(value: Any) -> bool:
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
-    """Run something and measure the most memory that torch's CPU allocator had given out at once, on top of before.
+    """Run something and measure the most bytes of tensors made by it that were alive at once.
 
-    Exact, and it holds the temporaries inside operations too; not what numpy, OpenCV or the kernels' own libraries
-    allocate.
+    Exact and repeatable: every result of an operation, forward and backward, until its memory is given back. What an
+    operation takes and gives back within itself is not seen, nor is what numpy and OpenCV take.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    tracker = _LiveBytes()
+    with tracker:
         result = work()
     del result
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
-    changes = [event for event in events if event["name"] == "[memory]" and event["args"]["Device Type"] == 0]
-    current = peak = 0
-    for event in sorted(changes, key=lambda event: event["args"]["Ev Idx"]):
-        current += event["args"]["Bytes"]
-        peak = max(peak, current)
-    return peak
+    return tracker.peak
+
+
+class _LiveBytes(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.current = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # What was there before is no result of the work, though a view of it comes back.
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, torch.Tensor):
+                self._watch(tensor.untyped_storage(), counts=False)
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._watch(tensor.untyped_storage(), counts=True)
+        return result
+
+    def _watch(self, storage: torch.UntypedStorage, *, counts: bool) -> None:
+        # The storage's own address: Python's objects for it come and go.
+        address, size = storage._cdata, storage.nbytes()
+        if address in self.known:
+            return
+        self.known.add(address)
+        size *= counts
+        self.current += size
+        self.peak = max(self.peak, self.current)
+        weakref.finalize(storage, self._forget, address, size)
+
+    def _forget(self, address: int, size: int) -> None:
+        self.known.discard(address)
+        self.current -= size

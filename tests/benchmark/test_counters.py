@@ -43,9 +43,27 @@ def test_peak_bytes() -> None:
 
     def work() -> torch.Tensor:
         first = before + 1
-        second = first + 1
+        second = first.view(10, 100) + 1
         del first
-        return second + 1
+        return second.add_(1) + 1
 
-    assert 2 * 4000 <= peak_bytes(work) < 2 * 4000 + 500
-    assert peak_bytes(lambda: before) < 500
+    assert peak_bytes(work) == 2 * 4000
+    assert peak_bytes(lambda: before.view(10, 100)) == 0
+
+
+def test_peak_bytes_holds_what_autograd_keeps() -> None:
+    weights = torch.ones(1000, requires_grad=True)
+
+    def chain(length: int) -> None:
+        value = weights
+        for _ in range(length):
+            value = value.exp()  # whose derivative needs its result
+        value.sum().backward()
+
+    def without_gradient() -> None:
+        with torch.no_grad():
+            chain_of_five = weights.exp().exp().exp().exp().exp()
+            chain_of_five.sum()
+
+    assert peak_bytes(without_gradient) == 2 * 4000
+    assert 5 * 4000 <= peak_bytes(lambda: chain(5)) <= 7 * 4000 + 100
