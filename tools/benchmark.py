@@ -25,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="DIR|drawn",
         help="a data set in COCO's layout, or pictures drawn for the measurement (default: the config's data)",
     )
+    train.add_argument("--rows", nargs="+", metavar="NAME", help="measure only these rows (default: all)")
     train.add_argument("--json", metavar="FILE", help="write the rows there too")
     add_config_options(train)
     return parser.parse_args()
@@ -40,6 +41,7 @@ def main() -> None:
         warmup=arguments.warmup,
         data=arguments.data,
         batch_size=arguments.batch_size,
+        rows=arguments.rows,
         overrides=arguments.cfg_options,
     )
     print(as_table(rows))

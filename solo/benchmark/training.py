@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from solo.benchmark.counters import OperationCounter, peak_bytes
 from solo.benchmark.pairs import Row, Work, count_row, time_in_turns, time_row
 from solo.benchmark.same_training import TrainingCase
 from solo.config import load_config
+from solo.errors import ConfigError, suggestion
+
+_STEP = "train_step"
 
 
 def benchmark_training(
@@ -23,6 +26,7 @@ def benchmark_training(
     warmup: int = 1,
     data: str | None = None,
     batch_size: int | None = None,
+    rows: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Measure the training of a config on the CPU, alone or in turns with a peer.
@@ -38,6 +42,7 @@ def benchmark_training(
         warmup: turns before those.
         data: folder of a data set in COCO's layout, "drawn", or None for the data of the config.
         batch_size: images a step; by default the config's.
+        rows: names of the rows to measure, None for all; `train_step` stands for the one that bears the config's name.
         overrides: config values by dotted key.
 
     Returns:
@@ -53,14 +58,29 @@ def benchmark_training(
         contenders = build_contenders(config, data=data, against=against, work_dir=folder)
         case = TrainingCase(contenders, batch_size or config.train_dataloader.batch_size)
         timing = dict(pairs=pairs, warmup=warmup)
-        return [
-            *_count_operations(case),
-            _count_mask_bytes(case),
-            *_time_pipeline(case, **timing),
-            _time_mask_loss(case, **timing),
-            _time_step(case, f"train_step_{Path(config_path).stem}", **timing),
-            _measure_memory(case),
-        ]
+        # In this order: the last two take steps, after which the contenders' weights differ by rounding.
+        measures: dict[tuple[str, ...], Callable[[], list[Row]]] = {
+            ("host_syncs", "ops_per_step", "ops_per_step_with_views"): lambda: _count_operations(case),
+            ("mask_bytes",): lambda: [_count_mask_bytes(case)],
+            ("targets", "sample_pipeline"): lambda: _time_pipeline(case, **timing),
+            ("mask_loss",): lambda: [_time_mask_loss(case, **timing)],
+            (_STEP,): lambda: [_time_step(case, f"{_STEP}_{Path(config_path).stem}", **timing)],
+            ("peak_memory_train",): lambda: [_measure_memory(case)],
+        }
+        return _measured(measures, rows)
+
+
+def _measured(measures: Mapping[tuple[str, ...], Callable[[], list[Row]]], rows: Sequence[str] | None) -> list[Row]:
+    known = [name for names in measures for name in names]
+    for name in rows or ():
+        if name not in known:
+            raise ConfigError(f"--rows {name}: unknown{suggestion(name, known)}; there are {', '.join(known)}")
+    found: list[Row] = []
+    for names, measure in measures.items():
+        wanted = [name for name in names if rows is None or name in rows]
+        if wanted:
+            found += [row for row in measure() if names == (_STEP,) or row.name in wanted]
+    return found
 
 
 def _count_operations(case: TrainingCase) -> list[Row]:

@@ -128,6 +128,14 @@ def test_a_folder_without_annotations(tmp_path: Path) -> None:
         benchmark_training(str(ROOT / CONFIG), data=str(tmp_path))
 
 
+def test_chosen_rows() -> None:
+    options: dict[str, Any] = dict(pairs=1, warmup=0, data="drawn", batch_size=1, overrides=OVERRIDES)
+    found = benchmark_training(str(ROOT / CONFIG), rows=["train_step", "ops_per_step"], **options)
+    assert [row.name for row in found] == ["ops_per_step", "train_step_solov2-nano_shapes"]
+    with pytest.raises(ConfigError, match=r"--rows ops_per_stp: unknown \(did you mean 'ops_per_step'\?\); there are"):
+        benchmark_training(str(ROOT / CONFIG), rows=["ops_per_stp"], **options)
+
+
 def test_too_few_classes_for_the_drawn_pictures() -> None:
     with pytest.raises(ConfigError, match="--data drawn has 4 classes, the config 1"):
         benchmark_training(str(ROOT / CONFIG), data="drawn", overrides={"model.num_classes": 1})
