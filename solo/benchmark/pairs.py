@@ -91,7 +91,8 @@ def time_in_turns(*preparations: Callable[[], Work], pairs: int, warmup: int) ->
             start = time.perf_counter()
             result = work()
             end = time.perf_counter()
-            del result
+            # Before the other's turn, which is to find the same memory free.
+            del work, result
             if turn >= 0:
                 taken.append(end - start)
     return seconds
