@@ -46,8 +46,8 @@ class GroundTruth(NamedTuple):
 class GridTargets(NamedTuple):
     """What every grid cell of a batch should predict. Positives are index vectors; a mask is stored once an object.
 
-    Positives are sorted by image. One cell can be the positive of two objects (it then occurs twice); its label is
-    the one of the object that won the cell.
+    Positives are sorted by image; the assigner may leave some out on crowded images. One cell can be the positive of
+    two objects (it then occurs twice); its label is the one of the object that won the cell.
 
     Attributes:
         labels: (B, S) int64 class of every cell; C is background.
@@ -55,7 +55,7 @@ class GridTargets(NamedTuple):
         cell_idx: (P,) int64 cell of each positive in [0, S).
         object_idx: (P,) int64 row of each positive's object in `masks`.
         masks: (sum of N, h, w) bool, masks of all objects of the batch at stride 4.
-        num_cells: () int64, the number of distinct (image, cell) pairs among the positives.
+        num_cells: () int64, the number of (image, cell) pairs with an object's label.
         positives_per_image: B integers that sum to P; on the host, so that splitting by image needs no sync.
     """
 

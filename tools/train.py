@@ -21,7 +21,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="continue from a checkpoint; without a value, from the latest one of the work folder",
     )
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision (GPU)")
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision (on the CPU: bfloat16)")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate by the real batch size")
     parser.add_argument("--seed", type=int, help="seed of everything random (default: the config's)")
     add_config_options(parser)

@@ -1,8 +1,9 @@
-"""Training and testing: hooks that mmengine lacks, and the functions behind the commands."""
+"""Training and testing: hooks and an optimizer wrapper that mmengine lacks, and the functions behind the commands."""
 
 from __future__ import annotations
 
 from solo.engine import hooks
 from solo.engine.loops import ResumableEpochLoop
+from solo.engine.optim_wrapper import BFloat16OptimWrapper
 
-__all__ = ["ResumableEpochLoop", "hooks"]
+__all__ = ["BFloat16OptimWrapper", "ResumableEpochLoop", "hooks"]

@@ -101,7 +101,8 @@ def train(
         work_dir: folder of logs and checkpoints; by default the config's, else `./work_dirs/<config name>`.
         resume: a checkpoint to continue from, or "auto" for the latest one of the work folder, as in a restart by
             torchrun.
-        amp: train with automatic mixed precision (GPU).
+        amp: train with automatic mixed precision: float16 with a dynamic loss scale on a GPU, or what the config's
+            wrapper says; bfloat16 on the CPU.
         auto_scale_lr: scale the learning rate by the real batch size over `auto_scale_lr.base_batch_size`.
         seed: seed of everything random; by default the config's.
         overrides: config values by dotted key.
@@ -233,13 +234,18 @@ def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:
 
 
 def _use_amp(config: Config) -> None:
-    if not torch.cuda.is_available():
-        raise ConfigError("--amp: mixed precision needs a GPU, and torch sees none")
     wrapper = config.optim_wrapper
-    if wrapper.get("type", "OptimWrapper") not in ("OptimWrapper", "AmpOptimWrapper"):
-        raise ConfigError(f"--amp: optim_wrapper.type must be OptimWrapper, got {wrapper.type!r}")
-    wrapper.type = "AmpOptimWrapper"
-    wrapper.setdefault("loss_scale", "dynamic")
+    kind = wrapper.get("type", "OptimWrapper")
+    if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
+        raise ConfigError(f"--amp: optim_wrapper.type must be OptimWrapper, got {kind!r}")
+    if not torch.cuda.is_available():
+        # The CPU has no fast float16, and mmengine's wrapper wants a GPU.
+        for key in ("loss_scale", "dtype"):
+            wrapper.pop(key, None)
+        wrapper.type = "BFloat16OptimWrapper"
+    elif kind != "BFloat16OptimWrapper":
+        wrapper.type = "AmpOptimWrapper"
+        wrapper.setdefault("loss_scale", "dynamic")
 
 
 def _use_auto_scale_lr(config: Config, config_path: str) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from solo.models.grid import Grid
 from solo.ops.masks import MASK_STRIDE
 from solo.registry import TASK_UTILS
 from solo.structures import GridTargets, GroundTruth
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+FAR = 2.0**40
+"""More cells than any grid has: where a quotient that no integer can hold is cut off."""
 
 
 @TASK_UTILS.register_module()
@@ -21,7 +28,8 @@ class GridAssigner:
 
     The centre region is the box `pos_scale` times as large around the mask's mass centre, cut to the 3x3 cells around
     the centre's own (SOLO paper, section 3.3.1). There are thus nine candidate cells for each object and level, and
-    all of them are decided at once. Runs on the host, where the small tensors come from the data loader.
+    all of them are decided at once. Runs on the host, where the small tensors come from the data loader, and in numpy:
+    these arrays are so small that an operation of torch spends its time on being called.
 
     Args:
         grid: the cells.
@@ -29,9 +37,13 @@ class GridAssigner:
         pos_scale: side of the centre region relative to the object's box.
         shared_cell: whose label a cell gets that two objects claim: the "later" in the annotation, as in all peers,
             or the "smaller" by box area. Both masks are trained either way.
+        max_positives: how many positives of an image have their mask trained, None for all. Each object in turn keeps
+            its next cell, those nearest to the centre first and of these the finest level's, until that many are kept.
+            Labels of cells stay as they are. Bounds the time of a step on crowded images; not for
+            `mask_loss_norm="cells"`, which divides by all labelled cells.
 
     Raises:
-        ValueError: unknown `shared_cell`.
+        ValueError: unknown `shared_cell`, or `max_positives` below 1.
     """
 
     def __init__(
@@ -41,24 +53,27 @@ class GridAssigner:
         num_classes: int,
         pos_scale: float = 0.2,
         shared_cell: Literal["later", "smaller"] = "later",
+        max_positives: int | None = None,
     ) -> None:
         if shared_cell not in ("later", "smaller"):
             raise ValueError(f"shared_cell must be 'later' or 'smaller', not {shared_cell!r}")
+        if max_positives is not None and max_positives < 1:
+            raise ValueError(f"max_positives must be at least 1, or None for all positives, not {max_positives}")
         self.grid = grid
         self.num_classes = num_classes
         self.pos_scale = pos_scale
         self.shared_cell = shared_cell
-        self._num_grids = torch.tensor(grid.num_grids)
-        self._first_cell = torch.tensor((0, *grid.level_sizes[:-1])).cumsum(dim=0)
-        self._scale_ranges = torch.tensor(grid.scale_ranges)
+        self.max_positives = max_positives
+        self._num_grids = np.array(grid.num_grids)
+        self._first_cell = np.cumsum((0, *grid.level_sizes[:-1]))
+        self._scale_ranges = np.array(grid.scale_ranges, dtype=np.float32)
 
-    @torch.no_grad()
     def __call__(self, ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int]) -> GridTargets:
         """Assign the objects of a batch.
 
         Args:
             ground_truth: one record an image. Labels, boxes and centres are on the host; the masks may be on the
-                model's device, and that is where the targets go.
+                model's device, and that is where the targets go, in a single copy.
             mask_size: (h, w) of the mask features; the padded input is four times as large.
 
         Returns:
@@ -67,79 +82,101 @@ class GridAssigner:
         Raises:
             ValueError: a label outside [0, C).
         """
-        labels = torch.cat([image.labels for image in ground_truth])
-        boxes = torch.cat([image.boxes for image in ground_truth])
-        centers = torch.cat([image.centers for image in ground_truth])
+        labels = np.concatenate([image.labels.numpy() for image in ground_truth])
+        boxes = np.concatenate([image.boxes.numpy() for image in ground_truth])
+        centers = np.concatenate([image.centers.numpy() for image in ground_truth])
         self._check_labels(labels)
-        image_of_object = torch.repeat_interleave(torch.tensor([len(image.labels) for image in ground_truth]))
+        image_of_object = np.repeat(np.arange(len(ground_truth)), [len(image.labels) for image in ground_truth])
 
         positive, cells = self._match(boxes, centers, mask_size)
-        object_idx = positive.nonzero()[:, 0]
-        cell_idx = cells[positive]
-        image_idx = image_of_object[object_idx]
-        owner = self._owners(len(ground_truth), image_idx, cell_idx, object_idx, boxes)
+        where = positive.nonzero()
+        positives = np.stack([image_of_object[where[0]], cells[positive], where[0]])
+        owner = self._owners(len(ground_truth), positives, boxes)
+        if self.max_positives is not None:
+            positives = positives[:, _selected(positives, where, limit=self.max_positives)]
         masks = _pad_and_join([image.masks for image in ground_truth], mask_size)
-        send = partial(torch.Tensor.to, device=masks.device, non_blocking=True)
-        return GridTargets(
-            labels=send(torch.cat([labels, labels.new_tensor([self.num_classes])])[owner]),
-            image_idx=send(image_idx),
-            cell_idx=send(cell_idx),
-            object_idx=send(object_idx),
-            masks=masks,
-            num_cells=send((owner >= 0).sum()),
-            positives_per_image=image_idx.bincount(minlength=len(ground_truth)).tolist(),
-        )
+        cell_labels = np.append(labels, self.num_classes)[owner]
+        return _to_device(cell_labels, positives, num_cells=int((owner >= 0).sum()), masks=masks)
 
-    def _match(self, boxes: Tensor, centers: Tensor, mask_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
         """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
         sides = boxes[:, 2:] - boxes[:, :2]
-        scales = sides.prod(dim=1).sqrt()[:, None]
-        lower, upper = self._scale_ranges.unbind(dim=1)
-        trained = (scales >= lower) & (scales <= upper) & centers.isfinite().all(dim=1, keepdim=True)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scales = np.sqrt(sides.prod(axis=1))[:, None]
+        lower, upper = self._scale_ranges.T
+        trained = (scales >= lower) & (scales <= upper) & np.isfinite(centers).all(axis=1, keepdims=True)
 
         center = self._to_cells(centers, mask_size)
-        reach = 0.5 * sides * self.pos_scale
-        first = self._to_cells(centers - reach, mask_size).clamp(min=0)
-        last = self._to_cells(centers + reach, mask_size).minimum(self._num_grids[:, None] - 1)
-        around = center[:, :, None] + torch.tensor([-1, 0, 1])[:, None]
+        reach = np.float32(0.5) * sides * np.float32(self.pos_scale)
+        first = self._to_cells(centers - reach, mask_size).clip(min=0)
+        last = np.minimum(self._to_cells(centers + reach, mask_size), self._num_grids[:, None] - 1)
+        around = center[:, :, None] + np.array([-1, 0, 1])[:, None]
         inside = (around >= first[:, :, None]) & (around <= last[:, :, None])
 
-        inside_column, inside_row = inside.unbind(dim=-1)
-        positive = trained[:, :, None, None] & inside_row[..., :, None] & inside_column[..., None, :]
-        column, row = around.unbind(dim=-1)
+        positive = trained[:, :, None, None] & inside[:, :, :, None, 1] & inside[:, :, None, :, 0]
         levels = (slice(None), None, None)
-        cells = self._first_cell[levels] + row[..., :, None] * self._num_grids[levels] + column[..., None, :]
+        cells = self._first_cell[levels] + around[:, :, :, None, 1] * self._num_grids[levels] + around[:, :, None, :, 0]
         return positive, cells
 
-    def _to_cells(self, points: Tensor, mask_size: tuple[int, int]) -> Tensor:
+    def _to_cells(self, points: Floats, mask_size: tuple[int, int]) -> Integers:
         """(N, 2) x y in pixels to (N, L, 2) column and row, truncated in float32 just as the peers do.
 
         At a cell's border the quotient decides: `floor`, `//` and a multiplication each round some borders elsewhere.
         """
-        extent = points.new_tensor([mask_size[1] * MASK_STRIDE, mask_size[0] * MASK_STRIDE])
-        cell_side = (1.0 / self._num_grids.double()).float()[:, None]
-        quotient = torch.div((points / extent)[:, None], cell_side, rounding_mode="trunc")
-        return quotient.nan_to_num(0).long()
+        extent = np.array([mask_size[1] * MASK_STRIDE, mask_size[0] * MASK_STRIDE], dtype=np.float32)
+        cell_side = (1.0 / self._num_grids).astype(np.float32)[:, None]
+        quotient = np.trunc((points / extent)[:, None] / cell_side)
+        # Without a number no cell is positive anyway; far outside is as good as infinitely far.
+        return np.nan_to_num(quotient, nan=0.0).clip(-FAR, FAR).astype(np.int64)
 
-    def _owners(
-        self, num_images: int, image_idx: Tensor, cell_idx: Tensor, object_idx: Tensor, boxes: Tensor
-    ) -> Tensor:
+    def _owners(self, num_images: int, positives: Integers, boxes: Floats) -> Integers:
         """(B, S) object whose label each cell gets, -1 for none: the highest priority wins, whatever the order."""
-        priority = torch.arange(len(boxes))
+        image_idx, cell_idx, object_idx = positives
+        priority = np.arange(len(boxes))
         if self.shared_cell == "smaller":
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-            priority = areas.argsort(descending=True, stable=True).argsort()
-        winner = torch.full((num_images * self.grid.num_cells,), -1)
-        winner.scatter_reduce_(0, image_idx * self.grid.num_cells + cell_idx, priority[object_idx], "amax")
-        object_of_priority = torch.cat([priority.argsort(), torch.tensor([-1])])
-        return object_of_priority[winner].view(num_images, self.grid.num_cells)
+            areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+            priority = (-areas).argsort(kind="stable").argsort()
+        owner = np.full((num_images, self.grid.num_cells), -1)
+        # Of several values for one cell the last one stays.
+        rising = priority[object_idx].argsort(kind="stable")
+        owner[image_idx[rising], cell_idx[rising]] = object_idx[rising]
+        return owner
 
-    def _check_labels(self, labels: Tensor) -> None:
+    def _check_labels(self, labels: Integers) -> None:
         outside = labels[(labels < 0) | (labels >= self.num_classes)]
         if len(outside):
-            raise ValueError(
-                f"object label {int(outside[0])} in the data, but the model has {self.num_classes} classes"
-            )
+            raise ValueError(f"object label {outside[0]} in the data, but the model has {self.num_classes} classes")
+
+
+def _selected(positives: Integers, where: tuple[NDArray[Any], ...], *, limit: int) -> Integers:
+    """Ascending positions of at most `limit` positives an image: the objects' most central cells in turn.
+
+    `positives` are (image, cell, object) rows sorted by object, `where` their indices into (N, L, 3, 3).
+    """
+    image_idx, _, object_idx = positives
+    steps_from_center = abs(where[2] - 1) + abs(where[3] - 1)
+    by_object = np.lexsort((steps_from_center, object_idx))
+    turn = np.arange(len(object_idx)) - np.searchsorted(object_idx, object_idx[by_object])
+    by_turn = by_object[np.lexsort((object_idx[by_object], turn, image_idx[by_object]))]
+    place = np.arange(len(object_idx)) - np.searchsorted(image_idx, image_idx[by_turn])
+    return np.sort(by_turn[place < limit])
+
+
+def _to_device(cell_labels: Integers, positives: Integers, *, num_cells: int, masks: Tensor) -> GridTargets:
+    """Targets where the masks are; the host's arrays travel as one."""
+    host = np.concatenate([cell_labels.ravel(), positives.ravel(), [num_cells]])
+    device = torch.from_numpy(host).to(masks.device, non_blocking=True)
+    labels, index, count = device.split([cell_labels.size, positives.size, 1])
+    image_idx, cell_idx, object_idx = index.view(3, -1).unbind()
+    return GridTargets(
+        labels=labels.view(cell_labels.shape),
+        image_idx=image_idx,
+        cell_idx=cell_idx,
+        object_idx=object_idx,
+        masks=masks,
+        num_cells=count.view(()),
+        positives_per_image=np.bincount(positives[0], minlength=len(cell_labels)).tolist(),
+    )
 
 
 def _pad_and_join(masks: Sequence[Tensor], mask_size: tuple[int, int]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from solo.ops import dice_loss, dynamic_conv, sigmoid_focal_loss
+from solo.ops import MASK_LOSS_CHUNK_BYTES, dice_loss, dynamic_mask_loss, sigmoid_focal_loss
 from solo.registry import MODELS
 from solo.structures import GridTargets, SOLOv2Outputs
 
@@ -48,10 +48,12 @@ class SOLOv2Criterion(nn.Module):
         num_classes: C.
         loss_cls: losses of (B, S, C) logits and bool targets, one an element. Their sum is divided by the number of
             positive cells + 1.
-        loss_mask: losses of (P, h, w) logits and bool targets, one a mask.
+        loss_mask: losses of (p, h, w) logits and bool targets, one a mask; called once a chunk.
         mask_loss_norm: what the sum of the mask losses is divided by. "targets": P, as the paper's code and AdelaiDet;
             "cells": the number of distinct positive cells, as mmdet, larger where objects share a cell;
             "nonempty": positives whose stride-4 mask has a pixel, the others counting nothing, as PaddleDetection.
+        mask_loss_chunk_bytes: size of the logits of the masks that are drawn at once. The result does not depend on it,
+            nor does the speed much: it bounds the memory.
 
     Raises:
         ValueError: unknown `mask_loss_norm`.
@@ -64,6 +66,7 @@ class SOLOv2Criterion(nn.Module):
         loss_cls: nn.Module,
         loss_mask: nn.Module,
         mask_loss_norm: MaskLossNorm = "targets",
+        mask_loss_chunk_bytes: int = MASK_LOSS_CHUNK_BYTES,
     ) -> None:
         super().__init__()
         if mask_loss_norm not in ("targets", "cells", "nonempty"):
@@ -72,6 +75,7 @@ class SOLOv2Criterion(nn.Module):
         self.loss_cls = loss_cls
         self.loss_mask = loss_mask
         self.mask_loss_norm = mask_loss_norm
+        self.mask_loss_chunk_bytes = mask_loss_chunk_bytes
 
     def forward(self, outputs: SOLOv2Outputs, targets: GridTargets) -> dict[str, Tensor]:
         """Compute both losses. Without any positive the mask loss is 0 and its gradients are zeros, never missing.
@@ -87,13 +91,25 @@ class SOLOv2Criterion(nn.Module):
         return self.loss_cls(outputs.cls_logits, is_class).sum() / (targets.num_cells + 1)
 
     def _mask_loss(self, outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
-        kernels = outputs.kernels[targets.image_idx, targets.cell_idx].split(targets.positives_per_image)
-        logits = torch.cat([dynamic_conv(*image) for image in zip(outputs.mask_feats, kernels, strict=True)])
-        masks = targets.masks[targets.object_idx]
-        losses = self.loss_mask(logits, masks)
-        if self.mask_loss_norm == "cells":
-            return losses.sum() / targets.num_cells.clamp(min=1)
+        weights, divisor = self._mask_weights(targets)
+        loss = dynamic_mask_loss(
+            outputs.mask_feats,
+            outputs.kernels[targets.image_idx, targets.cell_idx],
+            targets.masks,
+            object_idx=targets.object_idx,
+            positives_per_image=targets.positives_per_image,
+            weights=weights,
+            loss=self.loss_mask,
+            chunk_bytes=self.mask_loss_chunk_bytes,
+        )
+        return loss / divisor
+
+    def _mask_weights(self, targets: GridTargets) -> tuple[Tensor, Tensor | int]:
+        """(P,) factors of the mask losses, and what their sum is divided by."""
         if self.mask_loss_norm == "nonempty":
-            nonempty = masks.flatten(1).any(dim=1)
-            return (losses * nonempty).sum() / nonempty.sum().clamp(min=1)
-        return losses.sum() / max(len(losses), 1)
+            weights = targets.masks.flatten(1).any(dim=1)[targets.object_idx].float()
+            return weights, weights.sum().clamp(min=1)
+        weights = torch.ones(targets.object_idx.shape, device=targets.masks.device)
+        if self.mask_loss_norm == "cells":
+            return weights, targets.num_cells.clamp(min=1)
+        return weights, max(len(weights), 1)

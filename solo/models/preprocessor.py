@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,10 +28,27 @@ class ImagePreprocessor(BaseDataPreprocessor):
         mean: of each channel, in the order after the swap, in units of 0 to 255.
         std: of each channel, likewise.
         bgr_to_rgb: swap the channels of the data's BGR images.
+        padded_sizes: (H, W) of the batches in training: each is padded to the smallest of these that holds its images,
+            or as above if none does. With multi-scale images the network then sees few sizes, which bounds how often
+            `torch.compile` works, and cuDNN searches, at the price of computing on the padding. None to pad as above.
+
+    Raises:
+        ValueError: a padded size that 32 does not divide.
     """
 
-    def __init__(self, *, mean: Sequence[float], std: Sequence[float], bgr_to_rgb: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        bgr_to_rgb: bool = True,
+        padded_sizes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         super().__init__(non_blocking=True)
+        for size in padded_sizes or ():
+            if len(size) != 2 or any(side % SIZE_DIVISOR or side <= 0 for side in size):
+                raise ValueError(f"padded_sizes are (H, W) divisible by {SIZE_DIVISOR}; got {tuple(size)}")
+        self.padded_sizes = sorted(((height, width) for height, width in padded_sizes or ()), key=math.prod)
         self.bgr_to_rgb = bgr_to_rgb
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -40,19 +58,24 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
         Args:
             data: `inputs`, a list of (3, H, W) images of any size; `data_samples`, a list of as many samples, or None.
+            training: whether `padded_sizes` count.
 
         Returns:
             `inputs` (B, 3, H, W) in the type of the model's weights, and the `data_samples`, whose ground-truth masks
             are on the device.
         """
         images = [self._normalize(image) for image in data["inputs"]]
-        height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
-        height, width = height + -height % SIZE_DIVISOR, width + -width % SIZE_DIVISOR
+        height, width = self._padded_size(images, self.padded_sizes if training else [])
         batch = torch.stack([F.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in images])
         for sample in data.get("data_samples") or []:
             if "gt_instances" in sample:
                 sample.gt_instances.masks = sample.gt_instances.masks.to(self.device, non_blocking=True)
         return {"inputs": batch, "data_samples": data.get("data_samples")}
+
+    def _padded_size(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+        smallest = (height + -height % SIZE_DIVISOR, width + -width % SIZE_DIVISOR)
+        return next((size for size in sizes if size[0] >= height and size[1] >= width), smallest)
 
     def _normalize(self, image: Tensor) -> Tensor:
         # Images come as views of (H, W, 3): channels are put first here, where that is cheapest.

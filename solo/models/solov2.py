@@ -98,8 +98,9 @@ class SOLOv2(BaseModel):
         return self._detections(outputs, data_samples)
 
     def _network(self, inputs: Tensor) -> SOLOv2Outputs:
-        height, width = inputs.shape[-2:]
-        inputs = F.pad(inputs, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
+        bottom, right = (-side % SIZE_DIVISOR for side in inputs.shape[-2:])
+        if bottom or right:  # padding by nothing would copy the batch
+            inputs = F.pad(inputs, (0, right, 0, bottom))
         features = self.neck(self.backbone(inputs))
         cls_logits, kernels = self.head(features)
         return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=self.mask_feature(features))

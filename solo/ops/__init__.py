@@ -3,18 +3,21 @@
 from solo.ops.deform_conv import deform_conv2d
 from solo.ops.dynamic_conv import dynamic_conv
 from solo.ops.losses import dice_loss, sigmoid_focal_loss
+from solo.ops.mask_loss import MASK_LOSS_CHUNK_BYTES, dynamic_mask_loss
 from solo.ops.mask_windows import MaskWindows, pack_masks, unpack_masks
 from solo.ops.masks import boxes_from_masks, downsample_masks, maskness, mass_centers, resize_masks
 from solo.ops.matrix_nms import mask_iou, matrix_nms
 from solo.ops.points_nms import points_nms
 
 __all__ = [
+    "MASK_LOSS_CHUNK_BYTES",
     "MaskWindows",
     "boxes_from_masks",
     "deform_conv2d",
     "dice_loss",
     "downsample_masks",
     "dynamic_conv",
+    "dynamic_mask_loss",
     "mask_iou",
     "maskness",
     "mass_centers",

@@ -22,14 +22,27 @@ def dynamic_conv(mask_feats: Tensor, kernels: Tensor) -> Tensor:
         ValueError: K is no odd square multiple of E.
     """
     channels, height, width = mask_feats.shape
-    count, weights = kernels.shape
+    size = kernel_size(kernels.shape[1], channels=channels)
+    # As columns, so that no kernel at all is an ordinary matrix product as well.
+    return (kernels @ neighborhoods(mask_feats[None], size=size)[0]).view(len(kernels), height, width)
+
+
+def kernel_size(weights: int, *, channels: int) -> int:
+    """Side k of dynamic kernels with `weights` = K numbers over `channels` = E mask features.
+
+    Raises:
+        ValueError: K is no odd square multiple of E.
+    """
     size = math.isqrt(weights // channels)
     if size % 2 == 0 or channels * size**2 != weights:
         raise ValueError(
             f"kernels have {weights} weights, but {channels} mask-feature channels need {channels} * k^2 with odd k"
         )
+    return size
+
+
+def neighborhoods(mask_feats: Tensor, *, size: int) -> Tensor:
+    """The features that a kernel of side `size` sees at each pixel: (B, E, h, w) to (B, K, h * w)."""
     if size == 1:
-        return (kernels @ mask_feats.flatten(1)).view(count, height, width)
-    # As columns, so that no kernel at all is an ordinary matrix product as well.
-    columns = F.unfold(mask_feats[None], kernel_size=size, padding=size // 2)[0]
-    return (kernels @ columns).view(count, height, width)
+        return mask_feats.flatten(2)
+    return F.unfold(mask_feats, kernel_size=size, padding=size // 2)

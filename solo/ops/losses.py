@@ -1,9 +1,16 @@
-"""Sigmoid focal loss and dice loss, one value an element: how they are reduced is the criterion's business."""
+"""Sigmoid focal loss and dice loss, one value an element: how they are reduced is the criterion's business.
+
+Both know their derivative: a few passes over the elements in place of the dozen that a chain of operations takes.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -13,16 +20,35 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, 
         logits: (...), before the sigmoid.
         targets: (...) of the same shape, 0 or 1, any dtype.
         alpha: weight of the ones; the zeros have 1 - alpha.
-        gamma: focusing exponent.
+        gamma: focusing exponent, not negative.
 
     Returns:
-        (...) float32 loss of every element.
+        (...) float32 loss of every element, which can be differentiated once.
     """
-    logits, targets = logits.float(), targets.float()
-    probabilities = logits.sigmoid()
-    miss = probabilities + targets - 2 * probabilities * targets
-    weights = (1 - alpha + (2 * alpha - 1) * targets) * miss**gamma
-    return weights * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    loss: Tensor = _SigmoidFocalLoss.apply(logits, targets.bool(), alpha, gamma, logits.requires_grad)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _SigmoidFocalLoss(torch.autograd.Function):
+    """With z the logit of being wrong: weight * sigmoid(z)^gamma * softplus(z)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, alpha: float, gamma: float, with_grad: bool) -> Tensor:
+        ctx.input_type = logits.dtype
+        logits = logits.float()
+        wrong = torch.where(targets, -logits, logits)
+        penalty, miss = F.softplus(wrong), wrong.sigmoid()
+        weights = torch.where(targets, alpha, 1 - alpha) * miss**gamma
+        if with_grad:
+            slope = torch.addcmul(penalty, miss, penalty, value=-1).mul_(gamma).add_(miss).mul_(weights)
+            ctx.save_for_backward(torch.where(targets, -slope, slope))
+        return penalty.mul_(weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return (slope * grad).to(ctx.input_type), None, None, None, None
 
 
 def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1e-3) -> Tensor:
@@ -36,11 +62,33 @@ def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1e-3) -> Tensor:
         eps: keeps an empty pair of masks defined.
 
     Returns:
-        (P,) float32.
+        (P,) float32, which can be differentiated once.
     """
-    probabilities = logits.float().sigmoid().flatten(1)
-    targets = targets.flatten(1)
-    overlap = (probabilities * targets).sum(dim=1)
-    # A binary mask is its own square.
-    total = (probabilities**2).sum(dim=1) + targets.sum(dim=1) + 2 * eps
-    return 1 - 2 * overlap / total
+    loss: Tensor = _DiceLoss.apply(logits, targets, eps)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _DiceLoss(torch.autograd.Function):
+    """With o = sum(p t) and d the denominator, the derivative by a logit is p (1 - p) (4 o / d^2 p - 2 / d t)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, eps: float) -> Tensor:
+        probabilities = logits.float().sigmoid().flatten(1)
+        # Bytes become floats several times faster than booleans do.
+        inside = targets.view(torch.uint8).flatten(1).float()
+        overlap = (probabilities * inside).sum(dim=1)
+        # A binary mask is its own square.
+        total = probabilities.square().sum(dim=1) + inside.sum(dim=1) + 2 * eps
+        ctx.save_for_backward(probabilities, inside, overlap, total)
+        ctx.like = logits.dtype, logits.shape
+        return 1 - 2 * overlap / total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        probabilities, inside, overlap, total = ctx.saved_tensors
+        by_target = -2 * grad / total
+        by_probability = -2 * by_target * overlap / total
+        slope = (probabilities * by_probability[:, None]).addcmul_(inside, by_target[:, None])
+        dtype, shape = ctx.like
+        return torch.ops.aten.sigmoid_backward(slope, probabilities).view(shape).to(dtype), None, None

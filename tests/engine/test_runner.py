@@ -119,10 +119,14 @@ def test_auto_scale_lr_without_a_base_is_an_error(tmp_path: Path) -> None:
         train(str(config), work_dir=str(tmp_path / "work"), auto_scale_lr=True)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_amp_without_a_gpu_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="GPU"):
-        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), amp=True)
+def test_amp_with_a_wrapper_of_another_kind_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"optim_wrapper\.type must be OptimWrapper, got 'ApexOptimWrapper'"):
+        train(
+            str(write_config(tmp_path)),
+            work_dir=str(tmp_path / "work"),
+            amp=True,
+            overrides={"optim_wrapper.type": "ApexOptimWrapper"},
+        )
 
 
 def test_model_settings_that_do_not_fit_are_an_error(tmp_path: Path) -> None:

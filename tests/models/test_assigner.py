@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from solo.benchmark.counters import OperationCounter
 from solo.models import Grid, GridAssigner
 from solo.structures import GridTargets, GroundTruth
 from tests.models.tiny_model import ground_truth, rectangles
@@ -284,6 +285,64 @@ def test_a_label_that_the_model_does_not_have(label: int, shown: str) -> None:
 def test_unknown_rule_for_shared_cells() -> None:
     with pytest.raises(ValueError, match="'later' or 'smaller', not 'larger'"):
         assigner_of(shared_cell="larger")
+
+
+# ------------------------------------------------------------------------------------------- cap on the positives
+def test_each_object_in_turn_keeps_its_most_central_cells() -> None:
+    large, small = (-30.0, -30.0, 42.0, 42.0), (4.0, 4.0, 8.0, 8.0)
+    whole = assigner_of()([truth_of([large, small, large], labels=[1, 2, 0])], (4, 4))
+    assert whole.positives_per_image == [19]
+
+    def kept(limit: int) -> list[tuple[int, int, int]]:
+        return pairs(assigner_of(max_positives=limit)([truth_of([large, small, large])], (4, 4)))
+
+    assert kept(1) == [(0, 5, 0)]
+    assert kept(3) == [(0, 5, 0), (0, 5, 1), (0, 5, 2)]
+    # The small one has no other cell; next are the neighbours of the centre above it, in row-major order.
+    assert kept(5) == [(0, 1, 0), (0, 1, 2), (0, 5, 0), (0, 5, 1), (0, 5, 2)]
+    assert kept(19) == kept(100) == pairs(whole)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 30])
+def test_the_cap_is_by_image_and_changes_no_label(limit: int, generator: torch.Generator) -> None:
+    images = [random_objects(count, (64, 64), generator) for count in (25, 0, 2)]
+    levels = ((7, 5, 2), ((1, 24), (16, 48), (40, 400)))
+    whole = assigner_of(*levels)(images, (16, 16))
+    capped = assigner_of(*levels, max_positives=limit)(images, (16, 16))
+    assert capped.positives_per_image == [min(count, limit) for count in whole.positives_per_image]
+    assert set(pairs(capped)) <= set(pairs(whole))
+    assert capped.image_idx.tolist() == sorted(capped.image_idx.tolist())
+    assert torch.equal(capped.labels, whole.labels)
+    assert torch.equal(capped.num_cells, whole.num_cells)
+    if limit == 30:
+        objects = {row for _, _, row in pairs(whole)}
+        assert {row for _, _, row in pairs(capped)} == objects, "as long as there is room every object keeps a cell"
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_cap_below_one(limit: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1, or None for all positives, not {limit}"):
+        assigner_of(max_positives=limit)
+
+
+# ------------------------------------------------------------------------------------------------------- resources
+@pytest.mark.parametrize("count", [0, 7, 300])
+def test_operations_do_not_grow_with_the_objects(count: int, generator: torch.Generator) -> None:
+    images = [random_objects(count, (64, 64), generator) for _ in range(2)]
+    assigner = assigner_of((7, 5, 2), ((1, 24), (16, 48), (40, 400)))
+    with OperationCounter() as counter:
+        assigner(images, (16, 16))
+    assert counter.host_syncs == []
+    joining_masks = 1 + len(images)
+    assert sum(counter.kernels.values()) <= joining_masks
+
+
+def test_the_targets_travel_in_one_copy() -> None:
+    images = [truth_of([(4, 4, 8, 8)]), truth_of([(4, 4, 8, 8)] * 2)]
+    on_device = [image._replace(masks=image.masks.to("meta")) for image in images]
+    with OperationCounter() as counter:
+        assigner_of()(on_device, (4, 4))
+    assert counter.host_to_device == 1
 
 
 # ------------------------------------------------------------------------------------------------------- properties

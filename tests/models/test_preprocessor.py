@@ -96,5 +96,33 @@ def test_a_batch_in_the_type_of_the_weights(dtype: torch.dtype) -> None:
     torch.testing.assert_close(batch.float(), expected, rtol=2**-7, atol=2**-7)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "padded"),
+    [
+        ([(3, 3)], (32, 64)),
+        ([(33, 3)], (64, 32)),
+        ([(33, 3), (3, 33)], (96, 96)),
+        ([(60, 90)], (96, 96)),
+        ([(97, 3)], (128, 32)),
+    ],
+    ids=["the smaller of two", "tall", "both sides", "room to spare", "none holds it"],
+)
+def test_padded_sizes(sizes: list[tuple[int, int]], padded: tuple[int, int]) -> None:
+    preprocessor = preprocessor_of(padded_sizes=[(96, 96), (32, 64), (64, 32)])
+    data = dict(inputs=[constant_image(1, 2, 3, size=size) for size in sizes])
+    batch = preprocessor(dict(data), training=True)["inputs"]
+    assert batch.shape[-2:] == padded
+    plain = preprocessor_of()(dict(data), training=True)["inputs"]
+    assert torch.equal(batch[..., : plain.shape[-2], : plain.shape[-1]], plain)
+    assert batch[..., plain.shape[-2] :, :].abs().sum() == 0
+    assert torch.equal(preprocessor(dict(data))["inputs"], plain), "predictions are padded as little as possible"
+
+
+@pytest.mark.parametrize("size", [(32, 33), (0, 32), (32,)])
+def test_a_padded_size_that_the_network_cannot_take(size: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"padded_sizes are \(H, W\) divisible by 32; got"):
+        preprocessor_of(padded_sizes=[(32, 32), size])
+
+
 def test_nothing_is_stored_in_checkpoints() -> None:
     assert preprocessor_of().state_dict() == {}

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from solo.benchmark.counters import OperationCounter
 from solo.ops import dice_loss, sigmoid_focal_loss
 
 LOG_3 = math.log(3)  # the logit of 0.75
@@ -72,7 +74,62 @@ def test_focal_loss_against_the_published_formula(logit: float, target: bool, al
     assert loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("alpha", [0.25, 0.9])
+def test_focal_loss_and_its_derivative_against_autograd(alpha: float, gamma: float, generator: torch.Generator) -> None:
+    """In double precision, where the chain of operations has no error of its own."""
+    logits = (4 * torch.randn(6, 50, generator=generator)).requires_grad_()
+    targets = torch.rand(6, 50, generator=generator) < 0.3
+    scale = torch.rand(6, 50, generator=generator)
+    exact = logits.detach().double().requires_grad_()
+    matched = torch.where(targets, exact, -exact)
+    weights = torch.where(targets, alpha, 1 - alpha).double()
+    expected = -weights * (1 - matched.sigmoid()) ** gamma * F.logsigmoid(matched)
+    (expected * scale).sum().backward()
+    loss = sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma)
+    (loss * scale).sum().backward()
+    assert torch.allclose(loss.double(), expected, rtol=2e-6, atol=0)
+    assert torch.allclose(logits.grad.double(), exact.grad, rtol=5e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [-1000.0, 1000.0])
+@pytest.mark.parametrize("target", [True, False])
+def test_focal_loss_of_extreme_logits_has_a_finite_derivative(value: float, target: bool) -> None:
+    logits = torch.tensor([value], requires_grad=True)
+    sigmoid_focal_loss(logits, torch.tensor([target])).sum().backward()
+    slope = {True: -0.25, False: 0.75}[target] if (value > 0) != target else 0.0
+    assert logits.grad.item() == pytest.approx(slope)
+
+
+def test_focal_loss_takes_three_passes_backwards_at_most(generator: torch.Generator) -> None:
+    logits = torch.randn(6, 50, generator=generator).requires_grad_()
+    loss = sigmoid_focal_loss(logits, torch.rand(6, 50, generator=generator) < 0.3).sum()
+    with OperationCounter() as counter:
+        loss.backward()
+    assert sum(counter.kernels.values()) - counter.kernels["detach"] <= 3
+
+
 # -------------------------------------------------------------------------------------------------------- dice loss
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_dice_loss_derivative_against_autograd(dtype: torch.dtype, generator: torch.Generator) -> None:
+    logits = (3 * torch.randn(5, 6, 7, generator=generator)).to(dtype).requires_grad_()
+    targets = torch.rand(5, 6, 7, generator=generator) < 0.3
+    targets[2] = False
+    scale = torch.rand(5, generator=generator)
+    exact = logits.detach().double().requires_grad_()
+    probabilities, truth = exact.sigmoid().flatten(1), targets.double().flatten(1)
+    total = (probabilities**2).sum(dim=1) + (truth**2).sum(dim=1) + 0.002
+    expected = 1 - 2 * (probabilities * truth).sum(dim=1) / total
+    (expected * scale).sum().backward()
+    losses = dice_loss(logits, targets)
+    (losses * scale).sum().backward()
+    assert torch.allclose(losses.double(), expected, rtol=1e-6)
+    assert logits.grad.dtype == dtype
+    assert logits.grad[2].abs().max() == 0
+    tolerance = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 1e-3}[dtype]
+    assert torch.allclose(logits.grad.double(), exact.grad, rtol=tolerance, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("logits", "targets", "eps", "expected"),
     [

@@ -5,7 +5,9 @@ from __future__ import annotations
 from solo.engine.hooks.class_names import ClassNamesHook
 from solo.engine.hooks.curves import CurvesHook
 from solo.engine.hooks.dataset_epoch import DatasetEpochHook
+from solo.engine.hooks.deferred_runtime_info import DeferredRuntimeInfoHook
 from solo.engine.hooks.host_memory import HostMemoryHook
+from solo.engine.hooks.network_options import NetworkOptionsHook
 from solo.engine.hooks.pictures import PicturesHook
 from solo.engine.hooks.stop_signals import StopSignalsHook
 from solo.engine.hooks.unreadable_images import UnreadableImagesHook
@@ -14,7 +16,9 @@ __all__ = [
     "ClassNamesHook",
     "CurvesHook",
     "DatasetEpochHook",
+    "DeferredRuntimeInfoHook",
     "HostMemoryHook",
+    "NetworkOptionsHook",
     "PicturesHook",
     "StopSignalsHook",
     "UnreadableImagesHook",

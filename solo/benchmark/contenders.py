@@ -1,0 +1,154 @@
+"""Who is measured: a model that trains, with its own pipeline over the same images."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from torch import Tensor, nn
+
+from solo.benchmark.mmdet_peer import build_mmdet, mmdet_pipeline
+from solo.benchmark.pairs import Work
+from solo.errors import ConfigError
+from solo.registry import DATASETS, MODELS
+
+DRAWN = "drawn"
+DRAWN_IMAGES, DRAWN_SIDE, DRAWN_CLASSES = 16, 480, 4
+_ANNOTATION_STEPS = ("LoadAnnotations", "LoadInstances")
+
+
+@dataclass
+class Contender:
+    """A model in training with the batches that its own pipeline makes.
+
+    Attributes:
+        model: takes the batch through its `data_preprocessor`; has a `backbone` and a `neck`.
+        dataset: samples of the whole pipeline.
+        image_dataset: samples of the pipeline without annotations.
+        optim_wrapper: of the config.
+    """
+
+    model: BaseModel
+    dataset: Any
+    image_dataset: Any
+    optim_wrapper: OptimWrapper
+
+    def batch(self, indices: Sequence[int]) -> dict[str, Any]:
+        """The samples at `indices` as a loader hands them over."""
+        batch: dict[str, Any] = pseudo_collate([self.dataset[index] for index in indices])
+        return batch
+
+    def prepared(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """A batch as `forward` takes it; `batch` is left alone."""
+        prepared: dict[str, Any] = self.model.data_preprocessor(copy.deepcopy(batch), training=True)
+        return prepared
+
+    def losses(self, prepared: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The losses of a prepared batch by name."""
+        losses: dict[str, Tensor] = self.model(**prepared, mode="loss")
+        return losses
+
+    def training_step(self, batch: Mapping[str, Any]) -> Work:
+        """Make a whole step ready: preprocessing, forward, backward, clipping, update."""
+        own = copy.deepcopy(batch)
+        return lambda: self.model.train_step(own, self.optim_wrapper)
+
+
+def build_contenders(config: Config, *, data: str | None, against: str | None, work_dir: str) -> list[Contender]:
+    """Ours and, if asked for, mmdet's with the same weights, normaliser and data.
+
+    Args:
+        config: the config; left alone.
+        data: folder of a COCO data set, "drawn", or None for the data of the config.
+        against: "mmdet" or None.
+        work_dir: folder where pictures are drawn.
+
+    Raises:
+        ConfigError: no such data, or a model that mmdet cannot build.
+    """
+    config = copy.deepcopy(config)
+    dataset = _dataset(config, data=data, work_dir=work_dir)
+    if against:
+        config.model.criterion.mask_loss_norm = "cells"
+    config.model.backbone.init_cfg = None
+    # mmengine tells of every parameter that it initializes.
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
+    torch.manual_seed(0)
+    ours = MODELS.build(config.model)
+    ours.init_weights()
+    models = [(ours, dataset["pipeline"])]
+    if against == "mmdet":
+        models.append((build_mmdet(config.model, ours.state_dict()), mmdet_pipeline(dataset["pipeline"])))
+    return [
+        Contender(
+            model=model.train(),
+            dataset=DATASETS.build({**dataset, "pipeline": pipeline}),
+            image_dataset=DATASETS.build({**dataset, "pipeline": _without_annotations(pipeline)}),
+            optim_wrapper=build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper)),
+        )
+        for model, pipeline in models
+    ]
+
+
+def _dataset(config: Config, *, data: str | None, work_dir: str) -> dict[str, Any]:
+    dataset = config.train_dataloader.dataset
+    while "pipeline" not in dataset and "dataset" in dataset:
+        dataset = dataset.dataset
+    if data is None:
+        return dict(dataset)
+    if data == DRAWN:
+        if config.model.num_classes < DRAWN_CLASSES:
+            raise ConfigError(f"--data drawn has {DRAWN_CLASSES} classes, the config {config.model.num_classes}")
+        sizes = dict(num_train=DRAWN_IMAGES, num_val=1, image_size=DRAWN_SIDE)
+        location = dict(ann_file="annotations/instances_train.json", data_prefix=dict(img="train/"))
+        return dict(
+            type="Shapes", data_root=os.path.join(work_dir, "drawn"), **sizes, **location, pipeline=dataset.pipeline
+        )
+    found = sorted(Path(data).glob("annotations/instances_train*.json"))
+    if not found:
+        raise ConfigError(f"--data {data}: there is no annotations/instances_train*.json")
+    images = found[0].stem.removeprefix("instances_") + "/"
+    return dict(
+        type="CocoInstances",
+        data_root=data,
+        ann_file=str(found[0].relative_to(data)),
+        data_prefix=dict(img=images),
+        pipeline=dataset.pipeline,
+    )
+
+
+def _without_annotations(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [step for step in pipeline if step["type"].rpartition(".")[2] not in _ANNOTATION_STEPS]
+
+
+class _Constant(nn.Module):
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The same whatever comes."""
+        return self.value
+
+
+@contextmanager
+def fixed_features(model: BaseModel, features: Sequence[Tensor]) -> Iterator[None]:
+    """Within it the model's backbone and neck do nothing but hand out `features`."""
+    backbone, neck = model.backbone, model.neck
+    model.backbone, model.neck = _Constant(features), _Constant(features)
+    try:
+        yield
+    finally:
+        model.backbone, model.neck = backbone, neck

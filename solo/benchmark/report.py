@@ -1,0 +1,70 @@
+"""Rows of a benchmark as a table and as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from solo.benchmark.pairs import NOISE_LIMIT, Row
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on."""
+    versions = {}
+    for package in ("torch", "mmengine", "mmdet", "numpy", "opencv-python-headless", "opencv-python"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return dict(
+        processor=_processor_name(),
+        cores=os.cpu_count(),
+        torch_threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        versions=versions,
+    )
+
+
+def write_json(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
+    """Write `machine`, `command` and `rows` as one JSON object."""
+    report = dict(machine=machine(), command=shlex.join(sys.argv), rows=[row._asdict() for row in rows])
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(report, indent=2) + "\n")
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text, with a warning below for each that is too noisy to rely on."""
+    header = ("", "ours", "peer", "unit", "ratio", "quartiles", "equal")
+    lines = [header, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    warnings = [
+        f"noisy: the peer's own times of {row.name} vary by {row.noise:.0%} (more than {NOISE_LIMIT:.0%})"
+        for row in rows
+        if row.is_noisy
+    ]
+    return "\n".join(table + warnings)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    spread = "" if row.spread is None else "{:.2f} to {:.2f}".format(*row.spread)
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    peer = "" if row.peer is None else f"{row.peer:,.6g}"
+    return row.name, f"{row.ours:,.6g}", peer, row.unit, ratio, spread, {True: "yes", None: ""}.get(row.equal, "no")
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

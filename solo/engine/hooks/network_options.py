@@ -1,0 +1,95 @@
+"""Other ways to run the same network while it trains: memory layout, compilation, recomputation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from solo.errors import ConfigError
+from solo.registry import HOOKS
+
+
+@HOOKS.register_module()
+class NetworkOptionsHook(Hook):
+    """Change how the network is run, not what it computes; weights and checkpoints stay as they are.
+
+    Args:
+        channels_last: keep weights and images with the channels innermost, as tensor cores and bfloat16 on the CPU
+            want them. In float32 on the CPU it gains nothing: group normalisation is slower by what convolutions gain.
+        compile: arguments of `torch.compile` for the network, `dict()` for its defaults. Losses and targets stay as
+            they are. Every new image size compiles again: `padded_sizes` of the `ImagePreprocessor` makes them few.
+        recompute: names of parts such as "neck" or "backbone.layer3" whose activations are not kept but computed again
+            in the backward pass: less memory for a second forward pass of these parts.
+        bfloat16_all_reduce: gradients travel between GPUs as bfloat16, half the bytes, rounded. Needs CUDA and NCCL.
+
+    Raises:
+        ConfigError: a part that the model does not have, or whose batch normalisation would count its batch twice; or
+            processes that cannot exchange bfloat16.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self,
+        *,
+        channels_last: bool = False,
+        compile: dict[str, Any] | None = None,
+        recompute: Sequence[str] = (),
+        bfloat16_all_reduce: bool = False,
+    ) -> None:
+        self.channels_last = channels_last
+        self.compile = compile
+        self.recompute = tuple(recompute)
+        self.bfloat16_all_reduce = bfloat16_all_reduce
+
+    def before_train(self, runner: Runner) -> None:
+        """Once weights are loaded and the model is where it trains."""
+        model = runner.model
+        if is_model_wrapper(model):
+            if self.bfloat16_all_reduce:
+                _round_all_reduce(model)
+            model = model.module
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
+            model.backbone.register_forward_pre_hook(_to_channels_last)
+        for name in self.recompute:
+            _recompute(model, name)
+        if self.compile is not None:
+            # As a method of this object alone: a compiled module would put its prefix before the weights' names.
+            model._network = torch.compile(model._network, **self.compile)
+
+
+def _round_all_reduce(model: Any) -> None:
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+
+    try:
+        model.register_comm_hook(None, bf16_compress_hook)
+    except TypeError as error:
+        raise ConfigError(f"NetworkOptionsHook.bfloat16_all_reduce: {error}") from error
+
+
+def _to_channels_last(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.contiguous(memory_format=torch.channels_last) for tensor in inputs)
+
+
+def _recompute(model: nn.Module, name: str) -> None:
+    parts = dict(model.named_modules())
+    if not name or name not in parts:
+        raise ConfigError(f"NetworkOptionsHook.recompute: the model has no part {name!r}")
+    part = parts[name]
+    for inner_name, module in part.named_modules():
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats:
+            raise ConfigError(
+                f"NetworkOptionsHook.recompute: {name}.{inner_name} would count every batch twice in its statistics; "
+                "norm_eval=True of the backbone avoids that"
+            )
+    part.forward = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from solo.benchmark.pairs import Row, Work, count_row, quartiles, time_in_turns, time_row
+from solo.benchmark.report import as_table, write_json
+
+
+def test_time_row() -> None:
+    row = time_row("step", [1.0, 2.0, 4.0], [2.0, 3.0, 20.0])
+    assert (row.ours, row.peer, row.unit) == (2000.0, 3000.0, "ms")
+    assert row.ratio == 2.0, "the median of 2, 1.5 and 5"
+    assert row.spread == (1.75, 3.5)
+    assert row.equal is True
+    assert row.noise == pytest.approx((11.5 - 2.5) / 3)
+    assert row.is_noisy
+
+
+def test_time_row_alone() -> None:
+    assert time_row("step", [1.0, 3.0], None) == Row("step", "ms", 2000.0)
+
+
+def test_count_row() -> None:
+    assert count_row("syncs", "waits", 0, 210).ratio == 210
+    assert count_row("bytes", "B", 100, 400).ratio == 4
+    assert count_row("bytes", "B", 100, None) == Row("bytes", "B", 100)
+
+
+def test_quartiles_of_one() -> None:
+    assert quartiles([3.0]) == (3.0, 3.0)
+
+
+def test_turns_are_interleaved_and_preparation_is_not_timed() -> None:
+    events: list[str] = []
+
+    def contender(name: str) -> Work:
+        def prepare() -> Work:
+            events.append(f"prepare {name}")
+            time.sleep(0.02)
+            return lambda: events.append(name)
+
+        return prepare  # type: ignore[return-value]
+
+    ours, peer = time_in_turns(contender("ours"), contender("peer"), pairs=2, warmup=1)  # type: ignore[arg-type]
+    assert events == ["prepare ours", "ours", "prepare peer", "peer"] * 3
+    assert len(ours) == len(peer) == 2
+    assert max(ours + peer) < 0.02
+
+
+def test_report(tmp_path: Path) -> None:
+    rows = [time_row("step", [1.0, 2.0, 4.0], [2.0, 3.0, 20.0]), count_row("bytes", "B", 5, None)]
+    write_json(rows, tmp_path / "new" / "report.json")
+    report = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert set(report) == {"machine", "command", "rows"}
+    assert report["machine"]["versions"]["torch"]
+    assert report["rows"][0]["name"] == "step"
+    assert {"name", "unit", "ours", "peer", "ratio", "spread", "equal"} <= set(report["rows"][0])
+    assert report["rows"][1]["peer"] is None
+    table = as_table(rows).splitlines()
+    assert table[1].split() == ["step", "2,000", "3,000", "ms", "2.00", "1.75", "to", "3.50", "yes"]
+    assert table[3].startswith("noisy: the peer's own times of step vary by 300%")
