@@ -22,8 +22,9 @@ def parse_arguments() -> argparse.Namespace:
     train.add_argument("--batch-size", type=int, help="images a step (default: the config's)")
     train.add_argument(
         "--data",
-        metavar="DIR|drawn",
-        help="a data set in COCO's layout, or pictures drawn for the measurement (default: the config's data)",
+        metavar="DIR|drawn|crowded:N",
+        help="a data set in COCO's layout, or pictures drawn for the measurement, with N objects each (default: the "
+        "config's data)",
     )
     train.add_argument("--rows", nargs="+", metavar="NAME", help="measure only these rows (default: all)")
     train.add_argument("--json", metavar="FILE", help="write the rows there too")

@@ -19,12 +19,14 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 
+from solo.benchmark.crowded import write_crowded
 from solo.benchmark.mmdet_peer import build_mmdet, mmdet_pipeline
 from solo.benchmark.pairs import Work
 from solo.errors import ConfigError
 from solo.registry import DATASETS, MODELS
 
 DRAWN = "drawn"
+CROWDED = "crowded:"
 DRAWN_IMAGES, DRAWN_SIDE, DRAWN_CLASSES = 16, 480, 4
 _ANNOTATION_STEPS = ("LoadAnnotations", "LoadInstances")
 
@@ -71,7 +73,7 @@ def build_contenders(config: Config, *, data: str | None, against: str | None, w
 
     Args:
         config: the config; left alone.
-        data: folder of a COCO data set, "drawn", or None for the data of the config.
+        data: folder of a COCO data set, "drawn", "crowded:N", or None for the data of the config.
         against: "mmdet" or None.
         work_dir: folder where pictures are drawn.
 
@@ -116,17 +118,27 @@ def _dataset(config: Config, *, data: str | None, work_dir: str) -> dict[str, An
         return dict(
             type="Shapes", data_root=os.path.join(work_dir, "drawn"), **sizes, **location, pipeline=dataset.pipeline
         )
+    ann_file, images = _crowded(data, work_dir) if data.startswith(CROWDED) else _found(data)
+    return dict(
+        type="CocoInstances",
+        ann_file=str(ann_file.absolute()),
+        data_prefix=dict(img=str(images.absolute())),
+        pipeline=dataset.pipeline,
+    )
+
+
+def _crowded(data: str, work_dir: str) -> tuple[Path, Path]:
+    number = data.removeprefix(CROWDED)
+    if not number.isdecimal() or int(number) == 0:
+        raise ConfigError(f"--data {data}: expected {CROWDED}N with N objects an image")
+    return write_crowded(Path(work_dir), num_objects=int(number))
+
+
+def _found(data: str) -> tuple[Path, Path]:
     found = sorted(Path(data).glob("annotations/instances_train*.json"))
     if not found:
         raise ConfigError(f"--data {data}: there is no annotations/instances_train*.json")
-    images = found[0].stem.removeprefix("instances_") + "/"
-    return dict(
-        type="CocoInstances",
-        data_root=data,
-        ann_file=str(found[0].relative_to(data)),
-        data_prefix=dict(img=images),
-        pipeline=dataset.pipeline,
-    )
+    return found[0], Path(data) / found[0].stem.removeprefix("instances_")
 
 
 def _without_annotations(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -40,7 +40,8 @@ def benchmark_training(
         against: "mmdet", or None to measure ours alone.
         pairs: turns of each timing.
         warmup: turns before those.
-        data: folder of a data set in COCO's layout, "drawn", or None for the data of the config.
+        data: folder of a data set in COCO's layout, "drawn", "crowded:N" for N objects an image, or None for the data
+            of the config.
         batch_size: images a step; by default the config's.
         rows: names of the rows to measure, None for all; `train_step` stands for the one that bears the config's name.
         overrides: config values by dotted key.
