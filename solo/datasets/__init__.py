@@ -2,8 +2,10 @@
 
 from solo.datasets.annotations import AnnotationReport, check_coco_file
 from solo.datasets.coco import CocoInstances
+from solo.datasets.color_distortion import RandomDistort
 from solo.datasets.loading import LoadImage, UnreadableImageError, read_image
 from solo.datasets.packing import PackSample
+from solo.datasets.random_crop import RandomOverlapCrop
 from solo.datasets.shapes import SHAPES_CLASSES, Shapes, ensure_shapes
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "CocoInstances",
     "LoadImage",
     "PackSample",
+    "RandomDistort",
+    "RandomOverlapCrop",
     "Shapes",
     "UnreadableImageError",
     "check_coco_file",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from solo.engine import hooks
+from solo.engine import hooks, parameter_groups
 
-__all__ = ["hooks"]
+__all__ = ["hooks", "parameter_groups"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from solo.engine.hooks.class_names import ClassNamesHook
 from solo.engine.hooks.curves import CurvesHook
 from solo.engine.hooks.dataset_epoch import DatasetEpochHook
+from solo.engine.hooks.ema import RampedEMAHook
 from solo.engine.hooks.host_memory import HostMemoryHook
 from solo.engine.hooks.pictures import PicturesHook
 from solo.engine.hooks.unreadable_images import UnreadableImagesHook
@@ -15,5 +16,6 @@ __all__ = [
     "DatasetEpochHook",
     "HostMemoryHook",
     "PicturesHook",
+    "RampedEMAHook",
     "UnreadableImagesHook",
 ]
