@@ -1,29 +1,24 @@
 # PaddleDetection 2's solov2_r50_enhance_coco ("Light-R50-VD-DCN-FPN"): the scale ranges of the full model, deformable
 # convolutions in the mask feature branch too, stem and first stage fixed but for their statistics. Its namesake of
 # release 0.5 is another model: solov2-light_r50-vd-dcn_fpn_512-ms-3x_coco.py.
-_base_ = "solov2_r50_fpn_ms-3x_coco.py"
+_base_ = "solov2_r101-vd-dcn_fpn_ms-3x_coco.py"
 
-dcn = dict(type="DCNv2", bias=True)
 model = dict(
     backbone=dict(
-        type="mmdet.ResNetV1d",
+        depth=50,
         frozen_stages=-1,
         norm_eval=False,
         norm_cfg=dict(type="SyncBN", requires_grad=True),
-        dcn=dict(type="solo.DCNv2", deform_groups=1, fallback_on_stride=False),
-        stage_with_dcn=(False, True, True, True),
         init_cfg=dict(checkpoint="imagenet://ResNet50_vd_ssld_v2_pretrained.pdparams"),
     ),
-    mask_feature=dict(out_channels=128, dcn=dcn),
+    mask_feature=dict(out_channels=128),
     head=dict(
         feat_channels=256,
         num_convs=3,
-        dcn=dcn,
         dcn_convs=(2,),
         drop_block=dict(block_size=3, keep_prob=0.9),
     ),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
 
 train_pipeline = [
     dict(type="LoadImage"),
@@ -48,7 +43,10 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-free_bias = dict(lr_mult=2.0, decay_mult=0.0)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1 / 1000, by_epoch=False, begin=0, end=1000),
+    dict(type="MultiStepLR", by_epoch=True, begin=0, end=36, milestones=[24, 33], gamma=0.1),
+]
 fixed = dict(lr_mult=0.0, decay_mult=0.0)
 optim_wrapper = dict(
     paramwise_cfg=dict(
@@ -60,11 +58,6 @@ optim_wrapper = dict(
             "backbone.layer4": dict(lr_mult=0.15),
             # Offsets in the backbone learn at the full rate.
             "conv2.conv_offset": dict(lr_mult=1.0),
-            "conv.bias": free_bias,
-            "conv.conv_offset.bias": free_bias,
-            # The biases of the pyramid are ordinary ones.
-            "neck.lateral_convs": dict(lr_mult=1.0, decay_mult=1.0),
-            "neck.fpn_convs": dict(lr_mult=1.0, decay_mult=1.0),
         }
     )
 )
