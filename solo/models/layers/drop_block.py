@@ -16,7 +16,7 @@ class DropBlock(nn.Module):
 
     Args:
         block_size: side of a square, odd.
-        keep_prob: share of the values that is kept on average, where squares do not overlap; 1 keeps all.
+        keep_prob: about the share of the values that is kept; 1 keeps all.
 
     Shape:
         (B, channels, H, W) -> the same; H and W at least `block_size`.
