@@ -85,9 +85,7 @@ def test_without_any_change_the_image_is_the_same_object() -> None:
 
 def test_defaults_and_how_often(monkeypatch: pytest.MonkeyPatch) -> None:
     distort = TRANSFORMS.build(dict(type="RandomDistort"))
-    assert distort.ranges == dict(
-        hue=(-18, 18), saturation=(0.5, 1.5), contrast=(0.5, 1.5), brightness=(0.5, 1.5)
-    )
+    assert distort.ranges == dict(hue=(-18, 18), saturation=(0.5, 1.5), contrast=(0.5, 1.5), brightness=(0.5, 1.5))
     np.random.seed(0)
     # All four coins must say no: one image in sixteen stays.
     unchanged = sum(distort(dict(img=PIXEL))["img"] is PIXEL for _ in range(800))

@@ -158,9 +158,7 @@ def test_checkpoint_holds_the_average_and_resumes_both(tmp_path: Path) -> None:
     train(tmp_path / "whole", epochs=3)
     train(tmp_path / "parts", epochs=1)
     train(tmp_path / "parts", epochs=3, resume=True)
-    whole, parts = (
-        torch.load(tmp_path / name / "epoch_3.pth", weights_only=False) for name in ("whole", "parts")
-    )
+    whole, parts = (torch.load(tmp_path / name / "epoch_3.pth", weights_only=False) for name in ("whole", "parts"))
     weights, velocity, buffer = 0.0, 0.0, Buffer(0.5)
     for _ in range(6):
         velocity = 0.5 * velocity + 1
@@ -186,6 +184,8 @@ def test_validation_sees_the_average_and_training_goes_on(tmp_path: Path) -> Non
 
 
 def test_a_misspelt_option_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.py").write_text("default_scope='solo'\ncustom_hooks = [dict(type='RampedEMAHook', decai=0.9)]\n")
+    (tmp_path / "config.py").write_text(
+        "default_scope='solo'\ncustom_hooks = [dict(type='RampedEMAHook', decai=0.9)]\n"
+    )
     with pytest.raises(ConfigError, match=r"custom_hooks\.0\.decai"):
         load_config(tmp_path / "config.py")
