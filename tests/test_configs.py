@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
 
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
@@ -538,3 +539,17 @@ def test_what_paddle_freezes() -> None:
     model = model_on_meta(paddle_config("solov2_r50-enhance_fpn_512-ms-3x_coco")).train()
     norms = [part for part in model.backbone.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
     assert norms and all(isinstance(part, torch.nn.SyncBatchNorm) and part.training for part in norms)
+
+
+def test_paddles_warm_up_climbs_by_a_thousandth_of_the_rate_an_iteration() -> None:
+    config = paddle_config("solov2_r50_fpn_1x_coco")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=0.01)
+    warm_up = PARAM_SCHEDULERS.build({**config.param_scheduler[0], "optimizer": optimizer})
+    rates = []
+    for _ in range(1002):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        warm_up.step()
+    assert rates[:3] == pytest.approx([1e-5, 2e-5, 3e-5])
+    assert rates[500] == pytest.approx(501e-5)
+    assert rates[999:] == pytest.approx([0.01] * 3)

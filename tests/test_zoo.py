@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ def _default_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATA_ROOT", raising=False)
 
 
+@cache
+def flops_of(name: str) -> dict[str, int]:
+    """Operations of a config's model at its size."""
+    return count_flops(model_on_meta(load_config(CONFIGS / name)), SIZES[name][0])
+
+
 # ------------------------------------------------------------------------------------------------------------ settings
 @pytest.mark.parametrize("name", SHIPPED)
 def test_settings_are_the_frozen_ones(name: str) -> None:
@@ -81,7 +88,7 @@ def test_parameters_and_operations(name: str) -> None:
     assert default_size(config) == size
     model = model_on_meta(config)
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
-    flops = count_flops(model, size)
+    flops = flops_of(name)
     for part, expected in zip(("backbone", "neck", "mask_feature", "head"), gigaflops, strict=True):
         assert flops[part] / 1e9 == pytest.approx(expected, abs=0.051), part
     assert flops["total"] == sum(flops[part] for part in flops if part != "total")
@@ -97,8 +104,7 @@ def test_parameters_and_operations(name: str) -> None:
     ],
 )
 def test_totals_are_those_of_mmdetections_models(name: str, total: float) -> None:
-    model = model_on_meta(load_config(CONFIGS / name))
-    assert count_flops(model, SIZES[name][0])["total"] / 1e9 == pytest.approx(total, abs=0.05)
+    assert flops_of(name)["total"] / 1e9 == pytest.approx(total, abs=0.05)
 
 
 def offset_flops(convs: list[tuple[int, int, int]], *, values: int = 3, taps: int = 9) -> int:
@@ -108,9 +114,7 @@ def offset_flops(convs: list[tuple[int, int, int]], *, values: int = 3, taps: in
 
 def test_what_deformable_convolutions_add_by_hand() -> None:
     """Offsets and nothing else: the deformable convolution itself costs what the plain one does."""
-    plain = model_on_meta(load_config(CONFIGS / "solov2/solov2_r101_fpn_ms-3x_coco.py"))
-    deformable = model_on_meta(load_config(CONFIGS / "solov2/solov2_r101-dcn_fpn_ms-3x_coco.py"))
-    before, after = (count_flops(model, (800, 1344)) for model in (plain, deformable))
+    before, after = (flops_of(f"solov2/solov2_{name}_fpn_ms-3x_coco.py") for name in ("r101", "r101-dcn"))
     added = {part: after[part] - before[part] for part in before}
     p2, p3, p4, p5 = 200 * 336, 100 * 168, 50 * 84, 25 * 42
     assert added["neck"] == 0
@@ -122,10 +126,10 @@ def test_what_deformable_convolutions_add_by_hand() -> None:
 
 def test_version_1_has_two_values_a_tap() -> None:
     """The paper's light model at 512 x 864: 180.5 without deformable convolutions, then their offsets."""
-    model = model_on_meta(load_config(CONFIGS / "solov2/solov2-light_r50-dcnv1_fpn_512-ms-3x_coco.py"))
+    total = flops_of("solov2/solov2-light_r50-dcnv1_fpn_512-ms-3x_coco.py")["total"]
     p3, p4, p5 = 64 * 108, 32 * 54, 16 * 27
     offsets = offset_flops([(4, 128, p3), (6, 256, p4), (3, 512, p5), (2, 256, CELLS)], values=2)
-    assert (count_flops(model, (512, 864))["total"] - offsets) / 1e9 == pytest.approx(180.5, abs=0.05)
+    assert (total - offsets) / 1e9 == pytest.approx(180.5, abs=0.05)
 
 
 def test_description() -> None:
@@ -133,8 +137,8 @@ def test_description() -> None:
     lines = [line.split() for line in describe_model(config).splitlines()]
     assert lines[0] == ["input", "800", "x", "1344"]
     assert lines[-1] == ["total", "46.59", "505.1"]
-    half = describe_model(config, (400, 672)).splitlines()
-    assert half[2].split() == ["backbone", "23.51", "43.8"]
+    half = describe_model(config, (416, 672)).splitlines()
+    assert half[2].split() == ["backbone", "23.51", "45.5"]
     with pytest.raises(ConfigError, match="at least one pixel; came 0 x 8"):
         describe_model(config, (0, 8))
 
@@ -160,6 +164,19 @@ def reduced(name: str, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Conf
     return config
 
 
+def assert_what_has_a_rate_has_moved(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, before: dict[str, torch.Tensor]
+) -> None:
+    fixed = {id(p) for group in optimizer.param_groups if not group["lr"] for p in group["params"]}
+    after = {name: value for name, value in model.named_parameters() if name in before}
+    assert all(value.isfinite().all() for value in after.values())
+    same = {name for name, value in after.items() if torch.equal(value, before[name])}
+    assert {name for name, value in after.items() if id(value) in fixed} <= same
+    # Without ImageNet weights each residual branch starts at zero, and what stands before that may learn nothing yet.
+    assert {name.partition(".")[0] for name in same} <= {"backbone"}
+    assert len(same) < 0.5 * len(after)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", COCO)
@@ -174,18 +191,12 @@ def test_trains_two_steps_and_predicts_on_photos(name: str, shared_data: Path, m
         model.init_weights()
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
         train, test = (DATASETS.build(config[f"{split}_dataloader"].dataset) for split in ("train", "test"))
-        before = {key: value.detach().clone() for key, value in model.named_parameters() if value.requires_grad}
+        before = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
         model.train()
         for step in range(2):
             losses = model.train_step(pseudo_collate([train[2 * step], train[2 * step + 1]]), wrapper)
             assert all(value.isfinite() for value in losses.values())
-        fixed = {id(p) for group in wrapper.optimizer.param_groups if not group["lr"] for p in group["params"]}
-        for key, value in model.named_parameters():
-            if value.requires_grad:
-                assert value.grad is not None and value.isfinite().all(), key
-                assert id(value) not in fixed or torch.equal(value, before[key]), key
-        moved = sum(not torch.equal(value, before[key]) for key, value in model.named_parameters() if key in before)
-        assert moved > 0.5 * len(before)
+        assert_what_has_a_rate_has_moved(model, wrapper.optimizer, before)
         model.eval()
         model.postprocess.score_thr = 0.0
         (result,) = model.test_step(pseudo_collate([test[0]]))
