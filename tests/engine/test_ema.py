@@ -14,6 +14,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
 from solo.config import load_config
@@ -57,6 +58,18 @@ def test_last_shares_by_hand() -> None:
 def test_share_against_the_product(update: int, decay: float) -> None:
     decays = [min(decay, step / (9 + step)) for step in range(1, update + 1)]
     assert newest_share(update, decay) == pytest.approx((1 - decays[-1]) / (1 - math.prod(decays)))
+
+
+class OperationNames(TorchDispatchMode):
+    """Collects what is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 class Counted(nn.Module):
@@ -189,3 +202,12 @@ def test_a_misspelt_option_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"custom_hooks\.0\.decai"):
         load_config(tmp_path / "config.py")
+
+
+def test_one_operation_for_all_weights() -> None:
+    model = Counted()
+    average = RampedEMA(model)
+    with OperationNames() as operations:
+        average.update_parameters(model)
+    assert operations.names.count("_foreach_lerp_") == 1
+    assert operations.names.count("lerp_") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 
 from solo.config import load_config
@@ -12,6 +13,7 @@ from tests.tools.test_commands import ROOT, run_tool
 NANO = ROOT / "configs" / "shapes" / "solov2-nano_shapes.py"
 
 
+@pytest.mark.long
 def test_get_flops(tmp_path: Path) -> None:
     done = run_tool("get_flops.py", NANO, "--shape", "128", "160", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -21,6 +23,7 @@ def test_get_flops(tmp_path: Path) -> None:
     assert run_tool("get_flops.py", NANO, "--shape", "0", "1", folder=tmp_path).returncode == 2
 
 
+@pytest.mark.long
 def test_print_config(tmp_path: Path) -> None:
     """What is printed is a config of its own, the same as the one it was made of."""
     done = run_tool("print_config.py", NANO, "--cfg-options", "model.num_classes=7", folder=tmp_path)

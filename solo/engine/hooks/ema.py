@@ -7,7 +7,8 @@ import math
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseAveragedModel, is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from solo.registry import HOOKS
 
@@ -60,15 +61,16 @@ class RampedEMA(BaseAveragedModel):
         self.decay = decay
 
     def update_parameters(self, model: nn.Module) -> None:
-        """Take the weights of a model into the average."""
-        super().update_parameters(model)
-        for average, source in zip(self.module.buffers(), model.buffers(), strict=True):
-            if not average.is_floating_point():
-                average.copy_(source)
-
-    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int | Tensor) -> None:
-        """Move one tensor of the average; `steps` updates (on the host) went before."""
-        averaged_param.lerp_(source_param, newest_share(int(steps) + 1, self.decay))
+        """Take the weights of a model into the average, all in one operation."""
+        # `steps` stays on the host, wherever the model is.
+        share = newest_share(int(self.steps) + 1, self.decay)
+        averages, sources = self.module.state_dict(), model.state_dict()
+        floats = [name for name, average in averages.items() if average.is_floating_point()]
+        move = get_ema_multi_avg_fn(decay=1 - share)
+        move([averages[name] for name in floats], [sources[name] for name in floats], None)
+        for name in averages.keys() - set(floats):
+            averages[name].copy_(sources[name])
+        self.steps += 1
 
 
 def newest_share(update: int, decay: float) -> float:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from solo.models.layers import DropBlock
+from tests.models.dispatch import HostSyncs
 
 
 def fixed_draws(monkeypatch: pytest.MonkeyPatch, centres: Tensor) -> None:
@@ -90,3 +91,10 @@ def test_impossible_options(options: dict[str, float]) -> None:
 def test_maps_smaller_than_a_square() -> None:
     with pytest.raises(ValueError, match="a map of 2 x 8 cannot lose squares with a side of 3"):
         DropBlock().train()(torch.ones(1, 1, 2, 8))
+
+
+def test_the_host_does_not_wait(generator: torch.Generator) -> None:
+    features = torch.randn(1, 2, 8, 8, generator=generator)
+    with HostSyncs() as syncs:
+        DropBlock().train()(features)
+    assert syncs.names == []
