@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from solo.config import load_config
 from solo.models import SOLOv2
+from solo.models.layers import DeformConv2d
 from solo.registry import MODELS
 from solo.structures import SOLOv2Outputs
 
@@ -37,10 +38,15 @@ class Published(NamedTuple):
     test_scale: tuple[int, int]
     epochs: int
     milestones: list[int]
+    dcn: str | None = None  # the deformable convolutions of the backbone's last three stages
+    deformable_convs: tuple[int, ...] = ()  # of the towers
+    mask_dcn: bool = False
+    groups: int = 1
 
 
 _FULL_3X = (WIDE, (4, 512), 256, FULL_RANGES, FULL_SCALES, (1333, 800), 36, [27, 33])
 _LIGHT_3X = ((2, 256), 128, LIGHT_RANGES, LIGHT_SCALES, (768, 448), 36, [27, 33])
+_FULL_DCN: dict[str, Any] = dict(dcn="DCNv2", deformable_convs=(0, 1, 2, 3), mask_dcn=True)
 
 PUBLISHED = {
     "solov2_r50_fpn_1x_coco": Published(
@@ -51,6 +57,34 @@ PUBLISHED = {
     "solov2-light_r18_fpn_ms-3x_coco": Published(18, "resnet18-f37072fd.pth", NARROW, *_LIGHT_3X),
     "solov2-light_r34_fpn_ms-3x_coco": Published(34, "resnet34-b627a593.pth", NARROW, *_LIGHT_3X),
     "solov2-light_r50_fpn_ms-3x_coco": Published(50, "resnet50-0676ba61.pth", WIDE, *_LIGHT_3X),
+    "solov2_r101-dcn_fpn_ms-3x_coco": Published(101, "resnet101-63fe2227.pth", *_FULL_3X, **_FULL_DCN),
+    "solov2_x101-dcn_fpn_ms-3x_coco": Published(
+        101, "resnext101_64x4d-ee2c6f71.pth", *_FULL_3X, **_FULL_DCN, groups=64
+    ),
+    # mmdetection's; the paper's is the next.
+    "solov2-light_r50-dcn_fpn_ms-3x_coco": Published(
+        50,
+        "resnet50-0676ba61.pth",
+        WIDE,
+        (3, 256),
+        *_LIGHT_3X[1:],
+        dcn="DCNv2",
+        deformable_convs=(2,),
+    ),
+    "solov2-light_r50-dcnv1_fpn_512-ms-3x_coco": Published(
+        50,
+        "resnet50-0676ba61.pth",
+        WIDE,
+        (3, 256),
+        128,
+        [(1, 64), (32, 128), (64, 256), (128, 512), (256, 2048)],
+        [(852, short) for _, short in LIGHT_SCALES],
+        (852, 512),
+        36,
+        [27, 33],
+        dcn="DCN",
+        deformable_convs=(2,),
+    ),
 }
 
 SPLITS = {"train_dataloader": "train2017", "val_dataloader": "val2017", "test_dataloader": "val2017"}
@@ -86,8 +120,9 @@ def test_model_settings(name: str, config: Config) -> None:
     assert model.data_preprocessor == dict(
         type="ImagePreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     )
+    deformable = dict(type=f"solo.{published.dcn}", deform_groups=1, fallback_on_stride=False)
     assert model.backbone == dict(
-        type="mmdet.ResNet",
+        type="mmdet.ResNet" if published.groups == 1 else "mmdet.ResNeXt",
         depth=published.depth,
         num_stages=4,
         out_indices=(0, 1, 2, 3),
@@ -95,6 +130,8 @@ def test_model_settings(name: str, config: Config) -> None:
         norm_eval=True,
         style="pytorch",
         init_cfg=dict(type="Pretrained", checkpoint=f"imagenet://{published.weights}"),
+        **(dict(dcn=deformable, stage_with_dcn=(False, True, True, True)) if published.dcn else {}),
+        **(dict(groups=published.groups, base_width=4) if published.groups > 1 else {}),
     )
     assert model.neck == dict(
         type="mmdet.FPN", in_channels=published.neck_in, out_channels=256, start_level=0, num_outs=5
@@ -123,6 +160,7 @@ def test_built_model_settings(name: str, config: Config) -> None:
     assert (limits.score_thr, limits.mask_thr, limits.filter_thr, limits.min_area_factor) == (0.1, 0.5, 0.05, 1.0)
     assert (limits.nms_pre, limits.max_per_img) == (500, 100)
     assert (limits.nms.kernel, limits.nms.sigma) == ("gaussian", 2.0)
+    assert_deformable_where_published(model, published)
     assert len(model.head.kernel_tower) == len(model.head.category_tower) == published.tower[0]
     assert model.head.kernel_predictor.weight.shape == (published.mask_channels, published.tower[1], 3, 3)
     assert model.head.category_predictor.weight.shape == (80, published.tower[1], 3, 3)
@@ -130,6 +168,20 @@ def test_built_model_settings(name: str, config: Config) -> None:
     assert groups == {32}
     frozen = {name.split(".")[1] for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "bn1", "layer1"}
+
+
+def assert_deformable_where_published(model: SOLOv2, published: Published) -> None:
+    """Modulated in version 2 alone, one deformable group, no bias but that of the offsets."""
+    convs = {name: part for name, part in model.named_modules() if isinstance(part, DeformConv2d)}
+    assert {part.modulated for part in convs.values()} <= {published.dcn == "DCNv2"}
+    assert all(part.deform_groups == 1 and part.bias is None for part in convs.values())
+    stages = {name.split(".")[1] for name in convs if name.startswith("backbone.")}
+    assert stages == ({"layer2", "layer3", "layer4"} if published.dcn else set())
+    for tower in ("category_tower", "kernel_tower"):
+        indices = [name.split(".")[2] for name in convs if name.startswith(f"head.{tower}.")]
+        assert tuple(map(int, indices)) == published.deformable_convs
+    # One in the finest level, one, two and three in the others, and the projection.
+    assert sum(name.startswith("mask_feature.") for name in convs) == (8 if published.mask_dcn else 0)
 
 
 def test_shapes_at_the_test_scale(name: str, config: Config) -> None:

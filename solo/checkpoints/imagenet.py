@@ -1,7 +1,8 @@
 """ImageNet weights of backbones, by file name as torch's hub cache holds them; nothing is ever downloaded here.
 
 Configs write `init_cfg=dict(type="Pretrained", checkpoint="imagenet://resnet50-0676ba61.pth")`. A bare name is looked
-up in torch's hub cache (`TORCH_HOME` is honoured); a name with a folder is taken as a path.
+up in torch's hub cache (`TORCH_HOME` is honoured); a name with a folder is taken as a path. Paddle's `.pdparams` are
+read too, their names translated.
 """
 
 from __future__ import annotations
@@ -13,22 +14,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from solo.checkpoints.dialects.paddle import PADDLE
+from solo.checkpoints.dialects.paddle_static import PADDLE_STATIC
 from solo.checkpoints.loading import read_file
+from solo.checkpoints.source import read_source
 from solo.errors import CheckpointError, suggestion
 
 SCHEME = "imagenet://"
 TORCH_FILES = "https://download.pytorch.org/models/"
-# Caffe style, for BGR images without division.
-CAFFE_FILES = "https://download.openmmlab.com/pretrain/third_party/"
+OPENMMLAB_FILES = "https://download.openmmlab.com/pretrain/third_party/"
+PADDLE_FILES = "https://paddledet.bj.bcebos.com/models/pretrained/"
 KNOWN_FILES = {
     "resnet18-f37072fd.pth": TORCH_FILES,
     "resnet34-b627a593.pth": TORCH_FILES,
     "resnet50-0676ba61.pth": TORCH_FILES,
     "resnet101-63fe2227.pth": TORCH_FILES,
-    "resnet50_msra-5891d200.pth": CAFFE_FILES,
-    "resnet101_msra-6cc46731.pth": CAFFE_FILES,
+    # Caffe style, for BGR images without division.
+    "resnet50_msra-5891d200.pth": OPENMMLAB_FILES,
+    "resnet101_msra-6cc46731.pth": OPENMMLAB_FILES,
+    "resnext101_64x4d-ee2c6f71.pth": OPENMMLAB_FILES,
+    "ResNet50_cos_pretrained.pdparams": PADDLE_FILES,
+    "ResNet50_vd_ssld_pretrained.pdparams": PADDLE_FILES,
+    "ResNet50_vd_ssld_v2_pretrained.pdparams": PADDLE_FILES,
+    "ResNet101_vd_pretrained.pdparams": PADDLE_FILES,
+    "MobileNetV3_large_x1_0_ssld_pretrained.pdparams": PADDLE_FILES,
 }
+PADDLE_SUFFIX = ".pdparams"
+OWNER = "backbone."
 CLASSIFIER_PREFIX = "fc."
+PADDLE_CLASSIFIERS = ("fc", "last_conv", "last_1x1_conv", "StructuredToParameterName@@")
 # A random stem must not stay frozen, nor its statistics.
 FROM_SCRATCH_OPTIONS = "model.backbone.init_cfg=None model.backbone.frozen_stages=-1 model.backbone.norm_eval=False"
 
@@ -46,10 +60,30 @@ def load_backbone(name: str, *, map_location: Any = "cpu") -> dict[str, Tensor]:
     path = locate(name)
     if not path.is_file():
         raise CheckpointError(_how_to_get(path))
+    if path.suffix == PADDLE_SUFFIX:
+        translated = _from_paddle(read_source(path).weights)
+        return {key: value.to(map_location) for key, value in translated.items()}
     weights = read_file(path, map_location=map_location)
     if not isinstance(weights, dict):
         raise CheckpointError(f"checkpoint {path}: expected a dict of weights, found {type(weights).__name__}")
     return {key: value for key, value in weights.items() if not key.startswith(CLASSIFIER_PREFIX)}
+
+
+def _from_paddle(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our names for those of a classifier trained in Paddle; what is no part of a backbone keeps its own.
+
+    Files for PaddleDetection 2 lack the prefix of the backbone, those for the static graph never had one.
+    """
+    ours = [
+        dialect.key_map.to_ours([prefix + name for name in weights])
+        for dialect, prefix in ((PADDLE, OWNER), (PADDLE_STATIC, ""))
+    ]
+    names = max(ours, key=lambda translated: sum(name is not None for name in translated.values()))
+    return {
+        (name or own).removeprefix(OWNER): value
+        for (own, value), name in zip(weights.items(), names.values(), strict=True)
+        if not own.startswith(PADDLE_CLASSIFIERS)
+    }
 
 
 def locate(name: str) -> Path:
@@ -64,7 +98,8 @@ def _how_to_get(path: Path) -> str:
     lines = [f"ImageNet weights {path.name}{suggestion(path.name, KNOWN_FILES)} are expected at {path}."]
     if path.name in KNOWN_FILES:
         fetch = (
-            f"import torch; torch.hub.load_state_dict_from_url('{KNOWN_FILES[path.name]}{path.name}', '{path.parent}')"
+            f"import os, torch; os.makedirs('{path.parent}', exist_ok=True); "
+            f"torch.hub.download_url_to_file('{KNOWN_FILES[path.name]}{path.name}', '{path}')"
         )
         lines.append(f'  to get them:       python -c "{fetch}"')
     else:

@@ -1,6 +1,7 @@
 """The model, one step a file; `solov2.py` wires them."""
 
 from solo.models.assigner import GridAssigner
+from solo.models.backbones import MobileNetV3
 from solo.models.criterion import DiceLoss, FocalLoss, SOLOv2Criterion
 from solo.models.grid import Grid
 from solo.models.head import SOLOv2Head
@@ -17,6 +18,7 @@ __all__ = [
     "ImagePreprocessor",
     "MaskFeatureBranch",
     "MatrixNMS",
+    "MobileNetV3",
     "SOLOv2",
     "SOLOv2Criterion",
     "SOLOv2Head",

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from solo.models.grid import Grid
-from solo.models.layers import append_coordinates, conv_tower, draw_weights
+from solo.models.layers import DropBlock, append_coordinates, conv_tower, draw_weights
 from solo.registry import MODELS
 
 HEAD_INIT_STD = 0.01
@@ -37,10 +37,12 @@ class SOLOv2Head(BaseModule):
         dcn: config of the deformable convolutions of the towers, as `dict(type="DCNv2")`; None for none.
         dcn_convs: the convolutions of both towers, counted from 0, that are deformable; None for all, where `dcn` is
             given.
+        drop_block: arguments of `DropBlock`, as `dict(block_size=3, keep_prob=0.9)`, behind both towers while
+            training; None for none.
 
     Raises:
         ValueError: the grid has another number of levels than the pyramid, or a stride that no map has; `dcn_convs`
-            names a convolution that is not there, or comes without `dcn`.
+            names a convolution that is not there, or comes without `dcn`; a grid is smaller than a dropped square.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class SOLOv2Head(BaseModule):
         num_groups: int = 32,
         dcn: dict[str, Any] | None = None,
         dcn_convs: Sequence[int] | None = None,
+        drop_block: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -69,6 +72,7 @@ class SOLOv2Head(BaseModule):
         tower: dict[str, Any] = dict(num_convs=num_convs, num_groups=num_groups, dcn=dcn, dcn_convs=dcn_convs)
         self.category_tower = conv_tower(in_channels, feat_channels, **tower)
         self.kernel_tower = conv_tower(in_channels + 2, feat_channels, **tower)
+        self.drop_block = _drop_block(drop_block, grid)
         self.category_predictor = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
         self.kernel_predictor = nn.Conv2d(feat_channels, kernel_channels, 3, padding=1)
         draw_weights(self, std=HEAD_INIT_STD)
@@ -87,8 +91,8 @@ class SOLOv2Head(BaseModule):
         cls_logits, kernels = [], []
         for feature, side in zip(self._resize_to_strides(features), self.grid.num_grids, strict=True):
             cells = F.interpolate(append_coordinates(feature), size=(side, side), mode="bilinear")
-            cls_logits.append(self.category_predictor(self.category_tower(cells[:, :-2])))
-            kernels.append(self.kernel_predictor(self.kernel_tower(cells)))
+            cls_logits.append(self.category_predictor(self.drop_block(self.category_tower(cells[:, :-2]))))
+            kernels.append(self.kernel_predictor(self.drop_block(self.kernel_tower(cells))))
         return self.grid.flatten(cls_logits), self.grid.flatten(kernels)
 
     def _resize_to_strides(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -98,3 +102,12 @@ class SOLOv2Head(BaseModule):
             feature if feature.shape[-2:] == sizes[stride] else F.interpolate(feature, sizes[stride], mode="bilinear")
             for feature, stride in zip(features, self.grid.strides, strict=True)
         ]
+
+
+def _drop_block(options: dict[str, Any] | None, grid: Grid) -> nn.Module:
+    if options is None:
+        return nn.Identity()
+    drop_block = DropBlock(**options)
+    for side in grid.num_grids:
+        drop_block.centre_rate(side, side)
+    return drop_block

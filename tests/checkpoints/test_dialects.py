@@ -74,7 +74,23 @@ KNOWN = [
     ("paddle-static", "bbox_head.cate_convs.2_conv_offset.b_0", "head.category_tower.2.conv.conv_offset.bias"),
     ("paddle-static", "mask_feat_head.convs_all_levels.1.conv0_weights", "mask_feature.levels.1.0.conv.weight"),
     ("paddle-static", "mask_feat_head.conv_pred.0.gn_offset", "mask_feature.predictor.norm.bias"),
+    ("paddle-static", "conv1_bn_scale", "backbone.conv1.bn.weight"),
+    ("paddle-static", "conv2_expand_weights", "backbone.blocks.0.expand.conv.weight"),
+    ("paddle-static", "conv16_depthwise_bn_variance", "backbone.blocks.14.depthwise.bn.running_var"),
+    ("paddle-static", "conv5_linear_bn_offset", "backbone.blocks.3.linear.bn.bias"),
+    ("paddle-static", "conv5_se_1_weights", "backbone.blocks.3.gate.squeeze.weight"),
+    ("paddle-static", "conv5_se_2_offset", "backbone.blocks.3.gate.excite.bias"),
+    ("paddle-static", "conv_last_bn_mean", "backbone.conv_last.bn.running_mean"),
+    ("paddle-static", "fpn_inner_mv3_3_w", "neck.lateral_convs.3.conv.weight"),
+    ("paddle-static", "fpn_inner_mv3_0_lateral_b", "neck.lateral_convs.0.conv.bias"),
+    ("paddle-static", "fpn_mv3_2_w", "neck.fpn_convs.2.conv.weight"),
 ]
+
+# What a code base cannot build and hence has no names for, as parts of our names.
+LACKING = {
+    "adelaidet": ("tower.2.conv.conv_offset", "backbone.stem", "backbone.blocks"),
+    "paddle": ("backbone.blocks",),
+}
 
 
 @pytest.mark.parametrize(("dialect", "theirs", "ours"), KNOWN)
@@ -114,6 +130,12 @@ def random_weights(
     }
 
 
+def test_the_first_convolution_of_mobilenet_shares_its_name_with_resnets() -> None:
+    names = ["conv1_weights", "conv2_expand_weights"]
+    assert DIALECTS["paddle-static"].key_map.to_ours(names)["conv1_weights"] == "backbone.conv1.conv.weight"
+    assert DIALECTS["paddle-static"].key_map.to_ours(names[:1])["conv1_weights"] == "backbone.conv1.weight"
+
+
 @pytest.mark.parametrize("config", SHIPPED)
 def test_round_trip_of_every_config_through_every_dialect(config: str, generator: torch.Generator) -> None:
     assert_round_trips(random_weights(config, generator), DIALECTS)
@@ -145,6 +167,9 @@ def test_round_trip_of_deformable_models(version: str, bias: bool, backbone: str
 def assert_round_trips(weights: dict[str, Tensor], dialects: dict[str, Dialect]) -> None:
     for dialect in dialects.values():
         theirs, written = convert_from_ours(weights, dialect=dialect)
+        if any(part in name for part in LACKING.get(dialect.name, ()) for name in weights):
+            assert not written.complete
+            continue
         assert written.complete, written.problems()
         assert len(theirs) == len(written.mapped)
         assert find_dialect(list(theirs)) is dialect

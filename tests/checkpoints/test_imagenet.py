@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from solo.checkpoints.imagenet import load_backbone, locate
+from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.imagenet import KNOWN_FILES, load_backbone, locate
 from solo.errors import CheckpointError
 from solo.registry import MODELS
 
@@ -73,3 +76,44 @@ def test_names_with_a_folder_are_paths(cache: Path) -> None:
     assert locate(f"imagenet://{NAME}") == cache / NAME
     assert locate("imagenet:///weights/a.pth") == Path("/weights/a.pth")
     assert locate("imagenet://weights/a.pth") == Path("weights/a.pth")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "dialect", "prefix"),
+    [
+        (dict(type="mmdet.ResNet", depth=50, base_channels=4), "paddle", "backbone."),
+        (dict(type="mmdet.ResNetV1d", depth=101, base_channels=4, stem_channels=8), "paddle", "backbone."),
+        (dict(type="mmdet.ResNetV1d", depth=50, base_channels=4, stem_channels=8), "paddle-static", ""),
+        (dict(type="MobileNetV3"), "paddle-static", ""),
+    ],
+)
+def test_paddles_files_are_translated(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], backbone: dict[str, Any], dialect: str, prefix: str
+) -> None:
+    """Written under Paddle's names without the backbone's own, and with a classifier; every weight arrives."""
+    torch.manual_seed(0)
+    weights = {name: value for name, value in MODELS.build(backbone).state_dict().items() if "num_batches" not in name}
+    weights = {name: torch.rand_like(value) for name, value in weights.items()}
+    ours = [f"backbone.{name}" for name in weights]
+    theirs = DIALECTS[dialect].key_map.to_theirs(ours)
+    content = {str(theirs[f"backbone.{name}"]).removeprefix(prefix): value.numpy() for name, value in weights.items()}
+    assert "None" not in content
+    path = tmp_path / "weights.pdparams"
+    path.write_bytes(pickle.dumps({**content, "fc.weight": torch.zeros(2, 1000).numpy()}, protocol=2))
+    model = MODELS.build({**backbone, "init_cfg": dict(type="Pretrained", checkpoint=f"imagenet://{path}")})
+    MMLogger.get_current_instance()
+    model.init_weights()
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.items())
+    printed = "".join(capfd.readouterr())
+    assert "WARNING" not in printed and "unexpected" not in printed
+
+
+def test_every_shipped_config_starts_from_a_known_file() -> None:
+    configs = Path(__file__).parents[2] / "configs"
+    named = {
+        line.split("imagenet://")[1].split('"')[0]
+        for path in configs.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "imagenet://" in line
+    }
+    assert named == set(KNOWN_FILES)

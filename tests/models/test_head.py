@@ -194,3 +194,33 @@ def test_initial_weights_of_deformable_convolutions() -> None:
 def test_deformable_convolutions_that_are_not_there(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         head_of(**options)
+
+
+def test_drop_block_stands_behind_both_towers_while_training(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every place a centre both towers are lost: what is left are the predictors' biases."""
+    head = head_of((7, 6, 5, 4, 3), drop_block=dict(block_size=3, keep_prob=0.9))
+    features = pyramid(1, 64, 64, generator)
+    plain = head(features)
+    assert head.state_dict().keys() == head_of((7, 6, 5, 4, 3)).state_dict().keys()
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.zeros(shape))
+    for outputs, predictor in zip(
+        head.train()(features), (head.category_predictor, head.kernel_predictor), strict=True
+    ):
+        assert torch.equal(outputs, predictor.bias.expand_as(outputs))
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.ones(shape))
+    for outputs, expected in zip(head(features), plain, strict=True):
+        torch.testing.assert_close(outputs, expected)
+
+
+def test_drop_block_draws_for_each_tower(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[torch.Size] = []
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: shapes.append(shape) or torch.ones(shape))
+    head_of((7, 6, 5, 4, 3), drop_block={}).train()(pyramid(2, 64, 64, generator))
+    assert shapes == [(2, 8, side, side) for side in (7, 6, 5, 4, 3) for _ in range(2)]
+
+
+def test_a_grid_smaller_than_a_dropped_square_is_refused() -> None:
+    with pytest.raises(ValueError, match="a map of 2 x 2 cannot lose squares with a side of 3"):
+        head_of((5, 4, 3, 3, 2), drop_block={})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -39,42 +39,26 @@ class Peer(NamedTuple):
         config: ours for the same model.
         mask_loss_norm: the peer's divisor of the mask loss.
         first_class: label of class 0 in the recorded label grids; background is 0 or the highest label.
-        overrides: what the model has beside the config, by dotted key.
     """
 
     dialect: str
     config: str
     mask_loss_norm: str
     first_class: int = 0
-    overrides: dict[str, Any] = {}  # noqa: RUF012 - a field's default, never changed
-
-
-DCN = {"type": "DCNv2", "bias": True}
-VD_DCN = {
-    "model.backbone.type": "mmdet.ResNetV1d",
-    "model.backbone.dcn": {"type": "solo.DCNv2", "deform_groups": 1, "fallback_on_stride": False},
-    "model.backbone.stage_with_dcn": (False, True, True, True),
-    "model.head.dcn": DCN,
-    "model.mask_feature.dcn": DCN,
-}
-ENHANCE = {
-    "model.head.feat_channels": 256,
-    "model.head.num_convs": 3,
-    "model.head.dcn_convs": (2,),
-    "model.mask_feature.out_channels": 128,
-}
 
 
 PEERS = {
     "mmdet_solov2_r50": Peer("mmdet", "solov2/solov2_r50_fpn_1x_coco.py", "cells"),
     "mmdet_solov2_light_r18": Peer("mmdet", "solov2/solov2-light_r18_fpn_ms-3x_coco.py", "cells"),
     "adelaidet_solov2_r50": Peer("adelaidet", "solov2_adelaidet/solov2_r50_fpn_ms-3x_coco.py", "targets"),
-    "paddledetection_solov2_r50_fpn": Peer("paddle", "solov2/solov2_r50_fpn_1x_coco.py", "nonempty", first_class=1),
+    "paddledetection_solov2_r50_fpn": Peer(
+        "paddle", "solov2_paddle/solov2_r50_fpn_1x_coco.py", "nonempty", first_class=1
+    ),
     "paddledetection_solov2_r50_enhance": Peer(
-        "paddle", "solov2/solov2_r50_fpn_1x_coco.py", "nonempty", first_class=1, overrides={**VD_DCN, **ENHANCE}
+        "paddle", "solov2_paddle/solov2_r50-enhance_fpn_512-ms-3x_coco.py", "nonempty", first_class=1
     ),
     "paddledetection_solov2_r101_vd_fpn": Peer(
-        "paddle", "solov2/solov2_r101_fpn_ms-3x_coco.py", "nonempty", first_class=1, overrides=VD_DCN
+        "paddle", "solov2_paddle/solov2_r101-vd-dcn_fpn_ms-3x_coco.py", "nonempty", first_class=1
     ),
 }
 
@@ -91,7 +75,7 @@ def peer(golden: Golden) -> Peer:
 
 @pytest.fixture(scope="module")
 def config(peer: Peer) -> Config:
-    config = load_config(CONFIGS / peer.config, peer.overrides)
+    config = load_config(CONFIGS / peer.config)
     config.model.backbone.init_cfg = None
     config.model.criterion.mask_loss_norm = peer.mask_loss_norm
     return config

@@ -18,6 +18,8 @@ BLOCK = {
 }
 SHORT_PARAMETER = {"w": "weight", "b": "bias"}
 OFFSET_PARAMETER = {"w_0": "weight", "b_0": "bias"}
+STAGES_OF_BLOCK = {name: name for name in ("expand", "depthwise", "linear")}
+GATE_CONVS = {"1": "squeeze", "2": "excite"}
 IF_THEIR_VD = "conv1_1_weights"
 
 
@@ -38,6 +40,28 @@ STEM = (
     Rule("bn_conv1_{statistic}", "backbone.bn1.{statistic}"),
     Rule("conv1_{i+1}_weights", "backbone.stem.{i*3}.weight"),
     Rule("bnv1_{i+1}_{statistic}", "backbone.stem.{i*3+1}.{statistic}"),
+)
+# MobileNetV3 counts its blocks from conv2; its first convolution shares a name with ResNet's.
+IF_THEIR_MOBILE = "conv2_expand_weights"
+IF_MOBILE = "backbone.conv_last.conv.weight"
+MOBILE = (
+    Rule("conv1_weights", "backbone.conv1.conv.weight", if_theirs=IF_THEIR_MOBILE),
+    Rule("conv1_bn_{statistic}", "backbone.conv1.bn.{statistic}"),
+    Rule("conv{i+2}_{stage_of_block}_weights", "backbone.blocks.{i}.{stage_of_block}.conv.weight"),
+    Rule("conv{i+2}_{stage_of_block}_bn_{statistic}", "backbone.blocks.{i}.{stage_of_block}.bn.{statistic}"),
+    Rule("conv{i+2}_se_{gate_conv}_weights", "backbone.blocks.{i}.gate.{gate_conv}.weight"),
+    Rule("conv{i+2}_se_{gate_conv}_offset", "backbone.blocks.{i}.gate.{gate_conv}.bias"),
+    Rule("conv_last_weights", "backbone.conv_last.conv.weight"),
+    Rule("conv_last_bn_{statistic}", "backbone.conv_last.bn.{statistic}"),
+)
+MOBILE_NECK = (
+    Rule("fpn_inner_mv3_3_{short_parameter}", "neck.lateral_convs.3.conv.{short_parameter}", if_ours=IF_MOBILE),
+    Rule(
+        "fpn_inner_mv3_{level}_lateral_{short_parameter}",
+        "neck.lateral_convs.{level}.conv.{short_parameter}",
+        if_ours=IF_MOBILE,
+    ),
+    Rule("fpn_mv3_{level}_{short_parameter}", "neck.fpn_convs.{level}.conv.{short_parameter}", if_ours=IF_MOBILE),
 )
 SHORTCUTS = (
     Rule("res{stage+1}a_branch1_weights", "backbone.layer{stage}.0.downsample.1.weight", IF_THEIR_VD, IF_VD),
@@ -71,13 +95,17 @@ PADDLE_STATIC = Dialect(
         "letter": LETTERS,
         "number": LONG_STAGE,
         "block": BLOCK,
+        "stage_of_block": STAGES_OF_BLOCK,
+        "gate_conv": GATE_CONVS,
     },
     rules=tuple(
         chain(
+            MOBILE,
             STEM,
             _residual_block("4{number}", "backbone.layer3.{number}", if_ours=IF_LONG),
             _residual_block("{stage+1}{letter}", "backbone.layer{stage}.{letter}"),
             SHORTCUTS,
+            MOBILE_NECK,
             NECK,
             HEADS,
         )

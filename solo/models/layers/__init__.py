@@ -3,10 +3,12 @@
 from solo.models.layers.conv import ConvNormReLU, conv_tower, draw_weights
 from solo.models.layers.coordinates import append_coordinates
 from solo.models.layers.deform_conv import DeformConv2d
+from solo.models.layers.drop_block import DropBlock
 
 __all__ = [
     "ConvNormReLU",
     "DeformConv2d",
+    "DropBlock",
     "append_coordinates",
     "conv_tower",
     "draw_weights",

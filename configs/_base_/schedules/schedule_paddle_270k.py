@@ -1,0 +1,10 @@
+# PaddleDetection 0.5's 3x, in iterations. A config on it takes an InfiniteSampler and tells the
+# checkpoints and the log to count iterations.
+_base_ = "schedule_paddle.py"
+
+max_iters = 270_000
+train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=max_iters, val_interval=10_000)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1 / 1000, by_epoch=False, begin=0, end=1000),
+    dict(type="MultiStepLR", by_epoch=False, begin=0, end=max_iters, milestones=[180_000, 240_000], gamma=0.1),
+]

@@ -1,0 +1,76 @@
+# PaddleDetection 0.5's solov2_light_r50_vd_fpn_dcn_512_3x: the paper's scale ranges, plain convolutions in the mask
+# feature branch, no bias in deformable ones, nothing fixed. Its namesake of 2.x is another model:
+# solov2_r50-enhance_fpn_512-ms-3x_coco.py.
+_base_ = [
+    "../_base_/models/solov2_r50_fpn.py",
+    "../_base_/datasets/coco_instance.py",
+    "../_base_/default_runtime.py",
+    "../_base_/schedules/schedule_paddle_270k.py",
+]
+
+model = dict(
+    backbone=dict(
+        type="mmdet.ResNetV1d",
+        frozen_stages=-1,
+        norm_eval=False,
+        norm_cfg=dict(type="SyncBN", requires_grad=True),
+        dcn=dict(type="solo.DCNv2", deform_groups=1, fallback_on_stride=False),
+        stage_with_dcn=(False, True, True, True),
+        init_cfg=dict(checkpoint="imagenet://ResNet50_vd_ssld_pretrained.pdparams"),
+    ),
+    grid=dict(scale_ranges=[(1, 64), (32, 128), (64, 256), (128, 512), (256, 2048)]),
+    mask_feature=dict(out_channels=128),
+    head=dict(
+        feat_channels=256,
+        num_convs=3,
+        dcn=dict(type="DCNv2"),
+        dcn_convs=(2,),
+        drop_block=dict(block_size=3, keep_prob=0.9),
+    ),
+    criterion=dict(mask_loss_norm="nonempty"),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
+
+train_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="LoadInstances"),
+    dict(type="RandomDistort"),
+    dict(type="RandomOverlapCrop"),
+    dict(
+        type="RandomChoiceResize",
+        scales=[(852, 352), (852, 384), (852, 416), (852, 448), (852, 480), (852, 512)],
+        keep_ratio=True,
+        resize_type="mmdet.Resize",
+    ),
+    dict(type="mmdet.RandomFlip", prob=0.5),
+    dict(type="PackSample"),
+]
+test_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="mmdet.Resize", scale=(852, 512), keep_ratio=True),
+    dict(type="PackSample"),
+]
+train_dataloader = dict(
+    batch_sampler=None,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(filter_cfg=dict(min_size=0), pipeline=train_pipeline),
+)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={
+            "backbone.stem": dict(lr_mult=0.05),
+            "backbone.layer1": dict(lr_mult=0.05),
+            "backbone.layer2": dict(lr_mult=0.05),
+            "backbone.layer3": dict(lr_mult=0.1),
+            "backbone.layer4": dict(lr_mult=0.15),
+            # Offsets in the backbone learn at the full rate.
+            "conv2.conv_offset": dict(lr_mult=1.0),
+        }
+    )
+)
+
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
+log_processor = dict(by_epoch=False)
