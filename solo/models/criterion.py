@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from solo.ops import MASK_LOSS_CHUNK_BYTES, dice_loss, dynamic_mask_loss, sigmoid_focal_loss
 from solo.registry import MODELS
@@ -52,11 +52,14 @@ class SOLOv2Criterion(nn.Module):
         mask_loss_norm: what the sum of the mask losses is divided by. "targets": P, as the paper's code and AdelaiDet;
             "cells": the number of distinct positive cells, as mmdet, larger where objects share a cell;
             "nonempty": positives whose stride-4 mask has a pixel, the others counting nothing, as PaddleDetection.
+        normalize_over: whose positives both losses are divided by, where several processes train: those of each
+            "process", as all peers do, or those of the whole "job", so that one process with the same images would
+            compute the same gradients.
         mask_loss_chunk_bytes: size of the logits of the masks that are drawn at once. The result does not depend on it,
             nor does the speed much: it bounds the memory.
 
     Raises:
-        ValueError: unknown `mask_loss_norm`.
+        ValueError: unknown `mask_loss_norm` or `normalize_over`.
     """
 
     def __init__(
@@ -66,12 +69,16 @@ class SOLOv2Criterion(nn.Module):
         loss_cls: nn.Module,
         loss_mask: nn.Module,
         mask_loss_norm: MaskLossNorm = "targets",
+        normalize_over: Literal["process", "job"] = "process",
         mask_loss_chunk_bytes: int = MASK_LOSS_CHUNK_BYTES,
     ) -> None:
         super().__init__()
         if mask_loss_norm not in ("targets", "cells", "nonempty"):
             raise ValueError(f"mask_loss_norm must be 'targets', 'cells' or 'nonempty', not {mask_loss_norm!r}")
+        if normalize_over not in ("process", "job"):
+            raise ValueError(f"normalize_over must be 'process' or 'job', not {normalize_over!r}")
         self.num_classes = num_classes
+        self.normalize_over = normalize_over
         self.loss_cls = loss_cls
         self.loss_mask = loss_mask
         self.mask_loss_norm = mask_loss_norm
@@ -88,10 +95,11 @@ class SOLOv2Criterion(nn.Module):
     def _class_loss(self, outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
         classes = torch.arange(self.num_classes, device=targets.labels.device)
         is_class = targets.labels[..., None] == classes
-        return self.loss_cls(outputs.cls_logits, is_class).sum() / (targets.num_cells + 1)
+        divisor = (self._total(targets.num_cells) + 1) / self._num_processes
+        return self.loss_cls(outputs.cls_logits, is_class).sum() / divisor
 
     def _mask_loss(self, outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
-        weights, divisor = self._mask_weights(targets)
+        weights, count = self._mask_weights(targets)
         loss = dynamic_mask_loss(
             outputs.mask_feats,
             outputs.kernels[targets.image_idx, targets.cell_idx],
@@ -102,14 +110,25 @@ class SOLOv2Criterion(nn.Module):
             loss=self.loss_mask,
             chunk_bytes=self.mask_loss_chunk_bytes,
         )
-        return loss / divisor
+        return loss / (self._total(count).clamp(min=1) / self._num_processes)
 
-    def _mask_weights(self, targets: GridTargets) -> tuple[Tensor, Tensor | int]:
-        """(P,) factors of the mask losses, and what their sum is divided by."""
+    def _mask_weights(self, targets: GridTargets) -> tuple[Tensor, Tensor]:
+        """(P,) factors of the mask losses, and () the count that their sum is divided by."""
         if self.mask_loss_norm == "nonempty":
             weights = targets.masks.flatten(1).any(dim=1)[targets.object_idx].float()
-            return weights, weights.sum().clamp(min=1)
+            return weights, weights.sum()
         weights = torch.ones(targets.object_idx.shape, device=targets.masks.device)
-        if self.mask_loss_norm == "cells":
-            return weights, targets.num_cells.clamp(min=1)
-        return weights, max(len(weights), 1)
+        return weights, targets.num_cells if self.mask_loss_norm == "cells" else weights.sum()
+
+    def _total(self, count: Tensor) -> Tensor:
+        """The count of this process, or the sum of all processes' counts."""
+        if self._num_processes > 1:
+            count = count.float()
+            distributed.all_reduce(count)
+        return count
+
+    @property
+    def _num_processes(self) -> int:
+        """How many processes share a divisor; the average of their gradients divides by their number once more."""
+        is_shared = self.normalize_over == "job" and distributed.is_available() and distributed.is_initialized()
+        return distributed.get_world_size() if is_shared else 1
