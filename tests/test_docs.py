@@ -149,14 +149,9 @@ def test_named_options_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_named_model_settings_exist(page: Path) -> None:
     config = load_config(ROOT / "configs/solov2/solov2_r50_fpn_1x_coco.py")
-    optional = {
-        "min_area_factor",
-        "kernel_size",
-        "shared_cell",
-        "padded_sizes",
-        "max_positives",
-        "dcn",
-    }  # left at their defaults there
+    # Left at their defaults there.
+    optional = {"min_area_factor", "kernel_size", "shared_cell", "padded_sizes", "max_positives", "dcn", "dcn_convs"}
+    optional |= {"normalize_over", "mask_loss_chunk_bytes", "mask_format", "chunk_bytes"}
     for code in inline_code(page):
         match = re.fullmatch(r"(model(?:\.\w+)+)(?:=\S+)?", code)
         if match is None:
