@@ -13,6 +13,9 @@ from solo.structures import Candidates
 STEPS_PER_CHUNK = 8
 """Cells are drawn in steps of this part of `chunk_bytes`."""
 
+SPARE_MASKS = 1.5
+"""So many masks for each wanted candidate are kept before those without one are dropped."""
+
 MASKNESS_LIMIT = 1 + 1e-5
 """The largest maskness, with room for the rounding of a mean."""
 
@@ -120,13 +123,14 @@ class _Best:
     def result(self) -> tuple[Candidates, Tensor]:
         """The best candidates in their order, and the masks (D', h, w) their rows point to."""
         candidates = _in_order(self._candidates)
-        return candidates.take(candidates.scores > -torch.inf), torch.cat(self._masks)
+        return candidates.take((candidates.scores > -torch.inf).nonzero()[:, 0]), torch.cat(self._masks)
 
     def _prune(self) -> None:
-        best = _in_order(self._candidates).take(slice(self._limit))
-        used, rows = best.rows.unique(return_inverse=True)
-        self._candidates = best._replace(rows=rows)
-        self._masks = [torch.cat(self._masks)[used]]
+        self._candidates = _in_order(self._candidates).take(slice(self._limit))
+        if sum(len(part) for part in self._masks) > SPARE_MASKS * self._limit:
+            used, rows = self._candidates.rows.unique(return_inverse=True)
+            self._candidates = self._candidates._replace(rows=rows)
+            self._masks = [torch.cat(self._masks)[used]]
 
 
 def _by_class_score(cell_scores: Tensor, score_thr: float) -> tuple[Candidates, Tensor]:

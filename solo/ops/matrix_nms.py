@@ -21,7 +21,8 @@ def mask_intersections(masks: Tensor) -> Tensor:
         (D, D) float32.
     """
     flat = masks.flatten(1)
-    if flat.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    # Torch 2.13 leaves the product of single columns unset.
+    if flat.device.type == "cpu" and torch.backends.mkldnn.is_available() and flat.shape[1] > 1:
         signed = flat.view(torch.int8)
         return torch._int_mm(signed, signed.T).float()
     with torch.autocast(masks.device.type, enabled=False):

@@ -127,7 +127,8 @@ def _runs(edges: _Edges, *, count: int, size: tuple[int, int]) -> tuple[Tensor, 
     continued = places[1:] == places[:-1]
     keep[1:] &= ~continued
     keep[:-1] &= ~continued
-    masks, places = masks[keep], places[keep]
+    kept = keep.nonzero()[:, 0]
+    masks, places = masks[kept], places[kept]
     edges_per_mask = masks.bincount(minlength=count)
     each = torch.arange(count, device=places.device)
     ends = places.new_empty(len(places) + count)
