@@ -1,0 +1,225 @@
+"""COCO's precision of detections: by hotcoco where it is installed, else by pycocotools; equal to the last bit.
+
+Classes do not depend on each other, so they are evaluated in groups, and only the detections of a group are held in
+the form that an evaluator reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from solo.errors import ConfigError
+from solo.evaluation.detections import ImageDetections
+
+BACKENDS = ("auto", "hotcoco", "pycocotools")
+GROUP_DETECTIONS = 50_000
+"""About how many detections are evaluated at once."""
+
+
+def choose_backend(name: str) -> Literal["hotcoco", "pycocotools"]:
+    """The backend meant by a name of `BACKENDS`; "auto" is hotcoco where it is installed.
+
+    Raises:
+        ConfigError: the name is unknown, or stands for a package that is not installed.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"CocoMaskMetric.backend: {name!r} is unknown, expected one of {BACKENDS}")
+    installed = importlib.util.find_spec("hotcoco") is not None
+    if name == "hotcoco" and not installed:
+        raise ConfigError("CocoMaskMetric.backend: hotcoco is not installed; 'auto' takes pycocotools then")
+    return "hotcoco" if installed and name != "pycocotools" else "pycocotools"
+
+
+def coco_precision(
+    ground_truth: dict[str, Any],
+    detections: Sequence[ImageDetections],
+    *,
+    name: str,
+    category_ids: Sequence[Any],
+    max_dets: int,
+    backend: Literal["hotcoco", "pycocotools"],
+) -> np.ndarray:
+    """Precision over IoU thresholds, recalls, classes and area ranges.
+
+    Args:
+        ground_truth: a usable COCO annotation file (`usable_ground_truth`).
+        detections: those of every image that is evaluated, each image once; the others do not count.
+        name: "segm" to compare masks, "bbox" to compare boxes.
+        category_ids: the category of each label.
+        max_dets: how many detections of a class count in an image, best first.
+        backend: who computes.
+
+    Returns:
+        (10, 101, C, 4) float64, -1 where it is not defined. Classes in the order of the labels.
+    """
+    image_numbers = {image_id: number for number, image_id in enumerate(sorted(d.image_id for d in detections), 1)}
+    order = sorted(detections, key=lambda image: image_numbers[image.image_id])
+    content = _numbered(ground_truth, image_numbers, category_ids)
+    evaluate = _Hotcoco(content, name) if backend == "hotcoco" else _Pycocotools(content, name)
+    counts = sum(
+        (np.bincount(image.labels, minlength=len(category_ids)) for image in order),
+        np.zeros(len(category_ids), np.int64),
+    )
+    precision = [
+        evaluate(
+            _rows(order, labels, image_numbers, name),
+            image_ids=list(image_numbers.values()),
+            category_ids=[label + 1 for label in labels],
+            max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
+        )[..., -1]
+        for labels in _label_groups(counts, len(category_ids))
+    ]
+    return np.concatenate(precision, axis=2)
+
+
+def _label_groups(counts: np.ndarray, num_labels: int) -> Iterator[list[int]]:
+    """Runs of labels with about `GROUP_DETECTIONS` detections each; all labels occur."""
+    group: list[int] = []
+    size = 0
+    for label in range(num_labels):
+        if group and size + counts[label] > GROUP_DETECTIONS:
+            yield group
+            group, size = [], 0
+        group.append(label)
+        size += int(counts[label])
+    yield group
+
+
+def _numbered(
+    ground_truth: dict[str, Any], image_numbers: dict[Any, int], category_ids: Sequence[Any]
+) -> dict[str, Any]:
+    """The evaluated part of an annotation file, with images numbered as given and categories as label + 1.
+
+    Only what the evaluation reads is left: evaluators refuse files for the form of a field they have no use for.
+    """
+    labels = {category_id: label for label, category_id in enumerate(category_ids)}
+    return dict(
+        images=[
+            dict(
+                id=image_numbers[image["id"]],
+                file_name="",
+                width=image.get("width") or 0,
+                height=image.get("height") or 0,
+            )
+            for image in ground_truth["images"]
+            if image["id"] in image_numbers
+        ],
+        annotations=[
+            {
+                **{key: annotation[key] for key in ("id", "area", "iscrowd")},
+                **{key: annotation[key] for key in ("segmentation", "bbox") if annotation.get(key)},
+                "image_id": image_numbers[annotation["image_id"]],
+                "category_id": labels[annotation["category_id"]] + 1,
+            }
+            for annotation in ground_truth["annotations"]
+            if annotation["image_id"] in image_numbers and annotation["category_id"] in labels
+        ],
+        categories=[dict(id=label + 1, name=str(label)) for label in range(len(category_ids))],
+    )
+
+
+def _rows(
+    images: Sequence[ImageDetections], labels: Sequence[int], image_numbers: dict[Any, int], name: str
+) -> list[dict[str, Any]] | np.ndarray:
+    """The detections of some labels as both evaluators load them; the area is that of the mask, or of the box."""
+    chosen = [(image, np.flatnonzero(np.isin(image.labels, labels))) for image in images]
+    if name == "bbox":
+        columns = [
+            np.column_stack(
+                [
+                    np.full(len(index), image_numbers[image.image_id]),
+                    image.boxes_xywh()[index],
+                    image.scores[index].astype(np.float64),
+                    image.labels[index] + 1,
+                ]
+            )
+            for image, index in chosen
+        ]
+        return np.concatenate(columns)
+    rows: list[dict[str, Any]] = []
+    for image, index in chosen:
+        encodings = image.encodings()
+        number = image_numbers[image.image_id]
+        for row in index.tolist():
+            rows.append(
+                dict(
+                    image_id=number,
+                    category_id=int(image.labels[row]) + 1,
+                    score=float(image.scores[row]),
+                    segmentation=encodings[row],
+                )
+            )
+    return rows
+
+
+class _Pycocotools:
+    """pycocotools over one ground truth."""
+
+    def __init__(self, content: dict[str, Any], name: str) -> None:
+        self._ground_truth = _index(content)
+        self._name = name
+
+    def __call__(
+        self,
+        rows: list[dict[str, Any]] | np.ndarray,
+        *,
+        image_ids: list[int],
+        category_ids: list[int],
+        max_dets: list[int],
+    ) -> np.ndarray:
+        """(10, 101, len(category_ids), 4, 3) precision."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = self._ground_truth.loadRes(rows) if len(rows) else None
+            detections = found or _index({**self._ground_truth.dataset, "annotations": []})
+            evaluator = COCOeval(self._ground_truth, detections, self._name)
+            evaluator.params.imgIds = image_ids
+            evaluator.params.catIds = category_ids
+            evaluator.params.maxDets = max_dets
+            evaluator.evaluate()
+            evaluator.accumulate()
+        return evaluator.eval["precision"]
+
+
+class _Hotcoco:
+    """hotcoco over one ground truth."""
+
+    def __init__(self, content: dict[str, Any], name: str) -> None:
+        import hotcoco  # not installed everywhere
+
+        self._package = hotcoco
+        self._ground_truth = hotcoco.COCO(content)
+        self._name = name
+
+    def __call__(
+        self,
+        rows: list[dict[str, Any]] | np.ndarray,
+        *,
+        image_ids: list[int],
+        category_ids: list[int],
+        max_dets: list[int],
+    ) -> np.ndarray:
+        """(10, 101, len(category_ids), 4, 3) precision."""
+        evaluator = self._package.COCOeval(self._ground_truth, self._ground_truth.load_res(rows), self._name)
+        params = evaluator.params  # a copy, to be set as a whole
+        params.img_ids, params.cat_ids, params.max_dets = image_ids, category_ids, max_dets
+        evaluator.params = params
+        evaluator.evaluate()
+        evaluator.accumulate()
+        return np.asarray(evaluator.eval["precision"])
+
+
+def _index(content: dict[str, Any]) -> COCO:
+    """A pycocotools index of `content`, without the progress it prints."""
+    coco = COCO()
+    coco.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
