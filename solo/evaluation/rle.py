@@ -1,9 +1,12 @@
-"""Run-length encoding of bitmaps, as COCO writes it."""
+"""Run-length encoding of bitmaps, as COCO writes it, and back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from pycocotools import mask as mask_api
 from torch import Tensor
 
 from solo.ops import RLE, encode_bitmaps
@@ -27,3 +30,24 @@ def encode_masks(masks: Tensor | np.ndarray) -> list[RLE]:
     if tensor.dtype not in (torch.bool, torch.uint8):
         raise ValueError(f"masks must be bool or uint8, got {tensor.dtype}")
     return encode_bitmaps(tensor.view(torch.bool)).rles
+
+
+def decode_masks(rles: Sequence[RLE], *, size: tuple[int, int]) -> np.ndarray:
+    """Bitmaps of encodings.
+
+    Args:
+        rles: D encodings.
+        size: (height, width) of each, pixels.
+
+    Returns:
+        (D, height, width) bool.
+
+    Raises:
+        ValueError: an encoding has another size.
+    """
+    masks = np.zeros((len(rles), *size), dtype=bool)
+    for mask, rle in zip(masks, rles, strict=True):
+        if tuple(rle["size"]) != tuple(size):
+            raise ValueError(f"an encoded mask has the size {tuple(rle['size'])}, expected {tuple(size)}")
+        mask[:] = mask_api.decode(rle)
+    return masks
