@@ -51,7 +51,7 @@ def coco_precision(
 
     Args:
         ground_truth: a usable COCO annotation file (`usable_ground_truth`).
-        detections: those of every image that is evaluated, each image once; the others do not count.
+        detections: those of every image that is evaluated, each image once and at least one; the others do not count.
         name: "segm" to compare masks, "bbox" to compare boxes.
         category_ids: the category of each label.
         max_dets: how many detections of a class count in an image, best first.
@@ -64,10 +64,8 @@ def coco_precision(
     order = sorted(detections, key=lambda image: image_numbers[image.image_id])
     content = _numbered(ground_truth, image_numbers, category_ids)
     evaluate = _Hotcoco(content, name) if backend == "hotcoco" else _Pycocotools(content, name)
-    counts = sum(
-        (np.bincount(image.labels, minlength=len(category_ids)) for image in order),
-        np.zeros(len(category_ids), np.int64),
-    )
+    labels_found = np.concatenate([image.labels for image in order])
+    counts = np.bincount(labels_found, minlength=len(category_ids))
     precision = [
         evaluate(
             _rows(order, labels, image_numbers, name),
@@ -75,22 +73,20 @@ def coco_precision(
             category_ids=[label + 1 for label in labels],
             max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
         )[..., -1]
-        for labels in _label_groups(counts, len(category_ids))
+        for labels in _label_groups(counts)
     ]
     return np.concatenate(precision, axis=2)
 
 
-def _label_groups(counts: np.ndarray, num_labels: int) -> Iterator[list[int]]:
-    """Runs of labels with about `GROUP_DETECTIONS` detections each; all labels occur."""
-    group: list[int] = []
-    size = 0
-    for label in range(num_labels):
-        if group and size + counts[label] > GROUP_DETECTIONS:
-            yield group
-            group, size = [], 0
-        group.append(label)
-        size += int(counts[label])
-    yield group
+def _label_groups(counts: np.ndarray) -> Iterator[range]:
+    """Runs of labels with about `GROUP_DETECTIONS` detections each, given the number of each label's; all occur."""
+    first, size = 0, 0
+    for label, count in enumerate(counts.tolist()):
+        if label > first and size + count > GROUP_DETECTIONS:
+            yield range(first, label)
+            first, size = label, 0
+        size += count
+    yield range(first, len(counts))
 
 
 def _numbered(
@@ -127,37 +123,24 @@ def _numbered(
 
 
 def _rows(
-    images: Sequence[ImageDetections], labels: Sequence[int], image_numbers: dict[Any, int], name: str
+    images: Sequence[ImageDetections], labels: range, image_numbers: dict[Any, int], name: str
 ) -> list[dict[str, Any]] | np.ndarray:
     """The detections of some labels as both evaluators load them; the area is that of the mask, or of the box."""
-    chosen = [(image, np.flatnonzero(np.isin(image.labels, labels))) for image in images]
     if name == "bbox":
-        columns = [
-            np.column_stack(
-                [
-                    np.full(len(index), image_numbers[image.image_id]),
-                    image.boxes_xywh()[index],
-                    image.scores[index].astype(np.float64),
-                    image.labels[index] + 1,
-                ]
-            )
-            for image, index in chosen
-        ]
-        return np.concatenate(columns)
-    rows: list[dict[str, Any]] = []
-    for image, index in chosen:
-        encodings = image.encodings()
-        number = image_numbers[image.image_id]
-        for row in index.tolist():
-            rows.append(
-                dict(
-                    image_id=number,
-                    category_id=int(image.labels[row]) + 1,
-                    score=float(image.scores[row]),
-                    segmentation=encodings[row],
-                )
-            )
-    return rows
+        numbers = np.repeat(
+            [image_numbers[image.image_id] for image in images], [len(image.labels) for image in images]
+        )
+        found = np.concatenate([image.labels for image in images])
+        boxes = np.concatenate([image.boxes_xywh() for image in images])
+        scores = np.concatenate([image.scores for image in images]).astype(np.float64)
+        wanted = (found >= labels.start) & (found < labels.stop)
+        return np.column_stack([numbers, boxes, scores, found + 1])[wanted]
+    return [
+        dict(image_id=image_numbers[image.image_id], category_id=label + 1, score=score, segmentation=encoding)
+        for image in images
+        for label, score, encoding in zip(image.labels.tolist(), image.scores.tolist(), image.encodings(), strict=True)
+        if label in labels
+    ]
 
 
 class _Pycocotools:
