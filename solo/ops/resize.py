@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from solo.ops.masks import MASK_STRIDE
-from solo.ops.windows import GROUP_PIXELS, Window, window_groups
+from solo.ops.windows import Window, pixels_at_once, window_groups
 
 TAPS = 3
-BAND_PIXELS = 2**18
-"""Most pixels that a CPU resizes at once: their float32 buffers stay in its cache."""
 
 
 class ResizedPart(NamedTuple):
@@ -161,7 +159,6 @@ def _bands(
     low, high = outer.firsts[start], outer.firsts[stop - 1] + TAPS
     cropped = maps[:, inner.firsts[span[0]] : inner.firsts[span[1] - 1] + TAPS, low:high].float()
     lines = inner.apply(cropped, *span, offset=inner.firsts[span[0]]).transpose(1, 2).contiguous()
-    budget = BAND_PIXELS if maps.device.type == "cpu" else GROUP_PIXELS
-    step = max(1, budget // (len(maps) * (span[1] - span[0])))
+    step = max(1, pixels_at_once(maps.device) // (len(maps) * (span[1] - span[0])))
     for first in range(start, stop, step):
         yield first, outer.apply(lines, first, min(first + step, stop), offset=low)

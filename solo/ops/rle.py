@@ -7,7 +7,7 @@ fourth run on the difference to the run two before; five bits a character, the l
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from solo.ops.resize import ResizedPart, resized_parts
-from solo.ops.windows import window_groups
+from solo.ops.windows import pixels_at_once, window_groups
 
 MAX_CHARACTERS = 7
 """Of one run: 35 bits signed, enough for 17 billion pixels."""
@@ -47,12 +47,7 @@ def encode_bitmaps(masks: Tensor) -> EncodedMasks:
         masks: (D, H, W) bool.
     """
     count, height, width = masks.shape
-    groups = window_groups(masks, pixels_per_mask=height * width)
-    parts = (
-        ResizedPart(members, window.top, window.left, masks[members.start : members.stop, window.rows, window.columns])
-        for members, window in groups
-    )
-    return _encode(parts, count=count, size=(height, width), device=masks.device)
+    return _encode(_parts(masks), count=count, size=(height, width), device=masks.device)
 
 
 def encode_resized(
@@ -84,6 +79,15 @@ def _encode(parts: Iterable[ResizedPart], *, count: int, size: tuple[int, int], 
     lengths, runs = _runs(edges, count=count, size=size)
     rles = [RLE(size=[int(side) for side in size], counts=text) for text in _texts(lengths, runs)]
     return EncodedMasks(rles=rles, boxes=_boxes(edges, count=count))
+
+
+def _parts(masks: Tensor) -> Iterator[ResizedPart]:
+    """The windows of masks (D, H, W), cut by columns."""
+    for members, window in window_groups(masks, pixels_per_mask=masks.shape[1] * masks.shape[2]):
+        step = max(1, pixels_at_once(masks.device) // (len(members) * (window.bottom - window.top)))
+        for left in range(window.left, window.right, step):
+            columns = slice(left, min(left + step, window.right))
+            yield ResizedPart(members, window.top, left, masks[members.start : members.stop, window.rows, columns])
 
 
 def _edges(parts: Iterable[ResizedPart], device: torch.device) -> _Edges:

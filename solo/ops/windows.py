@@ -12,6 +12,14 @@ GROUP_PIXELS = 2**25
 """Most pixels that the masks of one group have together, on devices where masks are worked on in groups."""
 
 
+BAND_PIXELS = 2**15
+"""Most pixels that a CPU works on at once.
+
+Buffers of that size stay in its cache, and torch does not share such work out between threads: for masks that costs
+more than it gains, and a multiple of the whole where other processes, as those of a data loader, want the cores too.
+"""
+
+
 class Window(NamedTuple):
     """A rectangle of a map, in its pixels; `bottom` and `right` are exclusive."""
 
@@ -90,6 +98,11 @@ def masks_per_group(pixels_per_mask: int, device: torch.device) -> int:
     A CPU takes each mask in a window of its own. Elsewhere a launch costs more than the pixels of a wider window.
     """
     return 1 if device.type == "cpu" else max(1, GROUP_PIXELS // max(1, pixels_per_mask))
+
+
+def pixels_at_once(device: torch.device) -> int:
+    """How many pixels of the masks of a group are worked on at once."""
+    return BAND_PIXELS if device.type == "cpu" else GROUP_PIXELS
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.ops import resize, resize_masks, windows
+from solo.ops import resize_masks, windows
 from solo.ops.resize import resized_parts
 
 ROUNDING = 1e-4
@@ -131,7 +131,7 @@ def test_cutting_into_bands_changes_nothing(
     probabilities = blobs(4, 12, 16, generator)
     sizes = dict(image_size=(47, 60), original_size=(33, 41), threshold=0.5)
     expected = resize_masks(probabilities, **sizes)
-    monkeypatch.setattr(resize, "BAND_PIXELS", band)
+    monkeypatch.setattr(windows, "BAND_PIXELS", band)
     masks = torch.zeros_like(expected)
     for part in resized_parts(probabilities, **sizes, column_major=column_major):
         _, height, width = part.pixels.shape
