@@ -177,7 +177,7 @@ def test(
 def _build_runner(config: Config, config_path: str) -> SOLORunner:
     """mmengine shares loggers between runners of one name, and names hold seconds only: count the runs of a process."""
     fill_annotation_files(config)
-    _encode_masks_for_evaluation(config)
+    encode_masks_for_evaluation(config)
     _pin_memory_for_gpus_only(config)
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
@@ -191,8 +191,12 @@ def _pin_memory_for_gpus_only(config: Config) -> None:
             loader.pin_memory = False
 
 
-def _encode_masks_for_evaluation(config: Config) -> None:
-    """CocoMaskMetric takes run lengths: bitmaps are not made for it, unless a config or another metric wants them."""
+def encode_masks_for_evaluation(config: Config) -> None:
+    """CocoMaskMetric takes run lengths: bitmaps are not made for it, unless a config or another metric wants them.
+
+    Args:
+        config: the config; changed in place.
+    """
     for split in ("val", "test"):
         evaluators = config.get(f"{split}_evaluator") or []
         if len(_coco_metrics(config, split)) != len(evaluators if isinstance(evaluators, list) else [evaluators]):
