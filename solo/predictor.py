@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -32,7 +32,12 @@ class SOLOPredictor:
     """
 
     def __init__(
-        self, config: str | Path | Config, checkpoint: str | Path, device: str | torch.device | None = None
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str | torch.device | None = None,
+        *,
+        mask_format: Literal["bool", "rle"] = "bool",
     ) -> None:
         """Build the model of a config and fill it from a checkpoint.
 
@@ -40,6 +45,8 @@ class SOLOPredictor:
             config: a config file, or a config that has been read.
             checkpoint: the weights that a training wrote.
             device: "cpu", "cuda", ...; None is the GPU where there is one, else the CPU.
+            mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's compressed run lengths, for
+                large images: no full-size mask is made).
 
         Raises:
             ConfigError: the config is missing, wrong, or has no test pipeline; or the device is not there.
@@ -53,6 +60,8 @@ class SOLOPredictor:
         model_config = {**config.model}
         if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
             model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
+        if "postprocess" in model_config:
+            model_config["postprocess"] = {**model_config["postprocess"], "mask_format": mask_format}
         self.model = MODELS.build(model_config)
         self.classes = _class_names(config, weights, num_classes=self.model.num_classes, source=str(checkpoint))
         check_preprocessing(weights, config, source=f"checkpoint {checkpoint}")
@@ -76,7 +85,8 @@ class SOLOPredictor:
 
         Returns:
             Of each image, on the CPU, by falling score, in the frame of the image: labels (D,) int64, scores (D,)
-            float32, masks (D, H, W) bool, bboxes (D, 4) float32 x1 y1 x2 y2. A list for a sequence.
+            float32, masks (D, H, W) bool or D encodings as `mask_format` says, bboxes (D, 4) float32 x1 y1 x2 y2. A
+            list for a sequence.
 
         Raises:
             DataError: a file is missing or is no image, or an array is not as above.

@@ -83,6 +83,6 @@ class Candidates(NamedTuple):
     cells: Tensor
     rows: Tensor
 
-    def take(self, index: Tensor) -> Candidates:
-        """The candidates that `index` selects: a boolean mask (D,) or positions (D',) in the wanted order."""
+    def take(self, index: Tensor | slice) -> Candidates:
+        """The candidates that `index` selects: a boolean mask (D,), positions (D',) in the wanted order, or a slice."""
         return Candidates(*(field[index] for field in self))

@@ -32,6 +32,7 @@ def main() -> int:
         load_config(arguments.config, overrides=arguments.cfg_options),
         arguments.checkpoint,
         device=None if arguments.device == "auto" else arguments.device,
+        mask_format="rle",
     )
     summary = predict_files(images, predictor=predictor, out_dir=arguments.out_dir, score_thr=arguments.score_thr)
     for problem in summary.unreadable:

@@ -15,7 +15,8 @@ from mmengine.structures import InstanceData
 
 from solo.datasets import read_image
 from solo.errors import DataError
-from solo.evaluation.rle import encode_masks
+from solo.evaluation.rle import decode_masks, encode_masks
+from solo.ops import RLE
 from solo.predictor import SOLOPredictor
 from solo.visualization import draw_instances, legible_magnification
 
@@ -91,6 +92,9 @@ def predict_files(
             continue
         instances = instances[instances.scores >= score_thr]
         height, width = image.shape[:2]
+        encoded = instances.masks if isinstance(instances.masks, list) else encode_masks(instances.masks)
+        if isinstance(instances.masks, list):
+            instances.masks = decode_masks(encoded, size=(height, width))
         picture = draw_instances(
             image, instances, predictor.classes, score_thr=0.0, magnify=legible_magnification(height, width)
         )
@@ -100,7 +104,9 @@ def predict_files(
             dict(id=image_id, file_name=str(path), picture=pictures[path], width=width, height=height)
         )
         first_id = len(content["annotations"]) + 1
-        content["annotations"] += _annotations(instances, predictor.classes, image_id=image_id, first_id=first_id)
+        content["annotations"] += _annotations(
+            instances, encoded, predictor.classes, image_id=image_id, first_id=first_id
+        )
         summary.images += 1
         summary.objects += len(instances)
     summary.seconds = time.perf_counter() - start
@@ -123,13 +129,13 @@ def _picture_names(images: Sequence[Path]) -> dict[Path, str]:
 
 
 def _annotations(
-    instances: InstanceData, classes: Sequence[str], *, image_id: int, first_id: int
+    instances: InstanceData, encoded: Sequence[RLE], classes: Sequence[str], *, image_id: int, first_id: int
 ) -> list[dict[str, Any]]:
     rows = zip(
         instances.labels.tolist(),
         instances.scores.tolist(),
         instances.bboxes.tolist(),
-        encode_masks(instances.masks),
+        encoded,
         strict=True,
     )
     return [

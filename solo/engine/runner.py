@@ -189,6 +189,7 @@ def test(
 def _build_runner(config: Config, config_path: str) -> SOLORunner:
     """mmengine shares loggers between runners of one name, and names hold seconds only: count the runs of a process."""
     fill_annotation_files(config)
+    encode_masks_for_evaluation(config)
     _pin_memory_for_gpus_only(config)
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
@@ -200,6 +201,20 @@ def _pin_memory_for_gpus_only(config: Config) -> None:
         loader = config.get(f"{split}_dataloader")
         if loader and loader.get("pin_memory") and not torch.cuda.is_available():
             loader.pin_memory = False
+
+
+def encode_masks_for_evaluation(config: Config) -> None:
+    """CocoMaskMetric takes run lengths: bitmaps are not made for it, unless a config or another metric wants them.
+
+    Args:
+        config: the config; changed in place.
+    """
+    for split in ("val", "test"):
+        evaluators = config.get(f"{split}_evaluator") or []
+        if len(_coco_metrics(config, split)) != len(evaluators if isinstance(evaluators, list) else [evaluators]):
+            return
+    if "postprocess" in config.model:
+        config.model.postprocess.setdefault("mask_format", "rle")
 
 
 def fill_annotation_files(config: Config) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from solo.errors import ConfigError, DataError, missing_file_message
 from solo.evaluation.ap_table import format_class_table, format_table
-from solo.evaluation.ground_truth import build_ground_truth, index_quietly, read_annotation_file
-from solo.evaluation.rle import encode_masks
+from solo.evaluation.average_precision import choose_backend, coco_precision
+from solo.evaluation.detections import ImageDetections
+from solo.evaluation.ground_truth import read_annotation_file, usable_ground_truth
 from solo.registry import METRICS
 
 METRIC_NAMES = ("segm", "bbox")
@@ -31,13 +27,14 @@ AREA_NAMES = ("all", "small", "medium", "large")
 class CocoMaskMetric(BaseMetric):
     """Mask AP and box AP over the images that were evaluated.
 
-    Masks are run-length encoded as they arrive, so that memory does not grow with the size of the images. Returned
-    keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`, `_mAP_l`, the same with
-    `bbox`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools, -1 stands for an average
-    over nothing (no object of that size or class).
+    Masks are run-length encoded as they arrive: an image keeps some 200 bytes a detection, whatever its size, and
+    ranks exchange no more than that. hotcoco computes where it is installed, pycocotools elsewhere, with equal results
+    to the last bit. Returned keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`,
+    `_mAP_l`, the same with `bbox`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools,
+    -1 stands for an average over nothing (no object of that size or class).
 
     Raises:
-        ConfigError: a metric name is unknown, or `max_dets` is below 1.
+        ConfigError: a metric name or the backend is unknown, the backend is not installed, or `max_dets` is below 1.
         DataError: the annotation file is missing, or is no COCO annotation file.
     """
 
@@ -51,6 +48,7 @@ class CocoMaskMetric(BaseMetric):
         max_dets: int = 100,
         classwise: bool = False,
         results_file: str | None = None,
+        backend: str = "auto",
         collect_device: str = "cpu",
         prefix: str | None = None,
         collect_dir: str | None = None,
@@ -64,6 +62,7 @@ class CocoMaskMetric(BaseMetric):
             max_dets: how many detections of a class count in an image, best first.
             classwise: log and return the AP of every class too.
             results_file: where to write the detections in COCO's results format.
+            backend: "hotcoco", "pycocotools", or "auto" for the first of them that is installed.
             collect_device: "cpu" or "gpu"; how ranks exchange results.
             prefix: first part of the returned keys; "coco" by default.
             collect_dir: folder through which ranks exchange results on the CPU.
@@ -83,8 +82,9 @@ class CocoMaskMetric(BaseMetric):
         self.max_dets = max_dets
         self.classwise = classwise
         self.results_file = results_file
+        self.backend = choose_backend(backend)
         self._category_ids: tuple[int, ...] = ()
-        self._ground_truths: dict[str, COCO] = {}
+        self._ground_truths: dict[str, dict[str, Any]] = {}
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -110,7 +110,7 @@ class CocoMaskMetric(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: dicts with `img_id` and `pred_instances`: labels (D,), scores (D,), bboxes (D, 4) as
-                x1 y1 x2 y2 and masks (D, H, W) bool, in the frame of the original image.
+                x1 y1 x2 y2 and masks, (D, H, W) bool or D run-length encodings, in the frame of the original image.
 
         Raises:
             DataError: an image's id is not in the annotation file.
@@ -118,19 +118,9 @@ class CocoMaskMetric(BaseMetric):
         for sample in data_samples:
             if sample["img_id"] not in self._image_ids:
                 raise DataError(f"{self.ann_file}: holds no image with the id {sample['img_id']!r} that was predicted")
-            instances = sample["pred_instances"]
-            masks = instances["masks"]
-            self.results.append(
-                dict(
-                    image_id=sample["img_id"],
-                    labels=_to_numpy(instances["labels"]),
-                    scores=_to_numpy(instances["scores"]),
-                    boxes=_to_numpy(instances["bboxes"]),
-                    segmentations=masks if isinstance(masks, list) else encode_masks(masks),
-                )
-            )
+            self.results.append(ImageDetections.from_instances(sample["img_id"], sample["pred_instances"]))
 
-    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[ImageDetections]) -> dict[str, float]:
         """AP of everything that was processed.
 
         Args:
@@ -141,14 +131,15 @@ class CocoMaskMetric(BaseMetric):
         """
         if not self._category_ids:
             raise DataError(f"{self.ann_file}: cannot evaluate: the dataset's metainfo names no classes")
-        by_image = {result["image_id"]: result for result in results}
-        detections = [entry for result in by_image.values() for entry in self._to_coco(result)]
+        by_image = {result.image_id: result for result in results}
+        for result in by_image.values():
+            self._check_labels(result)
         if self.results_file is not None:
-            _write_results(detections, self.results_file)
+            _write_results(by_image.values(), self._category_ids, self.results_file)
         metrics: dict[str, float] = {}
         per_class: dict[str, list[float]] = {}
         for name in self.metrics:
-            precision = self._evaluate(name, detections, sorted(by_image))
+            precision = self._evaluate(name, list(by_image.values()))
             metrics.update({f"{name}_{key}": value for key, value in _summarize(precision).items()})
             per_class[name] = [_mean(precision[:, :, index, 0]) for index in range(len(self._category_ids))]
         logger = MMLogger.get_current_instance()
@@ -161,42 +152,28 @@ class CocoMaskMetric(BaseMetric):
                 metrics.update(zip(keys, values, strict=True))
         return metrics
 
-    def _evaluate(self, name: str, detections: list[dict[str, Any]], image_ids: list[Any]) -> np.ndarray:
+    def _evaluate(self, name: str, detections: list[ImageDetections]) -> np.ndarray:
         """Precision over IoU thresholds, recalls, classes and area ranges, shape (10, 101, C, 4)."""
         if name not in self._ground_truths:
-            self._ground_truths[name] = build_ground_truth(
+            self._ground_truths[name] = usable_ground_truth(
                 self._content, with_masks=name == "segm", source=self.ann_file
             )
-        ground_truth = self._ground_truths[name]
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluator = COCOeval(ground_truth, _index_detections(ground_truth, detections, name), name)
-            evaluator.params.imgIds = image_ids
-            evaluator.params.catIds = list(self._category_ids)
-            evaluator.params.maxDets = [min(1, self.max_dets), min(10, self.max_dets), self.max_dets]
-            evaluator.evaluate()
-            evaluator.accumulate()
-        return evaluator.eval["precision"][..., -1]
+        return coco_precision(
+            self._ground_truths[name],
+            detections,
+            name=name,
+            category_ids=self._category_ids,
+            max_dets=self.max_dets,
+            backend=self.backend,
+        )
 
-    def _to_coco(self, result: dict[str, Any]) -> list[dict[str, Any]]:
-        labels = result["labels"]
+    def _check_labels(self, result: ImageDetections) -> None:
+        labels = result.labels
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._category_ids):
             raise DataError(
-                f"image {result['image_id']!r}: predicted labels reach {labels.min()}..{labels.max()}, but the data has"
+                f"image {result.image_id!r}: predicted labels reach {labels.min()}..{labels.max()}, but the data has"
                 f" {len(self._category_ids)} classes"
             )
-        entries = []
-        rows = zip(labels, result["scores"], result["boxes"].tolist(), result["segmentations"], strict=True)
-        for label, score, (x1, y1, x2, y2), segmentation in rows:
-            entries.append(
-                dict(
-                    image_id=result["image_id"],
-                    category_id=self._category_ids[label],
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    score=float(score),
-                    segmentation=segmentation,
-                )
-            )
-        return entries
 
     def _match_categories(self, dataset_meta: dict | None) -> tuple[int, ...]:
         """The category id of each label, checked against the names in the annotation file."""
@@ -214,14 +191,6 @@ class CocoMaskMetric(BaseMetric):
                 f" {[ids[classes.index(name)] for name in wrong]} are missing or differ among {ids_of_file}"
             )
         return tuple(ids)
-
-
-def _index_detections(ground_truth: COCO, detections: list[dict[str, Any]], name: str) -> COCO:
-    """The detections as pycocotools wants them; the area comes from the mask for "segm", from the box for "bbox"."""
-    keys = ("image_id", "category_id", "score", "segmentation" if name == "segm" else "bbox")
-    if detections:
-        return ground_truth.loadRes([{key: detection[key] for key in keys} for detection in detections])
-    return index_quietly({**ground_truth.dataset, "annotations": []})
 
 
 def _summarize(precision: np.ndarray) -> dict[str, float]:
@@ -242,12 +211,18 @@ def _mean(precision: np.ndarray) -> float:
     return float(defined.mean()) if defined.size else -1.0
 
 
-def _write_results(detections: list[dict[str, Any]], results_file: str | Path) -> None:
+def _write_results(
+    detections: Iterable[ImageDetections], category_ids: Sequence[int], results_file: str | Path
+) -> None:
+    """One image after the other, so that the file is never in memory as a whole."""
     path = Path(results_file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(detections), encoding="utf-8")
-    MMLogger.get_current_instance().info(f"Wrote {len(detections)} detections to {path}")
-
-
-def _to_numpy(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for image in detections:
+            for entry in image.to_coco(category_ids):
+                file.write((", " if count else "") + json.dumps(entry))
+                count += 1
+        file.write("]")
+    MMLogger.get_current_instance().info(f"Wrote {count} detections to {path}")

@@ -1,9 +1,7 @@
-"""The ground truth of a COCO annotation file, made safe for COCOeval."""
+"""The ground truth of a COCO annotation file, made safe for its evaluation."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import logging
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 from pycocotools import mask as mask_api
-from pycocotools.coco import COCO
 
 from solo.errors import DataError
 
@@ -37,17 +34,8 @@ def read_annotation_file(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def index_quietly(content: dict[str, Any]) -> COCO:
-    """A pycocotools index of `content`, without the progress it prints."""
-    coco = COCO()
-    coco.dataset = content
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
-
-
-def build_ground_truth(content: dict[str, Any], *, with_masks: bool, source: str) -> COCO:
-    """Index the annotations that COCOeval can compare masks (or boxes) with.
+def usable_ground_truth(content: dict[str, Any], *, with_masks: bool, source: str) -> dict[str, Any]:
+    """The annotation file with the annotations that masks (or boxes) can be compared with, and no others.
 
     Annotations get ids from 1, because COCOeval takes an object whose id is 0 for an unmatched one; a missing
     `iscrowd` or `area` is filled in. What has no usable mask (or box) is left out, counted and logged.
@@ -76,7 +64,7 @@ def build_ground_truth(content: dict[str, Any], *, with_masks: bool, source: str
             logger="current",
             level=logging.WARNING,
         )
-    return index_quietly({**content, "annotations": usable})
+    return {**content, "annotations": usable}
 
 
 def _with_mask(annotation: dict[str, Any], sizes: dict[Any, list[int]]) -> dict[str, Any] | None:

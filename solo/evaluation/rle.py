@@ -1,24 +1,19 @@
-"""Run-length encoding of bitmaps, as COCO writes it."""
+"""Run-length encoding of bitmaps, as COCO writes it, and back."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-
-class RLE(TypedDict):
-    """A compressed COCO run-length encoding: `size` is [height, width] in pixels, `counts` is ASCII text."""
-
-    size: list[int]
-    counts: str
+from solo.ops import RLE, encode_bitmaps
 
 
 def encode_masks(masks: Tensor | np.ndarray) -> list[RLE]:
-    """Encode bitmaps; the column-major copy that COCO needs is made once for all of them, on the masks' device.
+    """Encode bitmaps on their device; no copy of them is made.
 
     Args:
         masks: bool (or uint8 of zeros and ones), shape (D, H, W).
@@ -34,8 +29,25 @@ def encode_masks(masks: Tensor | np.ndarray) -> list[RLE]:
         raise ValueError(f"masks must have shape (D, H, W), got {tuple(tensor.shape)}")
     if tensor.dtype not in (torch.bool, torch.uint8):
         raise ValueError(f"masks must be bool or uint8, got {tensor.dtype}")
-    if len(tensor) == 0:
-        return []
-    columns_first = tensor.transpose(1, 2).contiguous().view(torch.uint8).cpu().numpy()
-    encoded = mask_api.encode(columns_first.transpose(2, 1, 0))
-    return [RLE(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode("ascii")) for rle in encoded]
+    return encode_bitmaps(tensor.view(torch.bool)).rles
+
+
+def decode_masks(rles: Sequence[RLE], *, size: tuple[int, int]) -> np.ndarray:
+    """Bitmaps of encodings.
+
+    Args:
+        rles: D encodings.
+        size: (height, width) of each, pixels.
+
+    Returns:
+        (D, height, width) bool.
+
+    Raises:
+        ValueError: an encoding has another size.
+    """
+    masks = np.zeros((len(rles), *size), dtype=bool)
+    for mask, rle in zip(masks, rles, strict=True):
+        if tuple(rle["size"]) != tuple(size):
+            raise ValueError(f"an encoded mask has the size {tuple(rle['size'])}, expected {tuple(size)}")
+        mask[:] = mask_api.decode(rle)
+    return masks

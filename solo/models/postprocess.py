@@ -9,10 +9,13 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from solo.models.candidates import DrawnCandidates, draw_candidates
 from solo.models.grid import Grid
-from solo.ops import boxes_from_masks, dynamic_conv, maskness, matrix_nms, points_nms, resize_masks
+from solo.ops import boxes_from_masks, encode_resized, matrix_nms, points_nms, resize_masks
 from solo.registry import TASK_UTILS
-from solo.structures import Candidates, SOLOv2Outputs
+from solo.structures import SOLOv2Outputs
+
+MASK_FORMATS = ("bool", "rle")
 
 
 @TASK_UTILS.register_module()
@@ -33,16 +36,27 @@ class MatrixNMS:
 class SOLOv2PostProcessor:
     """Points NMS, selection, dynamic convolution, area filter, maskness, NMS, resize, boxes: in this order.
 
+    No number of candidates is set, yet memory is bounded: beside outputs and results an image takes at most about
+    `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (330 MB at 800x1333 with the defaults). Results
+    in the form "bool" are up to `max_per_img` masks of the size of the picture; those in the form "rle" are small, and
+    no full-size mask is made for them.
+
     Args:
         grid: the cells.
         nms: decays the scores of overlapping masks.
         score_thr: a cell's class is a candidate if its score is larger.
-        mask_thr: a pixel belongs to a mask if its probability is larger.
+        mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
         min_area_factor: a mask needs more than this many times its level's stride of pixels at stride 4; the peers
             have 1, and 0 keeps every mask that has a pixel.
         nms_pre: the best candidates that enter the NMS.
         filter_thr: the decayed score a detection needs at least.
         max_per_img: the best detections that are kept.
+        mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's compressed run lengths).
+        chunk_bytes: most bytes of mask probabilities that are held. A smaller value trades time for memory, never
+            results: what is not held is drawn again if its detection survives.
+
+    Raises:
+        ValueError: `mask_format` is unknown, `mask_thr` is negative or `chunk_bytes` is not positive.
     """
 
     def __init__(
@@ -56,7 +70,15 @@ class SOLOv2PostProcessor:
         nms_pre: int = 500,
         filter_thr: float = 0.05,
         max_per_img: int = 100,
+        mask_format: Literal["bool", "rle"] = "bool",
+        chunk_bytes: int = 128 * 2**20,
     ) -> None:
+        if mask_format not in MASK_FORMATS:
+            raise ValueError(f"mask_format must be one of {MASK_FORMATS}, not {mask_format!r}")
+        if mask_thr < 0:
+            raise ValueError(f"mask_thr must be at least 0, got {mask_thr}")
+        if chunk_bytes <= 0:
+            raise ValueError(f"chunk_bytes must be positive, got {chunk_bytes}")
         self.grid = grid
         self.nms = nms
         self.score_thr = score_thr
@@ -65,6 +87,8 @@ class SOLOv2PostProcessor:
         self.nms_pre = nms_pre
         self.filter_thr = filter_thr
         self.max_per_img = max_per_img
+        self.mask_format = mask_format
+        self.chunk_bytes = chunk_bytes
 
     @torch.no_grad()
     def __call__(
@@ -83,8 +107,9 @@ class SOLOv2PostProcessor:
 
         Returns:
             One record an image, by descending score, on the device of the outputs: labels (D,) int64, scores (D,)
-            float32, masks (D, height, width) bool and bboxes (D, 4) float32 x1 y1 x2 y2, both in the picture's pixels.
-            Shapes and types are the same when D is 0.
+            float32, masks and bboxes (D, 4) float32 x1 y1 x2 y2, both in the picture's pixels. Masks are
+            (D, height, width) bool, or a list of D `RLE` as `mask_format` says. Shapes and types are the same when D
+            is 0.
         """
         cell_scores = self._cell_scores(outputs.cls_logits)
         images = zip(cell_scores, outputs.kernels, outputs.mask_feats, image_sizes, original_sizes, strict=True)
@@ -103,37 +128,30 @@ class SOLOv2PostProcessor:
         image_size: tuple[int, int],
         original_size: tuple[int, int],
     ) -> InstanceData:
-        candidates, probabilities = self._draw(cell_scores, kernels, mask_feats)
-        candidates = self._suppress(candidates, probabilities > self.mask_thr)
-        masks = resize_masks(
-            probabilities[candidates.rows],
-            image_size=image_size,
-            original_size=original_size,
-            threshold=self.mask_thr,
+        drawn = self._draw(cell_scores, kernels, mask_feats)
+        candidates = drawn.candidates
+        scores = self.nms(drawn.masks[candidates.rows], candidates.labels, candidates.scores)
+        candidates = candidates._replace(scores=scores)
+        best = scores.argsort(descending=True, stable=True)[: self.max_per_img]
+        kept = candidates.take(best[scores[best] >= self.filter_thr])
+        probabilities = drawn.probabilities_of(kept.cells, kernels=kernels, mask_feats=mask_feats)
+        sizes = dict(image_size=image_size, original_size=original_size)
+        result = InstanceData(labels=kept.labels, scores=kept.scores)
+        if self.mask_format == "rle":
+            result.masks, result.bboxes = encode_resized(probabilities, **sizes, threshold=self.mask_thr)
+        else:
+            result.masks = resize_masks(probabilities, **sizes, threshold=self.mask_thr)
+            result.bboxes = boxes_from_masks(result.masks)
+        return result
+
+    def _draw(self, cell_scores: Tensor, kernels: Tensor, mask_feats: Tensor) -> DrawnCandidates:
+        return draw_candidates(
+            cell_scores,
+            kernels,
+            mask_feats,
+            min_areas=self.min_area_factor * self.grid.cell_strides(cell_scores.device),
+            score_thr=self.score_thr,
+            mask_thr=self.mask_thr,
+            limit=self.nms_pre,
+            chunk_bytes=self.chunk_bytes,
         )
-        return InstanceData(
-            labels=candidates.labels, scores=candidates.scores, masks=masks, bboxes=boxes_from_masks(masks)
-        )
-
-    def _draw(self, cell_scores: Tensor, kernels: Tensor, mask_feats: Tensor) -> tuple[Candidates, Tensor]:
-        """Draw the mask of every cell with a candidate class, once a cell; drop the small ones, weigh in the maskness.
-
-        Returns:
-            The candidates in the order (cell, class), and (D', h, w) float32 mask probabilities that `rows` points to.
-        """
-        cells, labels = (cell_scores > self.score_thr).nonzero(as_tuple=True)
-        drawn_cells, rows = cells.unique(return_inverse=True)
-        probabilities = dynamic_conv(mask_feats, kernels[drawn_cells]).float().sigmoid()
-        masks = probabilities > self.mask_thr
-        min_areas = self.min_area_factor * self.grid.cell_strides(masks.device)[drawn_cells]
-        large_enough = masks.sum(dim=(1, 2)) > min_areas
-        scores = cell_scores[cells, labels] * maskness(probabilities, masks)[rows]
-        candidates = Candidates(scores=scores, labels=labels, cells=cells, rows=rows)
-        return candidates.take(large_enough[rows]), probabilities
-
-    def _suppress(self, candidates: Candidates, masks: Tensor) -> Candidates:
-        """Best `nms_pre` into the NMS, best `max_per_img` out of it, by descending decayed score."""
-        candidates = candidates.take(candidates.scores.argsort(descending=True, stable=True)[: self.nms_pre])
-        decayed = self.nms(masks[candidates.rows], candidates.labels, candidates.scores)
-        candidates = candidates._replace(scores=decayed).take(decayed >= self.filter_thr)
-        return candidates.take(candidates.scores.argsort(descending=True, stable=True)[: self.max_per_img])

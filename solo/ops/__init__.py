@@ -5,21 +5,26 @@ from solo.ops.dynamic_conv import dynamic_conv
 from solo.ops.losses import dice_loss, sigmoid_focal_loss
 from solo.ops.mask_loss import MASK_LOSS_CHUNK_BYTES, dynamic_mask_loss
 from solo.ops.mask_windows import MaskWindows, pack_masks, unpack_masks
-from solo.ops.masks import boxes_from_masks, downsample_masks, maskness, mass_centers, resize_masks
+from solo.ops.masks import binarise_masks, boxes_from_masks, downsample_masks, mass_centers
 from solo.ops.matrix_nms import mask_iou, matrix_nms
 from solo.ops.points_nms import points_nms
+from solo.ops.resize import resize_masks
+from solo.ops.rle import RLE, encode_bitmaps, encode_resized
 
 __all__ = [
     "MASK_LOSS_CHUNK_BYTES",
+    "RLE",
     "MaskWindows",
+    "binarise_masks",
     "boxes_from_masks",
     "deform_conv2d",
     "dice_loss",
     "downsample_masks",
     "dynamic_conv",
     "dynamic_mask_loss",
+    "encode_bitmaps",
+    "encode_resized",
     "mask_iou",
-    "maskness",
     "mass_centers",
     "matrix_nms",
     "pack_masks",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -70,7 +72,7 @@ class MaskWindows:
         if all(part.bits is parts[0].bits for part in parts):
             return replace(parts[0], windows=windows, starts=torch.cat([part.starts for part in parts]))
         starts, bits = _join(parts)
-        return replace(parts[0], windows=windows, starts=starts, bits=bits)
+        return replace(parts[0], windows=windows, starts=torch.from_numpy(starts), bits=bits)
 
 
 def pack_masks(masks: Tensor) -> MaskWindows:
@@ -117,15 +119,15 @@ def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
         if part.size[0] > height or part.size[1] > width:
             raise ValueError(f"masks of size {part.size} do not fit into {size} (height, width)")
     starts, bits = _join(parts)
-    windows = torch.cat([part.windows for part in parts]).long()
-    x1, y1, x2, y2 = windows.unbind(dim=1)
+    # On the host, and outside torch: these are a few numbers an object.
+    x1, y1, x2, y2 = np.concatenate([part.windows.numpy() for part in parts]).astype(np.int64).T
     heights, areas = y2 - y1, (x2 - x1) * (y2 - y1)
-    first_pixels = areas.cumsum(dim=0) - areas
-    corners = (torch.arange(len(windows)) * height + y1) * width + x1
-    of_object = torch.stack([areas, first_pixels, heights, corners, starts]).to(bits.device, non_blocking=True)
+    corners = (np.arange(len(areas)) * height + y1) * width + x1
+    of_object = torch.from_numpy(np.stack([areas, areas.cumsum() - areas, heights, corners, starts]))
+    of_object = of_object.to(bits.device, non_blocking=True)
 
     # One entry a pixel of a window from here on. The total is summed on the host: nothing waits for the device.
-    total = sum(areas.tolist())
+    total = int(areas.sum())
     of_pixel = of_object[1:].repeat_interleave(of_object[0], dim=1, output_size=total)
     first_pixel, window_height, corner, start = of_pixel
     pixel = torch.arange(total, device=bits.device) - first_pixel
@@ -134,16 +136,16 @@ def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
     bit = start + pixel
     is_set = (bits[bit >> 3] >> (bit & 7)) & 1
 
-    masks = torch.zeros((len(windows), height, width), dtype=torch.bool, device=bits.device)
+    masks = torch.zeros((len(areas), height, width), dtype=torch.bool, device=bits.device)
     masks.view(-1)[corner + row * width + column] = is_set.bool()
     return masks
 
 
-def _join(parts: Sequence[MaskWindows]) -> tuple[Tensor, Tensor]:
-    """First bit of each window in the joined stream, on the host, and the stream."""
+def _join(parts: Sequence[MaskWindows]) -> tuple[npt.NDArray[np.int64], Tensor]:
+    """First bit of each window in the joined stream, and the stream."""
     starts = []
     num_bytes = 0
     for part in parts:
-        starts.append(part.starts + num_bytes * _BITS)
+        starts.append(part.starts.numpy() + num_bytes * _BITS)
         num_bytes += len(part.bits)
-    return torch.cat(starts), torch.cat([part.bits for part in parts])
+    return np.concatenate(starts), torch.cat([part.bits for part in parts])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from solo.engine.runner import SOLORunner, fill_annotation_files, test, train
+from solo.engine.runner import SOLORunner, encode_masks_for_evaluation, fill_annotation_files, test, train
 from solo.errors import CheckpointError, ConfigError, DataError
 from tests.engine.fakes import write_checkpoint, write_config
 
@@ -205,3 +205,19 @@ def test_results_need_a_metric_that_writes_them(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "weights.pth")
     with pytest.raises(ConfigError, match="CocoMaskMetric"):
         run_test(str(config), str(checkpoint), work_dir=str(tmp_path / "work"), out="results.json")
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "stated", "expected"),
+    [
+        ("CocoMaskMetric", None, "rle"),
+        ("CocoMaskMetric", "bool", "bool"),
+        ("AnotherMetric", None, None),
+    ],
+)
+def test_evaluation_asks_for_encoded_masks(evaluator: str, stated: str | None, expected: str | None) -> None:
+    """Unless the config states another form, or a metric may need bitmaps."""
+    postprocess = {} if stated is None else dict(mask_format=stated)
+    config = Config(dict(model=dict(postprocess=postprocess), test_evaluator=[dict(type=evaluator)]))
+    encode_masks_for_evaluation(config)
+    assert config.model.postprocess.get("mask_format") == expected

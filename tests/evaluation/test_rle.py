@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as mask_api
 
-from solo.evaluation import encode_masks
+from solo.evaluation import decode_masks, encode_masks
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decoder
@@ -38,3 +38,11 @@ def test_no_mask() -> None:
 def test_wrong_input(masks: np.ndarray) -> None:
     with pytest.raises(ValueError, match="masks must"):
         encode_masks(masks)
+
+
+def test_decoding_is_the_way_back(generator: torch.Generator) -> None:
+    masks = torch.rand(3, 7, 5, generator=generator) < 0.5
+    np.testing.assert_array_equal(decode_masks(encode_masks(masks), size=(7, 5)), masks.numpy())
+    assert decode_masks([], size=(7, 5)).shape == (0, 7, 5)
+    with pytest.raises(ValueError, match=r"\(7, 5\), expected \(5, 7\)"):
+        decode_masks(encode_masks(masks), size=(5, 7))

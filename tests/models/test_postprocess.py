@@ -8,7 +8,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
-from solo.ops import boxes_from_masks
+from solo.ops import boxes_from_masks, encode_bitmaps
 from solo.structures import SOLOv2Outputs
 from tests.models.postprocess_oracle import loop_oracle
 
@@ -314,6 +314,30 @@ def test_half_precision_outputs(dtype: torch.dtype, kernel: str) -> None:
         assert result.scores.tolist() == pytest.approx(expected.scores.tolist(), abs=4e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_rounding_of_half_precision_moves_little(
+    dtype: torch.dtype, autocast: bool, generator: torch.Generator
+) -> None:
+    """Ellipses whose kernels mix several channels: the same labels, scores within 2e-2, mask IoU above 0.98."""
+    rows, columns = torch.linspace(0, 1, 48)[:, None], torch.linspace(0, 1, 64)
+    places = torch.rand(16, 2, 1, 1, generator=generator)
+    distances = ((rows - places[:, 0]) ** 2 + (columns - places[:, 1]) ** 2) / 0.2**2
+    outputs = SOLOv2Outputs(
+        2 * torch.randn(1, 5, 3, generator=generator),
+        torch.randn(1, 5, 16, generator=generator) * 0.2 + 4 * torch.eye(5, 16),
+        (1 - distances)[None].clamp(min=-2),
+    )
+    expected = detect(outputs, score_thr=0.3)
+    with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+        found = detect(outputs if autocast else SOLOv2Outputs(*(field.to(dtype) for field in outputs)), score_thr=0.3)
+    assert len(expected) > 3
+    assert torch.equal(found.labels, expected.labels)
+    assert (found.scores - expected.scores).abs().max() < 2e-2
+    common = (found.masks & expected.masks).sum(dim=(1, 2))
+    assert (common / (found.masks | expected.masks).sum(dim=(1, 2))).min() > 0.98
+
+
 def test_large_masks_under_autocast() -> None:
     """Stripes of 80,000 and 79,200 stride-4 pixels: float16 would overflow, and bfloat16 call them equal."""
     outputs = blank(cells=5, classes=1, channels=2, side=400)
@@ -354,3 +378,56 @@ def test_number_of_sizes_must_match() -> None:
 def test_unknown_kernel() -> None:
     with pytest.raises(ValueError, match="'gaussian' or 'linear', not 'hard'"):
         MatrixNMS(kernel="hard")  # type: ignore[arg-type]
+
+
+# -------------------------------------------------------------------------------------------------------- mask format
+def test_encoded_masks_are_the_same_masks(generator: torch.Generator) -> None:
+    outputs = SOLOv2Outputs(
+        torch.randn(2, 5, 2, generator=generator),
+        torch.randn(2, 5, 4, generator=generator),
+        torch.randn(2, 4, 6, 6, generator=generator),
+    )
+    sizes = dict(image_sizes=[(24, 23), (20, 24)], original_sizes=[(50, 41), (13, 64)])
+    bitmaps = processor_of(min_area_factor=0.0)(outputs, **sizes)
+    encodings = processor_of(min_area_factor=0.0, mask_format="rle")(outputs, **sizes)
+    for bitmap, encoding in zip(bitmaps, encodings, strict=True):
+        assert len(bitmap) == len(encoding) > 0
+        assert encoding.masks == encode_bitmaps(bitmap.masks).rles
+        for name in ("labels", "scores", "bboxes"):
+            assert torch.equal(getattr(bitmap, name), getattr(encoding, name))
+        kept = encoding[encoding.scores > encoding.scores.median()]
+        assert len(kept.masks) == len(kept.scores) == len(encoding) // 2
+
+
+def test_nothing_found_in_encoded_form() -> None:
+    result = detect(blank(), mask_format="rle")
+    assert result.masks == []
+    assert result.bboxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (dict(mask_format="png"), r"'bool', 'rle'.*'png'"),
+        (dict(chunk_bytes=0), "chunk_bytes must be positive, got 0"),
+        (dict(mask_thr=-0.1), "mask_thr must be at least 0"),
+    ],
+)
+def test_wrong_options(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        processor_of(**option)
+
+
+@pytest.mark.parametrize("cells_held", [1, 2, 5])
+def test_chunk_size_changes_nothing(cells_held: int, generator: torch.Generator) -> None:
+    outputs = SOLOv2Outputs(
+        torch.randn(1, 26, 3, generator=generator),
+        torch.randn(1, 26, 4, generator=generator),
+        torch.randn(1, 4, 6, 8, generator=generator),
+    )
+    options = dict(num_grids=(4, 3, 1), strides=(2, 4, 8), nms_pre=9)
+    expected, found = detect(outputs, **options), detect(outputs, **options, chunk_bytes=cells_held * 4 * 48)
+    assert len(expected) > 3
+    assert torch.equal(expected.labels, found.labels)
+    torch.testing.assert_close(expected.scores, found.scores, rtol=1e-6, atol=0)
+    assert (expected.masks != found.masks).sum() <= 1

@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.ops import boxes_from_masks, downsample_masks, maskness, mass_centers, resize_masks
+from solo.ops import binarise_masks, boxes_from_masks, downsample_masks, mass_centers
 
 NAN, INF = float("nan"), float("inf")
 
@@ -160,88 +159,55 @@ def test_mass_centers_against_numpy(masks: Tensor) -> None:
             assert np.isnan(center).all()
 
 
-# --------------------------------------------------------------------------------------------------------- maskness
+# --------------------------------------------------------------------------------------------------- binarise_masks
+def drawn_oracle(probabilities: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks, areas and maskness in three plain steps."""
+    masks = probabilities > threshold
+    inside = torch.where(masks, probabilities.float(), 0)
+    areas = masks.sum(dim=(1, 2))
+    return masks, areas, inside.sum(dim=(1, 2)) / areas.clamp(min=1)
+
+
 def test_maskness_by_hand() -> None:
     probabilities = torch.tensor([[[0.9, 0.6], [0.2, 0.1]], [[1.0, 1.0], [1.0, 1.0]], [[0.3, 0.3], [0.3, 0.3]]])
-    masks = torch.tensor([[[1, 1], [0, 0]], [[1, 1], [1, 1]], [[0, 0], [0, 0]]]).bool()
-    assert maskness(probabilities, masks).tolist() == pytest.approx([0.75, 1.0, 0.0])
+    drawn = binarise_masks(probabilities, threshold=0.5)
+    assert drawn.masks.flatten(1).int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
+    assert drawn.areas.tolist() == [2, 4, 0]
+    assert drawn.maskness.tolist() == pytest.approx([0.75, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (700, 900)])  # the last is more than a CPU passes over at once
+def test_binarise_against_three_steps(size: tuple[int, int], threshold: float, generator: torch.Generator) -> None:
+    probabilities = torch.rand(3, *size, generator=generator)
+    drawn = binarise_masks(probabilities, threshold=threshold)
+    masks, areas, maskness = drawn_oracle(probabilities, threshold)
+    assert torch.equal(drawn.masks, masks)
+    assert torch.equal(drawn.areas, areas)
+    torch.testing.assert_close(drawn.maskness, maskness, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_maskness_of_a_large_mask_in_half_precision(dtype: torch.dtype) -> None:
-    result = maskness(torch.full((1, 300, 300), 0.75, dtype=dtype), torch.ones(1, 300, 300, dtype=torch.bool))
-    assert result.dtype == torch.float32
-    assert result.item() == pytest.approx(0.75)
+    drawn = binarise_masks(torch.full((1, 300, 300), 0.75, dtype=dtype), threshold=0.5)
+    assert drawn.maskness.dtype == torch.float32
+    assert drawn.maskness.item() == pytest.approx(0.75)
+    assert drawn.areas.tolist() == [90_000]
 
 
-@pytest.mark.parametrize("outside", [NAN, INF, -INF])
+@pytest.mark.parametrize("outside", [NAN, 0.5, -INF])
 def test_maskness_looks_inside_the_mask_only(outside: float) -> None:
-    probabilities = torch.tensor([[[0.75, outside], [outside, 0.75]]])
-    assert maskness(probabilities, torch.tensor([[[True, False], [False, True]]])).tolist() == [0.75]
+    drawn = binarise_masks(torch.tensor([[[0.75, outside], [outside, 0.75]]]), threshold=0.5)
+    assert drawn.maskness.tolist() == [0.75]
+    assert drawn.areas.tolist() == [2]
 
 
-def test_maskness_of_nothing() -> None:
-    assert maskness(torch.zeros(0, 2, 2), torch.zeros(0, 2, 2, dtype=torch.bool)).shape == (0,)
-
-
-# ----------------------------------------------------------------------------------------------------- resize_masks
-@pytest.mark.parametrize(
-    ("image_size", "original_size"),
-    [
-        ((32, 64), (32, 64)),
-        ((32, 64), (64, 128)),
-        ((30, 61), (15, 30)),
-        ((17, 64), (100, 33)),
-        ((1, 1), (1, 1)),
-        ((1, 1), (7, 5)),
-        ((32, 64), (1, 1)),
-        ((4, 3), (1, 90)),
-    ],
-)
-def test_resize_is_two_interpolations(
-    image_size: tuple[int, int], original_size: tuple[int, int], generator: torch.Generator
-) -> None:
-    probabilities = torch.rand(5, 8, 16, generator=generator)
-    enlarged = F.interpolate(probabilities[None], scale_factor=4, mode="bilinear", align_corners=False)
-    enlarged = enlarged[..., : image_size[0], : image_size[1]]
-    expected = F.interpolate(enlarged, size=original_size, mode="bilinear", align_corners=False)[0] > 0.4
-    masks = resize_masks(probabilities, image_size=image_size, original_size=original_size, threshold=0.4)
-    assert masks.dtype == torch.bool
-    assert torch.equal(masks, expected)
-
-
-def test_resize_by_hand() -> None:
-    """Between the centres of two stride-4 pixels, at 1.5 and 5.5, the probability falls from 1 to 0 in eighths."""
-    masks = resize_masks(torch.tensor([[[1.0, 0.0]]]), image_size=(4, 8), original_size=(4, 8), threshold=0.5)
-    assert masks[0].tolist() == [[True] * 4 + [False] * 4] * 4
-
-
-@pytest.mark.parametrize(("threshold", "expected"), [(0.5, False), (0.4999, True)])
-def test_a_pixel_at_the_threshold_is_background(threshold: float, expected: bool) -> None:
-    masks = resize_masks(torch.full((1, 2, 2), 0.5), image_size=(8, 8), original_size=(3, 5), threshold=threshold)
-    assert (masks == expected).all()
-
-
-def test_padding_is_cut_off_before_the_second_resize() -> None:
-    """The image is the left half of the padded input: its mask fills the picture, and the padding never shows."""
-    probabilities = torch.zeros(2, 4, 8)
-    probabilities[0, :, :5] = 1
-    probabilities[1, :, 5:] = 1
-    masks = resize_masks(probabilities, image_size=(16, 16), original_size=(40, 40), threshold=0.5)
-    assert masks[0].all()
-    assert not masks[1].any()
-
-
-def test_resize_no_masks() -> None:
-    masks = resize_masks(torch.zeros(0, 8, 8), image_size=(30, 30), original_size=(100, 90), threshold=0.5)
-    assert masks.shape == (0, 100, 90)
-    assert masks.dtype == torch.bool
-
-
-def test_resize_half_precision_as_single(generator: torch.Generator) -> None:
-    probabilities = torch.rand(2, 8, 8, generator=generator).bfloat16()
-    sizes = dict(image_size=(30, 31), original_size=(57, 44), threshold=0.5)
-    assert torch.equal(resize_masks(probabilities, **sizes), resize_masks(probabilities.float(), **sizes))
+@pytest.mark.parametrize("shape", [(0, 2, 2), (2, 0, 3)])
+def test_binarise_nothing(shape: tuple[int, ...]) -> None:
+    drawn = binarise_masks(torch.zeros(shape), threshold=0.5)
+    assert drawn.masks.shape == shape
+    assert drawn.areas.dtype == torch.int64
+    assert drawn.maskness.tolist() == [0] * shape[0]
 
 
 # ------------------------------------------------------------------------------------------------- boxes_from_masks

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from solo.ops import mask_iou, matrix_nms
+from solo.ops.matrix_nms import mask_intersections
 
 KERNELS = ["gaussian", "linear"]
 
@@ -94,6 +95,18 @@ def test_areas_are_counted_exactly_under_autocast(area: int, dtype: torch.dtype)
     expected = torch.tensor([(area - 1) / area, 1 / area, 1 / (area - 1)])
     assert torch.equal(iou[[0, 0, 1], [1, 2, 2]], expected)
     assert iou.diagonal().tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (2, 1, 1), (17, 13, 11), (300, 3, 50)])
+def test_integers_and_floats_agree(
+    shape: tuple[int, int, int], generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes are multiplied where oneDNN can, floats elsewhere."""
+    masks = torch.rand(shape, generator=generator) < 0.5
+    bytes_multiplied = mask_intersections(masks)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert torch.equal(mask_intersections(masks), bytes_multiplied)
+    assert torch.equal(mask_intersections(masks.transpose(1, 2)), bytes_multiplied)
 
 
 # ------------------------------------------------------------------------------------------------------- matrix_nms

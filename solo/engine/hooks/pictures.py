@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from solo.datasets import LoadImage
+from solo.evaluation import decode_masks
 from solo.registry import HOOKS
 from solo.visualization import draw_instances, legible_magnification
 
@@ -50,7 +51,11 @@ class PicturesHook(Hook):
             height, width = sample.ori_shape[:2]
             image = self._load(dict(img_path=sample.img_path, height=height, width=width))["img"]
             magnify = legible_magnification(height, width)
-            picture = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
+            instances = sample.pred_instances
+            if isinstance(instances.masks, list):
+                instances = instances[instances.scores >= self.score_thr]
+                instances.masks = decode_masks(instances.masks, size=(height, width))
+            picture = draw_instances(image, instances, classes, score_thr=self.score_thr, magnify=magnify)
             cv2.imwrite(str(self.show_dir / f"{Path(sample.img_path).stem}.png"), picture)
             self._drawn += 1
 

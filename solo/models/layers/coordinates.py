@@ -19,5 +19,5 @@ def append_coordinates(features: Tensor) -> Tensor:
     # Computed in float32 first: a half-precision linspace would round differently from the weights' training.
     x = torch.linspace(-1, 1, width, device=features.device).to(features.dtype)
     y = torch.linspace(-1, 1, height, device=features.device).to(features.dtype)
-    grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
-    return torch.cat([features, grid.expand(batch, -1, -1, -1)], dim=1)
+    shape = (batch, 1, height, width)
+    return torch.cat([features, x.expand(shape), y[:, None].expand(shape)], dim=1)

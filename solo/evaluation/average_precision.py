@@ -1,0 +1,209 @@
+"""COCO's precision of detections: by hotcoco where it is installed, else by pycocotools; equal to the last bit.
+
+Classes do not depend on each other, so they are evaluated in groups, and only the detections of a group are held in
+the form that an evaluator reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from solo.errors import ConfigError
+from solo.evaluation.detections import ImageDetections
+
+BACKENDS = ("auto", "hotcoco", "pycocotools")
+GROUP_DETECTIONS = 50_000
+"""About how many detections are evaluated at once."""
+
+
+def choose_backend(name: str) -> Literal["hotcoco", "pycocotools"]:
+    """The backend meant by a name of `BACKENDS`; "auto" is hotcoco where it is installed.
+
+    Raises:
+        ConfigError: the name is unknown, or stands for a package that is not installed.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"CocoMaskMetric.backend: {name!r} is unknown, expected one of {BACKENDS}")
+    installed = importlib.util.find_spec("hotcoco") is not None
+    if name == "hotcoco" and not installed:
+        raise ConfigError("CocoMaskMetric.backend: hotcoco is not installed; 'auto' takes pycocotools then")
+    return "hotcoco" if installed and name != "pycocotools" else "pycocotools"
+
+
+def coco_precision(
+    ground_truth: dict[str, Any],
+    detections: Sequence[ImageDetections],
+    *,
+    name: str,
+    category_ids: Sequence[Any],
+    max_dets: int,
+    backend: Literal["hotcoco", "pycocotools"],
+) -> np.ndarray:
+    """Precision over IoU thresholds, recalls, classes and area ranges.
+
+    Args:
+        ground_truth: a usable COCO annotation file (`usable_ground_truth`).
+        detections: those of every image that is evaluated, each image once and at least one; the others do not count.
+        name: "segm" to compare masks, "bbox" to compare boxes.
+        category_ids: the category of each label.
+        max_dets: how many detections of a class count in an image, best first.
+        backend: who computes.
+
+    Returns:
+        (10, 101, C, 4) float64, -1 where it is not defined. Classes in the order of the labels.
+    """
+    image_numbers = {image_id: number for number, image_id in enumerate(sorted(d.image_id for d in detections), 1)}
+    order = sorted(detections, key=lambda image: image_numbers[image.image_id])
+    content = _numbered(ground_truth, image_numbers, category_ids)
+    evaluate = _Hotcoco(content, name) if backend == "hotcoco" else _Pycocotools(content, name)
+    labels_found = np.concatenate([image.labels for image in order])
+    counts = np.bincount(labels_found, minlength=len(category_ids))
+    precision = [
+        evaluate(
+            _rows(order, labels, image_numbers, name),
+            image_ids=list(image_numbers.values()),
+            category_ids=[label + 1 for label in labels],
+            max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
+        )[..., -1]
+        for labels in _label_groups(counts)
+    ]
+    return np.concatenate(precision, axis=2)
+
+
+def _label_groups(counts: np.ndarray) -> Iterator[range]:
+    """Runs of labels with about `GROUP_DETECTIONS` detections each, given the number of each label's; all occur."""
+    first, size = 0, 0
+    for label, count in enumerate(counts.tolist()):
+        if label > first and size + count > GROUP_DETECTIONS:
+            yield range(first, label)
+            first, size = label, 0
+        size += count
+    yield range(first, len(counts))
+
+
+def _numbered(
+    ground_truth: dict[str, Any], image_numbers: dict[Any, int], category_ids: Sequence[Any]
+) -> dict[str, Any]:
+    """The evaluated part of an annotation file, with images numbered as given and categories as label + 1.
+
+    Only what the evaluation reads is left: evaluators refuse files for the form of a field they have no use for.
+    """
+    labels = {category_id: label for label, category_id in enumerate(category_ids)}
+    return dict(
+        images=[
+            dict(
+                id=image_numbers[image["id"]],
+                file_name="",
+                width=image.get("width") or 0,
+                height=image.get("height") or 0,
+            )
+            for image in ground_truth["images"]
+            if image["id"] in image_numbers
+        ],
+        annotations=[
+            {
+                **{key: annotation[key] for key in ("id", "area", "iscrowd")},
+                **{key: annotation[key] for key in ("segmentation", "bbox") if annotation.get(key)},
+                "image_id": image_numbers[annotation["image_id"]],
+                "category_id": labels[annotation["category_id"]] + 1,
+            }
+            for annotation in ground_truth["annotations"]
+            if annotation["image_id"] in image_numbers and annotation["category_id"] in labels
+        ],
+        categories=[dict(id=label + 1, name=str(label)) for label in range(len(category_ids))],
+    )
+
+
+def _rows(
+    images: Sequence[ImageDetections], labels: range, image_numbers: dict[Any, int], name: str
+) -> list[dict[str, Any]] | np.ndarray:
+    """The detections of some labels as both evaluators load them; the area is that of the mask, or of the box."""
+    if name == "bbox":
+        numbers = np.repeat(
+            [image_numbers[image.image_id] for image in images], [len(image.labels) for image in images]
+        )
+        found = np.concatenate([image.labels for image in images])
+        boxes = np.concatenate([image.boxes_xywh() for image in images])
+        scores = np.concatenate([image.scores for image in images]).astype(np.float64)
+        wanted = (found >= labels.start) & (found < labels.stop)
+        return np.column_stack([numbers, boxes, scores, found + 1])[wanted]
+    return [
+        dict(image_id=image_numbers[image.image_id], category_id=label + 1, score=score, segmentation=encoding)
+        for image in images
+        for label, score, encoding in zip(image.labels.tolist(), image.scores.tolist(), image.encodings(), strict=True)
+        if label in labels
+    ]
+
+
+class _Pycocotools:
+    """pycocotools over one ground truth."""
+
+    def __init__(self, content: dict[str, Any], name: str) -> None:
+        self._ground_truth = _index(content)
+        self._name = name
+
+    def __call__(
+        self,
+        rows: list[dict[str, Any]] | np.ndarray,
+        *,
+        image_ids: list[int],
+        category_ids: list[int],
+        max_dets: list[int],
+    ) -> np.ndarray:
+        """(10, 101, len(category_ids), 4, 3) precision."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = self._ground_truth.loadRes(rows) if len(rows) else None
+            detections = found or _index({**self._ground_truth.dataset, "annotations": []})
+            evaluator = COCOeval(self._ground_truth, detections, self._name)
+            evaluator.params.imgIds = image_ids
+            evaluator.params.catIds = category_ids
+            evaluator.params.maxDets = max_dets
+            evaluator.evaluate()
+            evaluator.accumulate()
+        return evaluator.eval["precision"]
+
+
+class _Hotcoco:
+    """hotcoco over one ground truth."""
+
+    def __init__(self, content: dict[str, Any], name: str) -> None:
+        import hotcoco  # not installed everywhere
+
+        self._package = hotcoco
+        self._ground_truth = hotcoco.COCO(content)
+        self._name = name
+
+    def __call__(
+        self,
+        rows: list[dict[str, Any]] | np.ndarray,
+        *,
+        image_ids: list[int],
+        category_ids: list[int],
+        max_dets: list[int],
+    ) -> np.ndarray:
+        """(10, 101, len(category_ids), 4, 3) precision."""
+        evaluator = self._package.COCOeval(self._ground_truth, self._ground_truth.load_res(rows), self._name)
+        params = evaluator.params  # a copy, to be set as a whole
+        params.img_ids, params.cat_ids, params.max_dets = image_ids, category_ids, max_dets
+        evaluator.params = params
+        evaluator.evaluate()
+        evaluator.accumulate()
+        accumulated: Any = evaluator.eval
+        return np.asarray(accumulated["precision"])
+
+
+def _index(content: dict[str, Any]) -> COCO:
+    """A pycocotools index of `content`, without the progress it prints."""
+    coco = COCO()
+    coco.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco

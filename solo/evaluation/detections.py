@@ -1,0 +1,82 @@
+"""Detections of an image as they wait for the evaluation: a few arrays and one string of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from solo.evaluation.rle import encode_masks
+from solo.ops import RLE
+
+SEPARATOR = b"\n"
+"""Between encodings; no encoding holds it."""
+
+
+@dataclass(frozen=True)
+class ImageDetections:
+    """The detections of one image; small to keep, and small to send between ranks.
+
+    No tuple: mmengine takes those apart when it collects results.
+
+    Attributes:
+        image_id: as in the annotation file.
+        labels: (D,) int32.
+        scores: (D,) float32.
+        boxes: (D, 4) float32, x1 y1 x2 y2 in pixels of the image.
+        size: [height, width] of the masks, pixels; empty without one.
+        counts: the texts of the D run-length encodings, one a line.
+    """
+
+    image_id: Any
+    labels: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    size: list[int]
+    counts: bytes
+
+    @classmethod
+    def from_instances(cls, image_id: Any, instances: Any) -> ImageDetections:
+        """Of the `pred_instances` of a sample; masks are (D, H, W) bool or D encodings."""
+        masks = instances["masks"]
+        rles: Sequence[RLE] = masks if isinstance(masks, list) else encode_masks(masks)
+        return cls(
+            image_id=image_id,
+            labels=_to_numpy(instances["labels"]).astype(np.int32),
+            scores=_to_numpy(instances["scores"]).astype(np.float32),
+            boxes=_to_numpy(instances["bboxes"]).astype(np.float32).reshape(-1, 4),
+            size=list(rles[0]["size"]) if rles else [],
+            counts=SEPARATOR.join(rle["counts"].encode("ascii") for rle in rles),
+        )
+
+    def encodings(self) -> list[RLE]:
+        """The D encodings."""
+        if len(self.labels) == 0:
+            return []
+        return [RLE(size=self.size, counts=text) for text in self.counts.decode("ascii").split("\n")]
+
+    def boxes_xywh(self) -> np.ndarray:
+        """(D, 4) float64, x y width height."""
+        boxes = self.boxes.astype(np.float64)
+        return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+    def to_coco(self, category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """The detections in COCO's results format, given the category of each label."""
+        rows = zip(
+            self.labels.tolist(), self.scores.tolist(), self.boxes_xywh().tolist(), self.encodings(), strict=True
+        )
+        for label, score, box, segmentation in rows:
+            yield dict(
+                image_id=self.image_id,
+                category_id=category_ids[label],
+                bbox=box,
+                score=score,
+                segmentation=segmentation,
+            )
+
+
+def _to_numpy(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

@@ -1,0 +1,158 @@
+"""Candidates of one image: cells drawn in the order of their class scores until no other can be among the best."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from solo.ops import binarise_masks, dynamic_conv
+from solo.structures import Candidates
+
+STEPS_PER_CHUNK = 8
+"""Cells are drawn in steps of this part of `chunk_bytes`."""
+
+SPARE_MASKS = 1.5
+"""So many masks for each wanted candidate are kept before those without one are dropped."""
+
+MASKNESS_LIMIT = 1 + 1e-5
+"""The largest maskness, with room for the rounding of a mean."""
+
+
+class DrawnCandidates(NamedTuple):
+    """The best candidates of an image and what was drawn for them.
+
+    Attributes:
+        candidates: by descending score, class score times maskness; equal ones in the order (cell, class).
+        masks: (D', h, w) bool that `rows` points to.
+        ranks: (S,) int64 place of each drawn cell in the order of drawing.
+        held: (cells of a step, h, w) float32 mask probabilities of the first steps.
+    """
+
+    candidates: Candidates
+    masks: Tensor
+    ranks: Tensor
+    held: list[Tensor]
+
+    def probabilities_of(self, cells: Tensor, *, kernels: Tensor, mask_feats: Tensor) -> Tensor:
+        """(D, h, w) float32 mask probabilities of drawn cells (D,); those that are not held are drawn again."""
+        held = [probability for step in self.held for probability in step]
+        ranks = self.ranks[cells].tolist()
+        missing = [place for place, rank in enumerate(ranks) if rank >= len(held)]
+        again = iter(_draw(cells[missing], kernels=kernels, mask_feats=mask_feats))
+        maps = [held[rank] if rank < len(held) else next(again) for rank in ranks]
+        return torch.stack(maps) if maps else mask_feats.new_zeros((0, *mask_feats.shape[1:]), dtype=torch.float32)
+
+
+def draw_candidates(
+    cell_scores: Tensor,
+    kernels: Tensor,
+    mask_feats: Tensor,
+    *,
+    min_areas: Tensor,
+    score_thr: float,
+    mask_thr: float,
+    limit: int,
+    chunk_bytes: int,
+) -> DrawnCandidates:
+    """The best candidates, each cell drawn once and only as many cells as that takes.
+
+    A candidate's score is class score times maskness, and a maskness is at most 1. Hence a cell whose best class
+    score is below the `limit`-th best score found so far can have no candidate among the best, nor can any cell after
+    it: the result is the same as if every cell had been drawn.
+
+    Args:
+        cell_scores: (S, C) float32 class scores.
+        kernels: (S, K) dynamic-convolution weights.
+        mask_feats: (E, h, w) mask features.
+        min_areas: (S,) pixels at stride 4 that the mask of a cell has to exceed.
+        score_thr: a cell's class is a candidate if its score is larger; at least 0.
+        mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
+        limit: how many candidates are wanted.
+        chunk_bytes: most bytes of mask probabilities that are held.
+    """
+    everything, cells = _by_class_score(cell_scores, score_thr)
+    held_cells = max(1, chunk_bytes // (4 * mask_feats[0].numel()))
+    steps = range(0, len(cells), -(-held_cells // STEPS_PER_CHUNK))
+    borders = torch.searchsorted(everything.rows, torch.tensor([*steps, len(cells)], device=cells.device)).tolist()
+    held: list[Tensor] = []
+    best = _Best(limit, mask_feats)
+    for start, first, stop in zip(steps, borders, borders[1:], strict=False):
+        # Cells come by falling class score: what follows has no higher one than this step.
+        if best.is_final(everything.scores[first:stop].max()):
+            break
+        step_cells = cells[start : start + steps.step]
+        probabilities = _draw(step_cells, kernels=kernels, mask_feats=mask_feats)
+        if start + len(step_cells) <= held_cells:
+            held.append(probabilities)
+        drawn = binarise_masks(probabilities, threshold=mask_thr)
+        factors = torch.where(drawn.areas > min_areas[step_cells], drawn.maskness, -torch.inf)
+        new = Candidates(*(field[first:stop] for field in everything))
+        rows = new.rows - start
+        best.add(new._replace(scores=new.scores * factors[rows], rows=rows), drawn.masks)
+    candidates, masks = best.result()
+    ranks = torch.zeros(len(cell_scores), dtype=torch.int64, device=cells.device)
+    ranks[cells] = torch.arange(len(cells), device=cells.device)
+    return DrawnCandidates(candidates, masks, ranks, held)
+
+
+class _Best:
+    """The best candidates so far with their masks; a score of -inf marks those whose mask is too small."""
+
+    def __init__(self, limit: int, mask_feats: Tensor) -> None:
+        self._limit = limit
+        self._masks = [mask_feats.new_zeros((0, *mask_feats.shape[1:]), dtype=torch.bool)]
+        nothing = torch.zeros(0, dtype=torch.int64, device=mask_feats.device)
+        self._candidates = Candidates(scores=nothing.float(), labels=nothing, cells=nothing, rows=nothing)
+
+    def add(self, candidates: Candidates, masks: Tensor) -> None:
+        """Take some more in; their rows count within `masks`."""
+        candidates = candidates._replace(rows=candidates.rows + sum(len(part) for part in self._masks))
+        self._candidates = Candidates(*map(torch.cat, zip(self._candidates, candidates, strict=True)))
+        self._masks.append(masks)
+        if len(self._candidates.scores) > self._limit:
+            self._prune()
+
+    def is_final(self, class_score: Tensor) -> bool:
+        """Whether no candidate with this class score or a lower one can be among the best."""
+        if len(self._candidates.scores) < self._limit or self._limit == 0:
+            return self._limit == 0
+        return bool(class_score * MASKNESS_LIMIT < self._candidates.scores.min())
+
+    def result(self) -> tuple[Candidates, Tensor]:
+        """The best candidates in their order, and the masks (D', h, w) their rows point to."""
+        candidates = _in_order(self._candidates)
+        return candidates.take((candidates.scores > -torch.inf).nonzero()[:, 0]), torch.cat(self._masks)
+
+    def _prune(self) -> None:
+        self._candidates = _in_order(self._candidates).take(slice(self._limit))
+        if sum(len(part) for part in self._masks) > SPARE_MASKS * self._limit:
+            used, rows = self._candidates.rows.unique(return_inverse=True)
+            self._candidates = self._candidates._replace(rows=rows)
+            self._masks = [torch.cat(self._masks)[used]]
+
+
+def _by_class_score(cell_scores: Tensor, score_thr: float) -> tuple[Candidates, Tensor]:
+    """All candidates before anything is drawn, and the cells (n,) that have one, by descending best class score.
+
+    Candidates come in the order of those cells, and `rows` counts the cells in it.
+    """
+    best_of_cell = cell_scores.nan_to_num(nan=0.0).amax(dim=1)
+    cells = (best_of_cell > score_thr).nonzero()[:, 0]
+    cells = cells[best_of_cell[cells].argsort(descending=True, stable=True)]
+    scores = cell_scores[cells]
+    rows, labels = (scores > score_thr).nonzero(as_tuple=True)
+    return Candidates(scores=scores[rows, labels], labels=labels, cells=cells[rows], rows=rows), cells
+
+
+def _draw(cells: Tensor, *, kernels: Tensor, mask_feats: Tensor) -> Tensor:
+    """(n, h, w) float32 mask probabilities of cells (n,)."""
+    return dynamic_conv(mask_feats, kernels[cells]).float().sigmoid_()
+
+
+def _in_order(candidates: Candidates) -> Candidates:
+    """By descending score; equal ones by cell, then by class."""
+    num_classes = candidates.labels.amax() + 1 if len(candidates.labels) else 1
+    candidates = candidates.take((candidates.cells * num_classes + candidates.labels).argsort())
+    return candidates.take(candidates.scores.argsort(descending=True, stable=True))
