@@ -15,6 +15,7 @@ custom_hooks = [
     dict(type="HostMemoryHook"),
     dict(type="CurvesHook"),
     dict(type="StopSignalsHook"),
+    dict(type="NonFiniteLossHook"),
 ]
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 from solo.benchmark.crowded import write_crowded
 from solo.benchmark.mmdet_peer import build_mmdet, mmdet_pipeline
 from solo.benchmark.pairs import Work
+from solo.engine.hooks import NetworkOptionsHook
 from solo.errors import ConfigError
-from solo.registry import DATASETS, MODELS
+from solo.registry import DATASETS, HOOKS, MODELS
 
 DRAWN = "drawn"
 CROWDED = "crowded:"
@@ -69,7 +71,7 @@ class Contender:
 
 
 def build_contenders(config: Config, *, data: str | None, against: str | None, work_dir: str) -> list[Contender]:
-    """Ours and, if asked for, mmdet's with the same weights, normaliser and data.
+    """Ours and, if asked for, mmdet's with the same weights, normaliser and data; ours with its `NetworkOptionsHook`.
 
     Args:
         config: the config; left alone.
@@ -90,6 +92,7 @@ def build_contenders(config: Config, *, data: str | None, against: str | None, w
     torch.manual_seed(0)
     ours = MODELS.build(config.model)
     ours.init_weights()
+    _apply_network_options(config, ours)
     models = [(ours, dataset["pipeline"])]
     if against == "mmdet":
         models.append((build_mmdet(config.model, ours.state_dict()), mmdet_pipeline(dataset["pipeline"])))
@@ -102,6 +105,14 @@ def build_contenders(config: Config, *, data: str | None, against: str | None, w
         )
         for model, pipeline in models
     ]
+
+
+def _apply_network_options(config: Config, model: BaseModel) -> None:
+    """What the config's `NetworkOptionsHook`, if it has one, does to the network before a training."""
+    for options in config.get("custom_hooks") or []:
+        hook = HOOKS.build(options)
+        if isinstance(hook, NetworkOptionsHook):
+            hook.before_train(SimpleNamespace(model=model))
 
 
 def _dataset(config: Config, *, data: str | None, work_dir: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from solo.engine.hooks.deferred_runtime_info import DeferredRuntimeInfoHook
 from solo.engine.hooks.ema import RampedEMAHook
 from solo.engine.hooks.host_memory import HostMemoryHook
 from solo.engine.hooks.network_options import NetworkOptionsHook
+from solo.engine.hooks.non_finite_loss import NonFiniteLossHook
 from solo.engine.hooks.pictures import PicturesHook
 from solo.engine.hooks.stop_signals import StopSignalsHook
 from solo.engine.hooks.unreadable_images import UnreadableImagesHook
@@ -20,6 +21,7 @@ __all__ = [
     "DeferredRuntimeInfoHook",
     "HostMemoryHook",
     "NetworkOptionsHook",
+    "NonFiniteLossHook",
     "PicturesHook",
     "RampedEMAHook",
     "StopSignalsHook",
