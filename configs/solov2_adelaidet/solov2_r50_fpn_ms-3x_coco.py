@@ -1,7 +1,7 @@
 # AdelaiDet's SOLOv2_R50_3x: caffe-style ResNet on BGR images without division, and its own schedule.
 _base_ = [
     "../_base_/models/solov2_r50_fpn.py",
-    "../_base_/datasets/coco_instance.py",
+    "../_base_/datasets/coco_instance_ms.py",
     "../_base_/default_runtime.py",
     "../_base_/schedules/schedule_270k.py",
 ]
@@ -14,19 +14,7 @@ model = dict(
     ),
 )
 
-train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
-    dict(
-        type="RandomChoiceResize",
-        scales=[(1333, 800), (1333, 768), (1333, 736), (1333, 704), (1333, 672), (1333, 640)],
-        keep_ratio=True,
-        resize_type="mmdet.Resize",
-    ),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
-]
-train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True), dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True))
 
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
 log_processor = dict(by_epoch=False)

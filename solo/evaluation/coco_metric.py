@@ -20,7 +20,6 @@ from solo.evaluation.ground_truth import read_annotation_file, usable_ground_tru
 from solo.registry import METRICS
 
 METRIC_NAMES = ("segm", "bbox")
-AREA_NAMES = ("all", "small", "medium", "large")
 
 
 @METRICS.register_module()
