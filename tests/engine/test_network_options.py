@@ -21,7 +21,10 @@ SIZE = (64, 96)
 
 
 def build(*, norm_eval: bool = True, **options: Any) -> SOLOv2:
-    model = build_tiny(norm_eval=norm_eval).train()
+    """As a runner has it before training: every part in training mode, those too that will leave it with norm_eval."""
+    model = build_tiny(norm_eval=norm_eval)
+    for module in model.modules():
+        module.training = True
     NetworkOptionsHook(**options).before_train(SimpleNamespace(model=model))  # type: ignore[arg-type]
     return model
 

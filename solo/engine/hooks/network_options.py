@@ -58,6 +58,8 @@ class NetworkOptionsHook(Hook):
             if self.bfloat16_all_reduce:
                 _round_all_reduce(model)
             model = model.module
+        # mmengine does this only afterwards; until then a backbone with norm_eval=True looks as if it had none.
+        model.train()
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
             model.backbone.register_forward_pre_hook(_to_channels_last)
