@@ -87,11 +87,14 @@ PUBLISHED = {
     ),
 }
 
+# Recipes for the same models that the authors do not have.
+JITTERED = {"solov2_r50_fpn_8xb8-lsj-200e_coco", "solov2_r50_fpn_8xb8-lsj-copypaste-200e_coco"}
+
 SPLITS = {"train_dataloader": "train2017", "val_dataloader": "val2017", "test_dataloader": "val2017"}
 
 
 def test_every_config_has_its_row() -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(PUBLISHED)
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(PUBLISHED) | JITTERED
 
 
 @pytest.fixture(params=sorted(PUBLISHED))
@@ -275,6 +278,40 @@ def test_number_of_classes_is_stated_once(name: str) -> None:
     assert len(model.head.category_predictor.weight) == 3
 
 
+@pytest.mark.parametrize("jittered", sorted(JITTERED))
+def test_large_scale_jitter(jittered: str) -> None:
+    """mmdetection's solo_r50_fpn_8xb8-lsj-200e_coco: 25 x 8 epochs, steps after 22 x 8 and 24 x 8 of them."""
+    config, plain = (load_config(FOLDER / f"{name}.py") for name in (jittered, "solov2_r50_fpn_1x_coco"))
+    resize, crop, small = (
+        step(config.train_pipeline if "CopyPaste" not in str(config.train_pipeline) else config.jitter, name)
+        for name in ("RandomResize", "mmdet.RandomCrop", "mmdet.FilterAnnotations")
+    )
+    assert (resize.scale, resize.ratio_range, resize.keep_ratio) == ((1024, 1024), (0.1, 2.0), True)
+    assert (crop.crop_type, crop.crop_size) == ("absolute_range", (1024, 1024))
+    assert crop.recompute_bbox and crop.allow_negative_crop
+    assert small.min_gt_bbox_wh == (0.01, 0.01)
+    assert config.train_cfg == dict(type="EpochBasedTrainLoop", max_epochs=200, val_interval=40)
+    warm_up, steps = config.param_scheduler
+    assert (warm_up.start_factor, warm_up.end) == (0.067, 1000)
+    assert (steps.milestones, steps.end) == ([176, 192], 200)
+    assert config.optim_wrapper.optimizer == dict(type="SGD", lr=0.04, momentum=0.9, weight_decay=4e-5)
+    assert config.optim_wrapper.clip_grad == dict(max_norm=35, norm_type=2)
+    assert (config.train_dataloader.batch_size, config.auto_scale_lr.base_batch_size) == (8, 64)
+    assert config.train_dataloader.dataset.type == "CocoInstances"
+    assert config.test_dataloader == plain.test_dataloader
+    assert dict(config.model, data_preprocessor=None) == dict(plain.model, data_preprocessor=None)
+
+
+def test_images_of_copy_and_paste_are_jittered_alike_and_of_one_size() -> None:
+    names = ("solov2_r50_fpn_8xb8-lsj-200e_coco", "solov2_r50_fpn_8xb8-lsj-copypaste-200e_coco")
+    jitter, pasting = (load_config(FOLDER / f"{name}.py") for name in names)
+    assert jitter.model.data_preprocessor.padded_sizes == [(1024, 1024)]
+    *image, paste, pack = pasting.train_dataloader.dataset.pipeline
+    assert image == [*jitter.train_pipeline[:-1], dict(type="mmdet.Pad", size=(1024, 1024))]
+    assert paste == dict(type="CopyPaste", pipeline=image, max_num_pasted=100)
+    assert pack == jitter.train_pipeline[-1] == dict(type="PackSample")
+
+
 @pytest.mark.parametrize(
     ("name", "depth", "weights"),
     [
@@ -304,6 +341,7 @@ def test_adelaidets_recipe(name: str, depth: int, weights: str) -> None:
         paramwise_cfg=dict(norm_decay_mult=0.0),
     )
     assert config.train_dataloader.sampler == dict(type="InfiniteSampler", shuffle=True)
+    assert config.train_dataloader.dataset.filter_cfg == dict(filter_empty_gt=True, min_size=0)
     assert config.default_hooks.checkpoint.by_epoch is False and config.log_processor.by_epoch is False
     scales = step(config.train_dataloader.dataset.pipeline, "RandomChoiceResize").scales
     assert [tuple(scale) for scale in scales] == FULL_SCALES

@@ -12,6 +12,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
+from solo.models.layers import DeformConv2d
 from tests.test_configs import FULL_RANGES, LIGHT_RANGES, REPOSITORY, step
 
 PADDLE = REPOSITORY / "configs" / "solov2_paddle"
@@ -56,6 +57,23 @@ PADDLE_RECIPES = {
         [24, 33],
         36,
         warm_up=2000,
+        ema=0.9998,
+    ),
+    "solov2_r50_fpn_90k_coco": PaddleRecipe(
+        _R50, (4, 512), 256, FULL_RANGES, (1333, [800]), (1333, 800), [60_000, 80_000], 90_000
+    ),
+    "solov2_r50_fpn_ms-270k_coco": PaddleRecipe(
+        _R50, (4, 512), 256, FULL_RANGES, (1333, _FULL_SHORT), (1333, 800), [180_000, 240_000], 270_000
+    ),
+    "solov2_r101-vd-dcn_fpn_ms-270k_coco": PaddleRecipe(
+        {**_VD50, "depth": 101, "frozen_stages": 1, "norm_eval": True},
+        (4, 512),
+        256,
+        FULL_RANGES,
+        (1333, _FULL_SHORT),
+        (1333, 800),
+        [180_000, 240_000],
+        270_000,
         ema=0.9998,
     ),
     "solov2_r50-enhance_fpn_512-ms-3x_coco": PaddleRecipe(
@@ -146,7 +164,7 @@ def test_paddles_data(paddle: tuple[PaddleRecipe, Config]) -> None:
     resize = step(pipeline, "RandomChoiceResize", "mmdet.Resize")
     long_side, short_sides = recipe.scales
     scales = resize.get("scales") or [resize.scale]
-    assert [tuple(scale) for scale in scales] == [(long_side, short) for short in short_sides]
+    assert sorted(map(tuple, scales)) == [(long_side, short) for short in short_sides]
     expected = STEPS_LIGHT if recipe.drops_blocks else STEPS_2
     assert [part.type for part in pipeline] == [resize.type if "Resize" in name else name for name in expected]
     assert train.batch_sampler is None and train.batch_size == recipe.batch_size
@@ -188,6 +206,14 @@ def settings_by_name(config: Config) -> dict[str, tuple[float, float]]:
                 "head.kernel_tower.3.conv.conv_offset.weight": (0.01, 1e-4),
                 "neck.lateral_convs.1.conv.bias": (0.01, 1e-4),
                 "head.category_predictor.bias": (0.01, 1e-4),
+            },
+        ),
+        (
+            "solov2_r101-vd-dcn_fpn_ms-270k_coco",
+            {
+                "backbone.layer3.0.conv2.conv_offset.bias": (0.01, 1e-4),
+                "head.kernel_tower.3.conv.conv_offset.bias": (0.01, 1e-4),
+                "head.kernel_tower.3.norm.weight": (0.01, 0.0),
             },
         ),
         (
@@ -253,3 +279,14 @@ def test_paddles_warm_up_climbs_by_a_thousandth_of_the_rate_an_iteration() -> No
     assert rates[:3] == pytest.approx([1e-5, 2e-5, 3e-5])
     assert rates[500] == pytest.approx(501e-5)
     assert rates[999:] == pytest.approx([0.01] * 3)
+
+
+def test_which_deformable_convolutions_of_paddle_have_a_bias() -> None:
+    """Those of 2.x outside the backbone; those of 0.5 have none anywhere."""
+    for name in ("solov2_r101-vd-dcn_fpn_ms-3x_coco", "solov2_r101-vd-dcn_fpn_ms-270k_coco"):
+        model = model_on_meta(paddle_config(name))
+        biased = [
+            key for key, part in model.named_modules() if isinstance(part, DeformConv2d) and part.bias is not None
+        ]
+        assert len(biased) == (8 + 8 if name.endswith("3x_coco") else 0)
+        assert not any(key.startswith("backbone.") for key in biased)

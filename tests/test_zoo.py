@@ -37,12 +37,17 @@ SIZES: dict[str, tuple[tuple[int, int], float, tuple[float, float, float, float]
     "solov2/solov2_x101-dcn_fpn_ms-3x_coco.py": ((800, 1344), 113.42, (730.4, 121.8, 81.7, 146.7)),
     "solov2/solov2-light_r50-dcn_fpn_ms-3x_coco.py": ((448, 768), 33.52, (58.6, 39.0, 21.1, 32.1)),
     "solov2/solov2-light_r50-dcnv1_fpn_512-ms-3x_coco.py": ((512, 864), 33.19, (74.3, 50.1, 27.2, 31.8)),
+    "solov2/solov2_r50_fpn_8xb8-lsj-200e_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
+    "solov2/solov2_r50_fpn_8xb8-lsj-copypaste-200e_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
     # A caffe-style ResNet strides in its first 1x1 convolution, so that its 3x3 sees a quarter of the pixels.
     "solov2_adelaidet/solov2_r50_fpn_ms-3x_coco.py": ((800, 1344), 46.59, (165.3, 121.8, 68.2, 140.0)),
     "solov2_adelaidet/solov2_r101_fpn_ms-3x_coco.py": ((800, 1344), 65.59, (324.3, 121.8, 68.2, 140.0)),
     "solov2_paddle/solov2_r50_fpn_1x_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
     "solov2_paddle/solov2_r50_fpn_ms-3x_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
     "solov2_paddle/solov2_r101-vd-dcn_fpn_ms-3x_coco.py": ((800, 1344), 68.75, (361.5, 121.8, 81.7, 146.7)),
+    "solov2_paddle/solov2_r50_fpn_90k_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
+    "solov2_paddle/solov2_r50_fpn_ms-270k_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
+    "solov2_paddle/solov2_r101-vd-dcn_fpn_ms-270k_coco.py": ((800, 1344), 68.75, (361.5, 121.8, 81.7, 146.7)),
     "solov2_paddle/solov2_r50-enhance_fpn_512-ms-3x_coco.py": ((512, 864), 33.88, (79.6, 50.1, 32.7, 32.1)),
     "solov2_paddle/solov2-light_r50-vd-dcn_fpn_512-ms-3x_coco.py": ((512, 864), 33.54, (79.6, 50.1, 27.2, 32.1)),
     "solov2_paddle/solov2-light_mobilenetv3_fpn_448-ms-3x_coco.py": ((448, 768), 10.32, (3.0, 35.8, 21.1, 22.0)),
@@ -157,10 +162,19 @@ def reduced(name: str, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Conf
     monkeypatch.setenv("DATA_ROOT", f"{data_root}/")
     config = load_config(CONFIGS / name, overrides={"model.backbone.init_cfg": None})
     config.model.grid.num_grids = [side // 2 for side in config.model.grid.num_grids]
+    sizes = {
+        "mmdet.Resize": ("scale", (160, 128)),
+        "RandomResize": ("scale", (160, 160)),
+        "RandomChoiceResize": ("scales", [(160, 128), (160, 112)]),
+        "mmdet.RandomCrop": ("crop_size", (160, 160)),
+        "mmdet.Pad": ("size", (160, 160)),
+    }
     for part in dicts_of(config._cfg_dict):
-        if part.get("type") in ("mmdet.Resize", "RandomChoiceResize"):
-            key = "scale" if "scale" in part else "scales"
-            part[key] = (160, 128) if key == "scale" else [(160, 128), (160, 112)]
+        if part.get("type") in sizes:
+            key, size = sizes[part["type"]]
+            part[key] = size
+    if config.model.data_preprocessor.get("padded_sizes"):
+        config.model.data_preprocessor.padded_sizes = [(160, 160)]
     return config
 
 

@@ -15,18 +15,9 @@ model = dict(
     grid=dict(num_grids=[32, 20, 12, 8], scale_ranges=[(1, 64), (48, 112), (88, 224), (176, 1024)]),
 )
 
-pipeline = [
-    dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(384, 384), keep_ratio=True),
-    dict(type="PackSample"),
-]
-train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
-    *pipeline[1:],
-]
+test_pipeline = [_base_.test_pipeline[0], dict(_base_.test_pipeline[1], scale=(384, 384)), _base_.test_pipeline[2]]
+train_pipeline = [*_base_.train_pipeline[:2], *test_pipeline[1:]]
 photos = dict(
-    type="CocoInstances",
     data_root="",
     ann_file="work_dirs/overfit8.json",
     data_prefix=dict(img="{{$DATA_ROOT:data/coco/}}train2017/"),
@@ -38,7 +29,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     # An epoch of 40 passes: eight photos alone are two steps.
-    dataset=dict(type="RepeatDataset", times=40, dataset=dict(**photos, pipeline=train_pipeline)),
+    dataset=dict(type="RepeatDataset", times=40, dataset=dict(type="CocoInstances", **photos, pipeline=train_pipeline)),
 )
-val_dataloader = dict(num_workers=1, dataset=dict(**photos, pipeline=pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(**photos, pipeline=test_pipeline))
 test_dataloader = val_dataloader

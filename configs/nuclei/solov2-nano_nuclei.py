@@ -2,7 +2,7 @@
 # DATA_ROOT or data_root names the folder: train/, val/, annotations/instances_{train,val}.json.
 _base_ = [
     "../_base_/models/solov2-nano.py",
-    "../_base_/datasets/coco_instance.py",
+    "../_base_/datasets/custom_instance.py",
     "../_base_/schedules/schedule_nano.py",
     "../_base_/default_runtime.py",
 ]
@@ -23,50 +23,20 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
+    *_base_.train_pipeline[:2],
     dict(type="RandomResize", scale=(320, 320), ratio_range=(0.9, 1.2), keep_ratio=True, resize_type="mmdet.Resize"),
     dict(type="mmdet.RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
-    dict(type="PackSample"),
+    _base_.train_pipeline[-1],
 ]
-test_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(320, 320), keep_ratio=True),
-    dict(type="PackSample"),
-]
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        ann_file="annotations/instances_train.json",
-        data_prefix=dict(img="train/"),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        ann_file="annotations/instances_val.json",
-        data_prefix=dict(img="val/"),
-        pipeline=test_pipeline,
-    ),
-)
+test_pipeline = [_base_.test_pipeline[0], dict(_base_.test_pipeline[1], scale=(320, 320)), _base_.test_pipeline[2]]
+train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(max_dets=400)
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=max_epochs, val_interval=6)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(
-        type="CosineAnnealingLR",
-        by_epoch=True,
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        eta_min=1e-5,
-        convert_to_iter_based=True,
-    ),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_epochs, T_max=max_epochs),
 ]

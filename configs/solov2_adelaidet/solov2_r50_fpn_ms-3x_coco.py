@@ -14,7 +14,7 @@ model = dict(
     ),
 )
 
-train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True))
+train_dataloader = dict(sampler=dict(type="InfiniteSampler"), dataset=dict(filter_cfg=dict(min_size=0)))
 
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
 log_processor = dict(by_epoch=False)

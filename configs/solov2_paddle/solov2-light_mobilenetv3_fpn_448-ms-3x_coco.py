@@ -14,24 +14,11 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
-    dict(type="RandomDistort"),
-    dict(type="RandomOverlapCrop"),
-    dict(
-        type="RandomChoiceResize",
-        scales=[(768, 352), (768, 384), (768, 416), (768, 448), (768, 480), (768, 512)],
-        keep_ratio=True,
-        resize_type="mmdet.Resize",
-    ),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
+    *_base_.train_pipeline[:4],
+    dict(_base_.train_pipeline[4], scales=[(768, 512), (768, 480), (768, 448), (768, 416), (768, 384), (768, 352)]),
+    *_base_.train_pipeline[5:],
 ]
-test_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(768, 448), keep_ratio=True),
-    dict(type="PackSample"),
-]
+test_pipeline = [_base_.test_pipeline[0], dict(_base_.test_pipeline[1], scale=(768, 448)), _base_.test_pipeline[2]]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
@@ -39,8 +26,8 @@ test_dataloader = val_dataloader
 max_iters = 135_000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1 / 1000, by_epoch=False, begin=0, end=1000),
-    dict(type="MultiStepLR", by_epoch=False, begin=0, end=max_iters, milestones=[90_000, 120_000], gamma=0.1),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_iters, milestones=[90_000, 120_000]),
 ]
 slow, slower, slowest = (dict(lr_mult=rate) for rate in (0.75, 0.5, 0.25))
 optim_wrapper = dict(

@@ -2,8 +2,8 @@
 # feature branch, no bias in deformable ones, nothing fixed. Its namesake of 2.x is another model:
 # solov2_r50-enhance_fpn_512-ms-3x_coco.py.
 _base_ = [
-    "../_base_/models/solov2_r50_fpn.py",
-    "../_base_/datasets/coco_instance.py",
+    "../_base_/models/solov2-light_r50_fpn.py",
+    "../_base_/datasets/coco_instance_ms_512.py",
     "../_base_/default_runtime.py",
     "../_base_/schedules/schedule_paddle_270k.py",
 ]
@@ -19,9 +19,7 @@ model = dict(
         init_cfg=dict(checkpoint="imagenet://ResNet50_vd_ssld_pretrained.pdparams"),
     ),
     grid=dict(scale_ranges=[(1, 64), (32, 128), (64, 256), (128, 512), (256, 2048)]),
-    mask_feature=dict(out_channels=128),
     head=dict(
-        feat_channels=256,
         num_convs=3,
         dcn=dict(type="DCNv2"),
         dcn_convs=(2,),
@@ -32,31 +30,16 @@ model = dict(
 custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
 
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
+    *_base_.train_pipeline[:2],
     dict(type="RandomDistort"),
     dict(type="RandomOverlapCrop"),
-    dict(
-        type="RandomChoiceResize",
-        scales=[(852, 352), (852, 384), (852, 416), (852, 448), (852, 480), (852, 512)],
-        keep_ratio=True,
-        resize_type="mmdet.Resize",
-    ),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
-]
-test_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(852, 512), keep_ratio=True),
-    dict(type="PackSample"),
+    *_base_.train_pipeline[2:],
 ]
 train_dataloader = dict(
     batch_sampler=None,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
+    sampler=dict(type="InfiniteSampler"),
     dataset=dict(filter_cfg=dict(min_size=0), pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     paramwise_cfg=dict(

@@ -19,8 +19,8 @@ custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
 
 warm_up = 2000
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1 / warm_up, by_epoch=False, begin=0, end=warm_up),
-    dict(type="MultiStepLR", by_epoch=True, begin=0, end=36, milestones=[24, 33], gamma=0.1),
+    dict(_base_.param_scheduler[0], start_factor=1 / warm_up, end=warm_up),
+    _base_.param_scheduler[1],
 ]
 free_bias = dict(lr_mult=2.0, decay_mult=0.0)
 optim_wrapper = dict(

@@ -21,31 +21,24 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
+    *_base_.train_pipeline[:2],
     dict(type="RandomDistort"),
     dict(type="RandomOverlapCrop"),
     dict(
-        type="RandomChoiceResize",
+        _base_.train_pipeline[2],
         scales=[(852, 352), (852, 384), (852, 416), (852, 448), (852, 480), (852, 512)],
-        keep_ratio=True,
-        resize_type="mmdet.Resize",
     ),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
+    *_base_.train_pipeline[3:],
 ]
-test_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(852, 512), keep_ratio=True),
-    dict(type="PackSample"),
-]
+test_pipeline = [_base_.test_pipeline[0], dict(_base_.test_pipeline[1], scale=(852, 512)), _base_.test_pipeline[2]]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
+warm_up = 1000
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1 / 1000, by_epoch=False, begin=0, end=1000),
-    dict(type="MultiStepLR", by_epoch=True, begin=0, end=36, milestones=[24, 33], gamma=0.1),
+    dict(_base_.param_scheduler[0], start_factor=1 / warm_up, end=warm_up),
+    _base_.param_scheduler[1],
 ]
 fixed = dict(lr_mult=0.0, decay_mult=0.0)
 optim_wrapper = dict(

@@ -1,22 +1,21 @@
+# PaddleDetection 2's solov2_r50_fpn_3x_coco: three times as long, a short side between 640 and 800 pixels.
 _base_ = "solov2_r50_fpn_1x_coco.py"
 
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
+    *_base_.train_pipeline[:2],
     dict(
         type="RandomChoiceResize",
         scales=[(1333, 640), (1333, 672), (1333, 704), (1333, 736), (1333, 768), (1333, 800)],
         keep_ratio=True,
         resize_type="mmdet.Resize",
     ),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
+    *_base_.train_pipeline[3:],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 max_epochs = 36
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1 / 1000, by_epoch=False, begin=0, end=1000),
-    dict(type="MultiStepLR", by_epoch=True, begin=0, end=max_epochs, milestones=[24, 33], gamma=0.1),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_epochs, milestones=[24, 33]),
 ]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 
-from solo.datasets import RandomOverlapCrop
+from solo.datasets import InstanceMasks, RandomOverlapCrop
 from solo.datasets.random_crop import holds_centers, overlaps
 from solo.registry import TRANSFORMS
 
@@ -49,15 +49,17 @@ def test_centers_by_hand() -> None:
     assert holds_centers(np.array([0, 0, 20, 45]), BOXES).tolist() == [False, False, True]
 
 
-@pytest.mark.parametrize("container", [BitmapMasks, PolygonMasks])
+@pytest.mark.parametrize("container", [BitmapMasks, InstanceMasks, PolygonMasks])
 def test_a_crop_by_hand(container: type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows 5 to 25, columns 15 to 55: the third object's centre is outside, the others' boxes are clipped."""
     crop = RandomOverlapCrop()
     monkeypatch.setattr(crop, "choose_window", lambda *_: np.array([15, 5, 55, 25]))
     before = sample()
+    corners = [[np.array([x1, y1, x2, y1, x2, y2, x1, y2], dtype=float)] for x1, y1, x2, y2 in BOXES]
     if container is PolygonMasks:
-        corners = [[np.array([x1, y1, x2, y1, x2, y2, x1, y2], dtype=float)] for x1, y1, x2, y2 in BOXES]
         before["gt_masks"] = PolygonMasks(corners, 50, 64)
+    elif container is InstanceMasks:
+        before["gt_masks"] = InstanceMasks.of_segmentations(corners, height=50, width=64)
     results = crop(before)
     assert results["img"].shape == (20, 40, 3) and results["img_shape"] == (20, 40)
     assert results["img"][0, 0].tolist() == [5, 15, 5]
@@ -69,6 +71,25 @@ def test_a_crop_by_hand(container: type, monkeypatch: pytest.MonkeyPatch) -> Non
     expected = np.zeros((2, 20, 40), dtype=np.uint8)
     expected[0, 5:20, 0:15] = expected[1, 0:15, 25:40] = 1
     np.testing.assert_array_equal(masks, expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.tuples(st.integers(2, 40), st.integers(2, 40)), count=st.integers(1, 5))
+def test_undrawn_masks_are_cropped_as_bitmaps(seed: int, size: tuple[int, int], count: int) -> None:
+    """The same draws, masks of any outline: which objects stay and every pixel of theirs."""
+    rng = np.random.default_rng(seed)
+    masks = (rng.random((count, *size)) < 0.4).astype(np.uint8)
+    masks[:, size[0] // 2, size[1] // 2] = 1
+    bitmaps = BitmapMasks(masks, *size)
+    boxes = bitmaps.get_bboxes("hbox").tensor.numpy()
+    found = []
+    for container in (bitmaps, InstanceMasks.of(bitmaps)):
+        np.random.seed(seed % 2**32)
+        found.append(RandomOverlapCrop()({**sample(boxes, size), "gt_masks": container}))
+    drawn, undrawn = found
+    np.testing.assert_array_equal(undrawn["gt_masks"].to_ndarray(), drawn["gt_masks"].to_ndarray())
+    assert undrawn["gt_bboxes"].tensor.tolist() == drawn["gt_bboxes"].tensor.tolist()
+    np.testing.assert_array_equal(undrawn["img"], drawn["img"])
 
 
 def test_an_image_of_nothing_or_of_crowds_stays() -> None:

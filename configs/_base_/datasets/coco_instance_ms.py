@@ -2,15 +2,13 @@
 _base_ = "coco_instance.py"
 
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
+    *_base_.train_pipeline[:2],
     dict(
         type="RandomChoiceResize",
         scales=[(1333, 800), (1333, 768), (1333, 736), (1333, 704), (1333, 672), (1333, 640)],
         keep_ratio=True,
         resize_type="mmdet.Resize",
     ),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
+    *_base_.train_pipeline[3:],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -5,6 +5,6 @@ _base_ = "schedule_paddle.py"
 max_iters = 270_000
 train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=max_iters, val_interval=10_000)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1 / 1000, by_epoch=False, begin=0, end=1000),
-    dict(type="MultiStepLR", by_epoch=False, begin=0, end=max_iters, milestones=[180_000, 240_000], gamma=0.1),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], by_epoch=False, end=max_iters, milestones=[180_000, 240_000]),
 ]
