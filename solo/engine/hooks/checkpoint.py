@@ -20,6 +20,8 @@ class KeepingCheckpointHook(CheckpointHook):
     afterwards: for a moment there is one more than `max_keep_ckpts`.
     """
 
+    file_backend: Any
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         with self._removed_afterwards():
             super()._save_checkpoint_with_step(runner, step, meta)
