@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from solo.datasets.segmentations import SegmentationError, box_of_segmentation, usable_segmentation
+import numpy as np
+
+from solo.datasets.polygon_pixels import without_pixels
+from solo.datasets.segmentations import EMPTY, SegmentationError, box_of_segmentation, usable_segmentation
 from solo.errors import DataError, missing_file_message, suggestion
 
 _EXAMPLES = 5
@@ -168,6 +171,7 @@ def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnot
         else:
             _keep_if_usable(annotation, image, labels, instances[image["id"]], report)
         seen.add(annotation_id)
+    _leave_out_empty(instances, images, report)
     report.images_without_objects = sum(all(i["ignore_flag"] for i in found) for found in instances.values())
     names, ids = tuple(name for name, _ in selected), tuple(category_id for _, category_id in selected)
     return CheckedAnnotations(
@@ -280,11 +284,36 @@ def _keep_if_usable(
     # COCO's own boxes stick out by rounding, so only what moves by more than that is worth a word.
     if x1 < -1.0 or y1 < -1.0 or x2 > width + 1.0 or y2 > height + 1.0:
         report.clipped.append(annotation_id)
+    label = labels[annotation["category_id"]]
     kept.append(
-        dict(bbox=clipped, bbox_label=labels[annotation["category_id"]], ignore_flag=int(is_crowd), mask=segmentation)
+        dict(bbox=clipped, bbox_label=label, ignore_flag=int(is_crowd), mask=segmentation, annotation_id=annotation_id)
     )
     report.crowds += is_crowd
     report.used += not is_crowd
+
+
+def _leave_out_empty(
+    instances: Mapping[Any, list[dict[str, Any]]], images: Mapping[Any, Mapping[str, Any]], report: AnnotationReport
+) -> None:
+    """Remove the instances whose polygons cover no pixel; take the annotations' ids out of all instances."""
+    polygons, sizes, places = [], [], []
+    for image_id, found in instances.items():
+        size = images[image_id]["height"], images[image_id]["width"]
+        for position, instance in enumerate(found):
+            if isinstance(instance["mask"], list):
+                polygons.append(instance["mask"])
+                sizes.append(size)
+                places.append((image_id, position))
+    # From the last to the first, so that positions stay what they are.
+    for index in reversed(without_pixels(polygons, np.array(sizes, np.int64).reshape(-1, 2))):
+        image_id, position = places[index]
+        empty = instances[image_id].pop(position)
+        report.add_problem(EMPTY, empty["annotation_id"])
+        report.crowds -= empty["ignore_flag"]
+        report.used -= not empty["ignore_flag"]
+    for found in instances.values():
+        for instance in found:
+            del instance["annotation_id"]
 
 
 def _box(annotation: Mapping[str, Any], segmentation: Any, *, height: int, width: int) -> list[float]:

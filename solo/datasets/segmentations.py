@@ -19,6 +19,7 @@ MALFORMED = "segmentation is neither polygons nor RLE"
 # Rasterising goes along the border pixel by pixel: one slip of a digit would take minutes and gigabytes.
 FARTHEST_POINT = 100_000
 FAR_POLYGON = f"polygon with a point more than {FARTHEST_POINT:,} pixels away"
+EMPTY = "segmentation without a pixel in the image"
 
 _NUMBERS = {int, float}
 
@@ -76,7 +77,9 @@ def _usable_rle(rle: dict[str, Any], *, height: int, width: int) -> dict[str, An
             raise SegmentationError(MALFORMED)
         if sum(counts) != height * width:
             raise SegmentationError(OTHER_SIZE)
-    runs_of_segmentations([rle], height=height, width=width)
+    (runs,) = runs_of_segmentations([rle], height=height, width=width)
+    if not len(runs.starts):
+        raise SegmentationError(EMPTY)
     return rle
 
 
