@@ -24,6 +24,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="automatic mixed precision (on the CPU: bfloat16)")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate by the real batch size")
     parser.add_argument("--seed", type=int, help="seed of everything random (default: the config's)")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same weights from the same seed, also on a GPU; slower"
+    )
     add_config_options(parser)
     add_launcher_options(parser)
     return parser.parse_args()
@@ -40,6 +43,7 @@ def main() -> None:
         amp=arguments.amp,
         auto_scale_lr=arguments.auto_scale_lr,
         seed=arguments.seed,
+        deterministic=arguments.deterministic,
         overrides=arguments.cfg_options,
         launcher=arguments.launcher,
     )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from solo.datasets.segmentations import SegmentationError, box_of_segmentation, usable_segmentation
+import numpy as np
+
+from solo.datasets.polygon_pixels import without_pixels
+from solo.datasets.segmentations import EMPTY, SegmentationError, box_of_segmentation, usable_segmentation
 from solo.errors import DataError, missing_file_message, suggestion
 
 _EXAMPLES = 5
+# What OpenCV reads.
+_LONGEST_SIDE = 2**20
 
 NO_SEGMENTATION = "without segmentation"
 ZERO_AREA = "box of zero area"
@@ -20,6 +27,7 @@ OUTSIDE = "box outside the image"
 UNKNOWN_CATEGORY = "unknown category id"
 UNKNOWN_IMAGE = "unknown image id"
 DUPLICATE = "annotation id used before"
+MALFORMED_ID = "id is neither a number nor a text"
 MALFORMED_BOX = "box is not [x, y, width, height]"
 
 
@@ -119,7 +127,23 @@ def read_annotations(path: str | os.PathLike[str], *, classes: Sequence[str] | N
         DataError: The file is missing, no JSON, or no COCO instance file, two images share an id, or a class is
             unknown.
     """
-    path = Path(path)
+    with without_search_for_cycles():
+        return _read_annotations(Path(path), classes)
+
+
+@contextmanager
+def without_search_for_cycles() -> Iterator[None]:
+    """Spare Python its looks for cycles among millions of new lists, which take longer than reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnotations:
     content = _read_json(path)
     selected, all_ids = _select_categories(content["categories"], classes, path)
     images = {_image_id(image, path): image for image in content["images"]}
@@ -131,23 +155,32 @@ def read_annotations(path: str | os.PathLike[str], *, classes: Sequence[str] | N
     seen: set[Any] = set()
     for annotation in content["annotations"]:
         annotation_id = annotation.get("id", "(no id)")
-        image = images.get(annotation.get("image_id"))
+        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
+        image = images.get(image_id) if _is_id(image_id) else None
+        if not _is_id(annotation_id):
+            report.add_problem(MALFORMED_ID, annotation_id)
+            continue
         if annotation_id in seen and "id" in annotation:
             report.add_problem(DUPLICATE, annotation_id)
         elif image is None:
             report.add_problem(UNKNOWN_IMAGE, annotation_id)
-        elif annotation.get("category_id") not in all_ids:
+        elif not _is_id(category_id) or category_id not in all_ids:
             report.add_problem(UNKNOWN_CATEGORY, annotation_id)
         elif annotation["category_id"] not in labels:
             report.other_classes += 1
         else:
             _keep_if_usable(annotation, image, labels, instances[image["id"]], report)
         seen.add(annotation_id)
+    _leave_out_empty(instances, images, report)
     report.images_without_objects = sum(all(i["ignore_flag"] for i in found) for found in instances.values())
     names, ids = tuple(name for name, _ in selected), tuple(category_id for _, category_id in selected)
     return CheckedAnnotations(
         classes=names, category_ids=ids, images=list(images.values()), instances=instances, report=report
     )
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -156,7 +189,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataError(missing_file_message(path, kind="annotation file"))
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"annotation file {path} is not JSON: {error}") from None
     except OSError as error:
         raise DataError(f"annotation file {path} cannot be read: {error.strerror}") from None
@@ -175,10 +208,18 @@ def _image_id(image: Mapping[str, Any], path: Path) -> Any:
     for key in ("id", "file_name", "height", "width"):
         if key not in image:
             raise DataError(f"annotation file {path}: image {image.get('id', dict(image))} has no {key!r}")
+    if not _is_id(image["id"]) or not isinstance(image["file_name"], str):
+        raise DataError(
+            f"annotation file {path}: image {image['id']} has file_name {image['file_name']!r}; expected a text, and a "
+            "number or a text as id"
+        )
     for key in ("height", "width"):
         side = image[key]
-        if not isinstance(side, int) or side <= 0:
-            raise DataError(f"annotation file {path}: image {image['id']} has {key} {side!r}, expected a number > 0")
+        if not isinstance(side, int) or not 0 < side <= _LONGEST_SIDE:
+            raise DataError(
+                f"annotation file {path}: image {image['id']} has {key} {side!r}, expected a number > 0 and "
+                f"<= {_LONGEST_SIDE}"
+            )
     return image["id"]
 
 
@@ -192,8 +233,10 @@ def _select_categories(
 ) -> tuple[list[tuple[str, int]], set[int]]:
     """(name, category id) of the classes to use, and all category ids of the file."""
     for category in categories:
-        if "id" not in category or "name" not in category:
-            raise DataError(f"annotation file {path}: category {dict(category)} needs 'id' and 'name'")
+        if not isinstance(category.get("id"), int) or not isinstance(category.get("name"), str):
+            raise DataError(
+                f"annotation file {path}: category {dict(category)} needs 'id' and 'name', a number and a text"
+            )
     by_id = sorted((int(category["id"]), str(category["name"])) for category in categories)
     all_ids = {category_id for category_id, _ in by_id}
     if len(all_ids) != len(by_id):
@@ -233,18 +276,44 @@ def _keep_if_usable(
     except SegmentationError as problem:
         report.add_problem(problem.kind, annotation_id)
         return
-    clipped = [max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))]
+    x1, y1, x2, y2 = box
+    clipped = [max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))]
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
         report.add_problem(OUTSIDE, annotation_id)
         return
     # COCO's own boxes stick out by rounding, so only what moves by more than that is worth a word.
-    if any(abs(before - after) > 1.0 for before, after in zip(box, clipped, strict=True)):
+    if x1 < -1.0 or y1 < -1.0 or x2 > width + 1.0 or y2 > height + 1.0:
         report.clipped.append(annotation_id)
+    label = labels[annotation["category_id"]]
     kept.append(
-        dict(bbox=clipped, bbox_label=labels[annotation["category_id"]], ignore_flag=int(is_crowd), mask=segmentation)
+        dict(bbox=clipped, bbox_label=label, ignore_flag=int(is_crowd), mask=segmentation, annotation_id=annotation_id)
     )
     report.crowds += is_crowd
     report.used += not is_crowd
+
+
+def _leave_out_empty(
+    instances: Mapping[Any, list[dict[str, Any]]], images: Mapping[Any, Mapping[str, Any]], report: AnnotationReport
+) -> None:
+    """Remove the instances whose polygons cover no pixel; take the annotations' ids out of all instances."""
+    polygons, sizes, places = [], [], []
+    for image_id, found in instances.items():
+        size = images[image_id]["height"], images[image_id]["width"]
+        for position, instance in enumerate(found):
+            if isinstance(instance["mask"], list):
+                polygons.append(instance["mask"])
+                sizes.append(size)
+                places.append((image_id, position))
+    # From the last to the first, so that positions stay what they are.
+    for index in reversed(without_pixels(polygons, np.array(sizes, np.int64).reshape(-1, 2))):
+        image_id, position = places[index]
+        empty = instances[image_id].pop(position)
+        report.add_problem(EMPTY, empty["annotation_id"])
+        report.crowds -= empty["ignore_flag"]
+        report.used -= not empty["ignore_flag"]
+    for found in instances.values():
+        for instance in found:
+            del instance["annotation_id"]
 
 
 def _box(annotation: Mapping[str, Any], segmentation: Any, *, height: int, width: int) -> list[float]:
@@ -253,9 +322,11 @@ def _box(annotation: Mapping[str, Any], segmentation: Any, *, height: int, width
     if box is None:
         x, y, box_width, box_height = box_of_segmentation(segmentation, height=height, width=width)
     else:
+        if not isinstance(box, list):
+            raise SegmentationError(MALFORMED_BOX)
         try:
             x, y, box_width, box_height = map(float, box)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise SegmentationError(MALFORMED_BOX) from None
     if not (box_width > 0 and box_height > 0 and x + box_width < float("inf") and y + box_height < float("inf")):
         raise SegmentationError(ZERO_AREA)

@@ -14,9 +14,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from solo.datasets.annotations import AnnotationReport, read_annotations
+from solo.datasets.annotations import AnnotationReport, read_annotations, without_search_for_cycles
+from solo.datasets.in_progress import ImagesInProgress
 from solo.datasets.loading import UnreadableImageError
-from solo.datasets.seeding import seeded_by
+from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.unreadable import UnreadableImages
 from solo.errors import DataError, suggestion
 from solo.registry import DATASETS, TRANSFORMS
@@ -76,6 +77,7 @@ class CocoInstances(BaseDataset):
         self.max_unreadable = max_unreadable
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._in_progress = ImagesInProgress()
         for name in filter_cfg or {}:
             if name not in _FILTERS:
                 raise DataError(f"filter_cfg has no {name!r}{suggestion(name, _FILTERS)}; it knows {sorted(_FILTERS)}")
@@ -98,7 +100,8 @@ class CocoInstances(BaseDataset):
         """Read, check, filter, and report once."""
         if self._fully_initialized:
             return
-        super().full_init()
+        with without_search_for_cycles():
+            super().full_init()
         self._unreadable = UnreadableImages(num_images=len(self), limit=self.max_unreadable)
         if is_main_process():
             level = logging.WARNING if self.report.left_out else logging.INFO
@@ -144,6 +147,22 @@ class CocoInstances(BaseDataset):
             raise DataError(f"there is no usable object to train on in\n{self.report}")
         return kept
 
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """The data info of an image; what a worker asks for here is what it turns to next."""
+        self._in_progress.begin(idx)
+        return super().get_data_info(idx)
+
+    @property
+    def images_in_progress(self) -> list[tuple[str, float]]:
+        """(path, seconds so far) of the image that each worker is at, the slowest first."""
+        return [
+            (self.get_data_info(index)["img_path"], seconds) for index, seconds in self._in_progress.slowest_first()
+        ]
+
+    def forget_images_in_progress(self) -> None:
+        """Say that the workers so far are no more."""
+        self._in_progress.clear()
+
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels of the objects of an image, for mmengine's `ClassBalancedDataset`."""
         return [instance["bbox_label"] for instance in self.get_data_info(idx)["instances"]]
@@ -170,10 +189,14 @@ class CocoInstances(BaseDataset):
             DataError: While training, more than `max_unreadable` images cannot be read.
         """
         idx = idx % len(self) if -len(self) <= idx < 0 else idx
-        if self.test_mode:
-            return super().__getitem__(idx)
-        with seeded_by(self.seed, int(self._epoch), idx):
-            return self._draw_sample(idx)
+        number = batch_number()
+        try:
+            if self.test_mode:
+                return super().__getitem__(idx)
+            with seeded_by(self.seed, int(self._epoch) if number is None else number, idx):
+                return self._draw_sample(idx)
+        finally:
+            self._in_progress.end()
 
     def _draw_sample(self, idx: int) -> Any:
         """The first usable sample of `idx` and then random images."""

@@ -106,6 +106,8 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise UnreadableImageError(path, missing_file_message(path, kind="file")) from None
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from None
+    except ValueError as error:  # a null byte or half a character in the name
+        raise UnreadableImageError(path, str(error)) from None
     if not content:
         raise UnreadableImageError(path, "the file is empty")
     return content

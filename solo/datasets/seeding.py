@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
+
+_batch_number: ContextVar[int | None] = ContextVar("batch_number", default=None)
 
 
 @contextmanager
@@ -24,3 +27,22 @@ def seeded_by(*key: int) -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+@contextmanager
+def batch_numbered(number: int) -> Iterator[None]:
+    """Say which batch of a training the samples are for, counted from 0, in a training that has no epochs.
+
+    Unlike an epoch, which all workers are told between two batches, it travels with the batch: workers prefetch, so
+    that one is at work on the next pass over the data while another is still on this one.
+    """
+    token = _batch_number.set(number)
+    try:
+        yield
+    finally:
+        _batch_number.reset(token)
+
+
+def batch_number() -> int | None:
+    """The number of the batch that is being loaded; None in a training by epochs."""
+    return _batch_number.get()

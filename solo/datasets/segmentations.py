@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -17,6 +16,12 @@ Segmentation: TypeAlias = "list[Any] | dict[str, Any]"
 SHORT_POLYGON = "polygon of less than 3 points or of an odd number of coordinates"
 OTHER_SIZE = "RLE of another size than the image"
 MALFORMED = "segmentation is neither polygons nor RLE"
+# Rasterising goes along the border pixel by pixel: one slip of a digit would take minutes and gigabytes.
+FARTHEST_POINT = 100_000
+FAR_POLYGON = f"polygon with a point more than {FARTHEST_POINT:,} pixels away"
+EMPTY = "segmentation without a pixel in the image"
+
+_NUMBERS = {int, float}
 
 
 class SegmentationError(ValueError):
@@ -42,27 +47,39 @@ def usable_segmentation(segmentation: Any, *, height: int, width: int) -> Segmen
         return _usable_rle(segmentation, height=height, width=width)
     if not isinstance(segmentation, list):
         raise SegmentationError(MALFORMED)
-    if segmentation and all(isinstance(value, (int, float)) for value in segmentation):
+    if segmentation and type(segmentation[0]) in _NUMBERS:
         segmentation = [segmentation]  # one polygon that is not in a list of polygons
-    if not all(isinstance(polygon, list) and all(map(_is_number, polygon)) for polygon in segmentation):
-        raise SegmentationError(MALFORMED)
+    for polygon in segmentation:
+        _check_coordinates(polygon)
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
     if not polygons:
         raise SegmentationError(SHORT_POLYGON)
     return polygons
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _check_coordinates(polygon: Any) -> None:
+    """All must be finite numbers, within reach. There are millions: functions of C look at a whole polygon each."""
+    if not isinstance(polygon, list) or not set(map(type, polygon)) <= _NUMBERS:
+        raise SegmentationError(MALFORMED)
+    if polygon and not -FARTHEST_POINT <= min(polygon) <= max(polygon) <= FARTHEST_POINT:
+        raise SegmentationError(FAR_POLYGON)
+    # NaN may hide from `min` and `max`, but not in a sum.
+    if sum(polygon) != sum(polygon):
+        raise SegmentationError(MALFORMED)
 
 
 def _usable_rle(rle: dict[str, Any], *, height: int, width: int) -> dict[str, Any]:
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or not isinstance(counts, (list, str)):
         raise SegmentationError(MALFORMED)
-    if isinstance(counts, list) and not all(isinstance(run, int) and run >= 0 for run in counts):
-        raise SegmentationError(MALFORMED)
-    runs_of_segmentations([rle], height=height, width=width)
+    if isinstance(counts, list):
+        if not all(type(run) is int and run >= 0 for run in counts):
+            raise SegmentationError(MALFORMED)
+        if sum(counts) != height * width:
+            raise SegmentationError(OTHER_SIZE)
+    (runs,) = runs_of_segmentations([rle], height=height, width=width)
+    if not len(runs.starts):
+        raise SegmentationError(EMPTY)
     return rle
 
 

@@ -1,14 +1,17 @@
-"""The training loop by epochs, which can go on in the middle of one."""
+"""The training loops, by epochs and by iterations, which go on where a training was interrupted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner.loops import BaseLoop
 
+from solo.datasets.seeding import batch_numbered
 from solo.engine.hooks.stop_signals import StopSignalsHook
+from solo.errors import DataError
 from solo.registry import LOOPS
 
 
@@ -35,6 +38,61 @@ class SkippableBatches:
         return getattr(self.batches, name)
 
 
+class NumberedBatch(list[int]):
+    """The indices of a batch, and its number in the training, counted from 0."""
+
+    number: int
+
+
+class EndlessBatches(SkippableBatches):
+    """A batch sampler gone through again and again, each batch numbered; the sampler is told which pass begins."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        skip, self.skip = self.skip, 0
+        for number, indices in islice(enumerate(self._passes()), skip, None):
+            batch = NumberedBatch(indices)
+            batch.number = number
+            yield batch
+
+    def _passes(self) -> Iterator[list[int]]:
+        set_epoch = getattr(getattr(self.batches, "sampler", None), "set_epoch", None)
+        for epoch in count():
+            if set_epoch is not None:
+                set_epoch(epoch)
+            is_empty = True
+            for indices in self.batches:
+                is_empty = False
+                yield indices
+            if is_empty:
+                raise DataError("the training data gives no batch: fewer images than batch_size, and drop_last=True")
+
+
+class NumberedSamples:
+    """A dataset whose random draws depend on the number of the batch that a sample is for, in place of an epoch.
+
+    Args:
+        dataset: the dataset.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, batch: NumberedBatch) -> list[Any]:
+        with batch_numbered(batch.number):
+            return [self.dataset[index] for index in batch]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dataset":  # while it is unpickled in a worker
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
 @LOOPS.register_module(name="EpochBasedTrainLoop")
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """mmengine's loop, which repeats an epoch from its first batch when it is resumed in its middle; this one goes on.
@@ -46,8 +104,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._batches = SkippableBatches(self.dataloader.batch_sampler)
-        # A loader refuses a new batch sampler; this one gives the same batches.
-        object.__setattr__(self.dataloader, "batch_sampler", self._batches)
+        _replace(self.dataloader, batch_sampler=self._batches)
 
     def run_epoch(self) -> None:
         """Iterate what is left of the epoch."""
@@ -55,17 +112,61 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._batches.skip = done
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        for batch_idx, data_batch in enumerate(self._loaded_batches(), start=done):
+        for batch_idx, data_batch in enumerate(_loaded_batches(self), start=done):
             self.run_iter(batch_idx, data_batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
-    def _loaded_batches(self) -> Iterator[Any]:
-        """The loader's batches; when its workers are gone because the training was asked to stop, it stops well."""
-        try:
-            yield from self.dataloader
-        except RuntimeError:
-            for hook in self.runner.hooks:
-                if isinstance(hook, StopSignalsHook):
-                    hook.stop_between_steps(self.runner)
-            raise
+
+@LOOPS.register_module(name="IterBasedTrainLoop")
+class ResumableIterationLoop(IterBasedTrainLoop):
+    """mmengine's loop, which loads all that a resumed training has seen before; this one skips it unread.
+
+    A loader that has an end is gone through again without its workers being started anew. The order of the batches and
+    the draws of each image depend on seed, iteration and index alone, not on the number of workers.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._batches = EndlessBatches(self.dataloader.batch_sampler)
+        _replace(self.dataloader, batch_sampler=self._batches, dataset=NumberedSamples(self.dataloader.dataset))
+        self.dataloader_iterator: Any = None
+
+    def run(self) -> Any:
+        """Train from the iteration that is reached to the last; the trained model."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        self._batches.skip = self._iter
+        self.dataloader_iterator = _loaded_batches(self)
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._decide_current_val_interval()
+            if self._is_time_to_validate():
+                self.runner.val_loop.run()
+        self.dataloader_iterator.close()
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def _is_time_to_validate(self) -> bool:
+        if self.runner.val_loop is None or self._iter < self.val_begin:
+            return False
+        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+
+
+def _replace(dataloader: Any, **parts: Any) -> None:
+    """A loader refuses to have these replaced; what is put in here gives the same samples."""
+    for name, part in parts.items():
+        object.__setattr__(dataloader, name, part)
+
+
+def _loaded_batches(loop: BaseLoop) -> Iterator[Any]:
+    """The loader's batches; when its workers are gone because the training was asked to stop, it stops well."""
+    try:
+        yield from loop.dataloader
+    except RuntimeError:
+        for hook in loop.runner.hooks:
+            if isinstance(hook, StopSignalsHook):
+                hook.stop_between_steps(loop.runner)
+        raise

@@ -21,6 +21,7 @@ from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.checkpoints.saving import remove_unfinished
 from solo.config import load_config
+from solo.engine.data_loader import WatchedLoader, set_timeouts
 from solo.engine.distributed import processes, restart_count
 from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.errors import ConfigError
@@ -63,6 +64,13 @@ class SOLORunner(Runner):
         except ValueError as error:
             raise ConfigError(f"config key 'model' cannot be built: {error}") from error
 
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> WatchedLoader:
+        """Build a loader that names the images its workers are stuck at."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        loader.__class__ = WatchedLoader
+        return loader
+
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load weights; every one must fit, unless they only initialize a training.
 
@@ -91,6 +99,7 @@ def train(
     amp: bool = False,
     auto_scale_lr: bool = False,
     seed: int | None = None,
+    deterministic: bool = False,
     overrides: Mapping[str, Any] | None = None,
     launcher: str = "none",
 ) -> SOLORunner:
@@ -105,6 +114,8 @@ def train(
             wrapper says; bfloat16 on the CPU.
         auto_scale_lr: scale the learning rate by the real batch size over `auto_scale_lr.base_batch_size`.
         seed: seed of everything random; by default the config's.
+        deterministic: use only operations that give the same bits each time (`randomness.deterministic`). On a CPU
+            they do so anyway.
         overrides: config values by dotted key.
         launcher: "none", "pytorch", "slurm" or "mpi".
 
@@ -122,6 +133,9 @@ def train(
         _use_auto_scale_lr(config, config_path)
     if seed is not None:
         config.randomness = ConfigDict({**config.get("randomness", {}), "seed": seed})
+    if deterministic:
+        config.randomness = ConfigDict({**config.get("randomness", {}), "deterministic": True})
+    _prepare_determinism(config)
     if resume is None and restart_count():
         resume = RESUME_LATEST
     if resume == RESUME_LATEST:
@@ -191,6 +205,7 @@ def _build_runner(config: Config, config_path: str) -> SOLORunner:
     fill_annotation_files(config)
     encode_masks_for_evaluation(config)
     _pin_memory_for_gpus_only(config)
+    set_timeouts(config)
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
 
@@ -267,6 +282,13 @@ def _use_auto_scale_lr(config: Config, config_path: str) -> None:
     if "base_batch_size" not in config.get("auto_scale_lr", {}):
         raise ConfigError(f"{config_path}: --auto-scale-lr needs the key auto_scale_lr.base_batch_size")
     config.auto_scale_lr.enable = True
+
+
+def _prepare_determinism(config: Config) -> None:
+    """What cuBLAS needs for `randomness.deterministic`, before its first use; mmengine does the rest."""
+    if config.get("randomness", {}).get("deterministic"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        config.env_cfg = ConfigDict({**(config.get("env_cfg") or {}), "cudnn_benchmark": False})
 
 
 def _set_metric_options(config: Config, *, out: str | None, classwise: bool) -> None:

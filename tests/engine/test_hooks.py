@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop
 
 from solo.engine.dataset_wrappers import inner_datasets
 from solo.engine.hooks import ClassNamesHook, DatasetEpochHook, HostMemoryHook
@@ -58,16 +58,7 @@ def test_epoch_reaches_wrapped_datasets() -> None:
     runner = fake_runner(RepeatDataset(dataset, times=2, lazy_init=True), loop_class=EpochBasedTrainLoop, epoch=5)
     hook = DatasetEpochHook()
     hook.before_train_epoch(runner)
-    hook.before_train_iter(runner, 0)
     assert dataset.epochs == [5]
-
-
-def test_loop_by_iterations_counts_passes() -> None:
-    dataset = EpochDataset()
-    hook = DatasetEpochHook()
-    for iteration in range(9):
-        hook.before_train_iter(fake_runner(dataset, loop_class=IterBasedTrainLoop, iteration=iteration), 0)
-    assert dataset.epochs == [0, 1, 2]
 
 
 def test_peak_memory_grows_with_use() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from solo.engine.hooks.checkpoint import KeepingCheckpointHook
 from solo.engine.hooks.class_names import ClassNamesHook
 from solo.engine.hooks.curves import CurvesHook
 from solo.engine.hooks.dataset_epoch import DatasetEpochHook
@@ -20,6 +21,7 @@ __all__ = [
     "DatasetEpochHook",
     "DeferredRuntimeInfoHook",
     "HostMemoryHook",
+    "KeepingCheckpointHook",
     "NetworkOptionsHook",
     "NonFiniteLossHook",
     "PicturesHook",

@@ -140,8 +140,3 @@ class NonFiniteLossHook(Hook):
         if self._in_a_row > self.max_skipped:
             self._end(runner, runner.iter + 1, self._images, {"loss": float(loss.detach().sum())})
         return False
-
-
-def _total(losses: Mapping[str, Tensor]) -> Tensor:
-    """() float64, no number if one of the losses is none."""
-    return torch.stack([value.double().sum() for value in losses.values()]).sum()

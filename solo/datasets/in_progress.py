@@ -1,0 +1,46 @@
+"""Which image each worker of a data loader is at, known in the main process: a worker that is stuck cannot tell."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch.utils.data import get_worker_info
+
+_MAX_WORKERS = 256
+_NONE = -1
+
+
+class ImagesInProgress:
+    """The image of each worker and since when, in shared memory: workers write it, the main process reads it.
+
+    One slot a worker, which it alone writes, so no lock is needed. The main process's own images are not noted.
+    """
+
+    def __init__(self) -> None:
+        self._index = torch.full((_MAX_WORKERS,), _NONE, dtype=torch.int64).share_memory_()
+        self._since = torch.zeros(_MAX_WORKERS, dtype=torch.float64).share_memory_()
+
+    def begin(self, index: int) -> None:
+        """This worker turns to an image."""
+        worker = get_worker_info()
+        if worker is not None and worker.id < _MAX_WORKERS:
+            self._since[worker.id] = time.monotonic()
+            self._index[worker.id] = index
+
+    def end(self) -> None:
+        """This worker is done with its image."""
+        worker = get_worker_info()
+        if worker is not None and worker.id < _MAX_WORKERS:
+            self._index[worker.id] = _NONE
+
+    def clear(self) -> None:
+        """Forget what workers that are no more have left."""
+        self._index.fill_(_NONE)
+
+    def slowest_first(self) -> list[tuple[int, float]]:
+        """(index, seconds so far) of each image that a worker is at."""
+        now = time.monotonic()
+        busy = (self._index != _NONE).nonzero().flatten().tolist()
+        found = [(int(self._index[worker]), now - float(self._since[worker])) for worker in busy]
+        return sorted(found, key=lambda entry: -entry[1])

@@ -1,0 +1,81 @@
+"""A data loader that ends, and says why, when one of its workers is stuck."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from solo.engine.dataset_wrappers import inner_datasets
+from solo.errors import DataError
+
+# Long enough for every image on a busy network disk; shorter than what other processes wait for this one.
+TIMEOUT_SECONDS = 600
+_TIMED_OUT = "DataLoader timed out"
+_MAX_NAMED = 8
+
+
+class WatchedLoader(DataLoader):
+    """torch's loader; one whose workers give no batch for `timeout` seconds names the images that they are at.
+
+    An iteration that ends before its time, by an error or since nobody goes on with it, ends its workers, also those
+    that hang: nothing is left to wait for when the program ends. Workers start when the first batch is asked for.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for dataset in self._noting_datasets():
+            dataset.forget_images_in_progress()
+        iterator: Any = super().__iter__()
+        is_whole = False
+        try:
+            yield from iterator
+            is_whole = True
+        except RuntimeError as error:
+            if not str(error).startswith(_TIMED_OUT):
+                raise
+            raise DataError(self._stuck_message()) from None
+        finally:
+            if not is_whole:
+                self._end_workers(iterator)
+
+    def _noting_datasets(self) -> list[Any]:
+        return [dataset for dataset in inner_datasets(self.dataset) if hasattr(dataset, "images_in_progress")]
+
+    def _stuck_message(self) -> str:
+        entries = [entry for dataset in self._noting_datasets() for entry in dataset.images_in_progress]
+        named = [f"{path} (for {seconds:.0f} s)" for path, seconds in sorted(entries, key=lambda entry: -entry[1])]
+        at = ", ".join(named[:_MAX_NAMED]) + (", ..." if len(named) > _MAX_NAMED else "")
+        return (
+            f"the workers of a data loader gave no batch for {self.timeout:.0f} s; they are at {at or 'no image'}. "
+            "If such an image only needs longer, set the loader's `timeout` (seconds, 0 for none)"
+        )
+
+    def _end_workers(self, iterator: Any) -> None:
+        """What torch does at an iterator's end, and what it lacks: a worker that hangs does not outlive it."""
+        workers = list(getattr(iterator, "_workers", ()))
+        if not workers or workers[0]._parent_pid != os.getpid():
+            return
+        iterator._shutdown_workers()
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
+                worker.join()
+        # Persistent workers would be asked again.
+        self._iterator = None
+
+
+def set_timeouts(config: Any) -> None:
+    """Give each loader with workers a time-out, unless its config has one.
+
+    Args:
+        config: The config; changed in place.
+    """
+    for split in ("train", "val", "test"):
+        loader = config.get(f"{split}_dataloader")
+        if loader and loader.get("num_workers"):
+            loader.setdefault("timeout", TIMEOUT_SECONDS)
+        elif loader:
+            # Without workers there is nothing to wait for, and torch refuses a time-out.
+            loader.pop("timeout", None)

@@ -1,0 +1,104 @@
+"""There is a whole checkpoint at every moment, also when just one is kept and the disk is full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import solo.checkpoints.saving as saving
+from solo.checkpoints import load_checkpoint
+from solo.engine.latest_checkpoint import latest_checkpoint
+from solo.engine.runner import train
+from solo.registry import HOOKS
+from tests.engine.fakes import write_config
+from tests.tools.test_commands import run_tool
+
+KEEP_ONE = {"default_hooks.checkpoint.max_keep_ckpts": 1, "default_hooks.checkpoint.save_best": "coco/segm_mAP"}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.pth"))
+
+
+def test_the_old_ones_go_when_the_new_ones_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work_dir = tmp_path / "work"
+    before_each_save: list[list[str]] = []
+    save = saving.save_atomically
+
+    def watch(content: Any, path: str) -> None:
+        before_each_save.append(names(work_dir))
+        save(content, path)
+
+    monkeypatch.setattr(saving, "save_atomically", watch)
+    train(str(write_config(tmp_path)), work_dir=str(work_dir), overrides=KEEP_ONE)
+    best = "best_coco_segm_mAP_epoch_1.pth"
+    assert names(work_dir) == [best, "epoch_3.pth"]
+    assert before_each_save == [
+        [],
+        ["epoch_1.pth"],
+        [best, "epoch_1.pth"],  # again, now that it knows the best one
+        [best, "epoch_1.pth"],
+        [best, "epoch_2.pth"],
+    ]
+
+
+def test_a_better_one_replaces_the_best_once_it_is_there(tmp_path: Path) -> None:
+    options = dict(interval=1, max_keep_ckpts=1, save_best="coco/segm_mAP", rule="greater")
+    hook: Any = HOOKS.build(dict(type="CheckpointHook", **options))
+    runner = Saver(tmp_path)
+    hook.before_train(runner)
+    for epoch, score in enumerate([0.1, 0.2, 0.15, 0.3], start=1):
+        runner.epoch = epoch - 1
+        hook.after_train_epoch(runner)
+        runner.epoch = epoch
+        hook.after_val_epoch(runner, {"coco/segm_mAP": score})
+    assert names(tmp_path) == ["best_coco_segm_mAP_epoch_4.pth", "epoch_4.pth"]
+    runner.fails = True
+    runner.epoch = 5
+    with pytest.raises(OSError, match="full"):
+        hook.after_val_epoch(runner, {"coco/segm_mAP": 0.4})
+    with pytest.raises(OSError, match="full"):
+        hook.after_train_epoch(runner)
+    assert names(tmp_path) == ["best_coco_segm_mAP_epoch_4.pth", "epoch_4.pth"]
+
+
+class Saver:
+    """As much of a runner as the hook asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.work_dir = str(folder)
+        self.epoch = self.iter = 0
+        self.max_epochs = 9
+        self.fails = False
+        self.logger = SimpleNamespace(info=print)
+        info: dict[str, Any] = {}
+        self.message_hub = SimpleNamespace(runtime_info=info, update_info=info.__setitem__, get_info=info.__getitem__)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        if self.fails:
+            raise OSError("full")
+        Path(out_dir, filename).touch()
+
+
+@pytest.mark.long
+def test_a_training_on_a_full_disk_says_so_and_goes_on_later(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    options = [*(f"{key}={value}" for key, value in KEEP_ONE.items()), "model.ballast=1000000"]
+    full = ["custom_hooks.0.type=FullDiskHook", "custom_hooks.0.epoch=2"]
+    done = run_tool("train.py", config, "--cfg-options", *options, *full, folder=tmp_path)
+    work_dir = tmp_path / "work_dirs" / "square"
+    assert done.returncode == 2, done.stderr
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert "epoch_2.pth cannot be written: File too large (" in last_line and last_line.startswith("error: checkpoint")
+    assert "Traceback" not in done.stderr
+    assert names(work_dir) == ["best_coco_segm_mAP_epoch_1.pth", "epoch_1.pth"]
+    assert not list(work_dir.glob("*.unfinished"))
+    assert (work_dir / "last_checkpoint").read_text().endswith("epoch_1.pth")
+    assert latest_checkpoint(work_dir) == work_dir / "epoch_1.pth"
+    assert load_checkpoint(work_dir / "epoch_1.pth")["optimizer"]["param_groups"]
+    done = run_tool("train.py", config, "--resume", "--cfg-options", *options, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert names(work_dir) == ["best_coco_segm_mAP_epoch_1.pth", "epoch_3.pth"]

@@ -1,0 +1,166 @@
+"""A worker that is stuck at a file ends the training, which names the file and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+from solo.datasets.seeding import batch_numbered
+from solo.engine.data_loader import TIMEOUT_SECONDS, WatchedLoader, set_timeouts
+from solo.engine.loops import EndlessBatches, NumberedSamples
+from solo.errors import DataError
+from tests.datasets.test_coco import build, objects
+
+STUCK = """
+import sys
+from pathlib import Path
+from mmengine.dataset import pseudo_collate
+import solo
+from solo.command_line import run_command
+from solo.datasets.seeding import batch_numbered
+from solo.engine.data_loader import WatchedLoader
+from tests.datasets.test_coco import build
+
+def main():
+    loader = WatchedLoader(
+        build(Path(sys.argv[1])), batch_size=1, num_workers=2, timeout=2, collate_fn=pseudo_collate,
+        persistent_workers=sys.argv[2] == "persistent",
+    )
+    for batch in loader:
+        print([Path(sample.img_path).name for sample in batch["data_samples"]], flush=True)
+
+sys.exit(run_command(main))
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", ["persistent", "passing"])
+def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path, kind: str) -> None:
+    """A pipe that nobody writes to: opening it waits for ever, as a network disk that has gone does."""
+    build(tmp_path, objects(6))
+    (tmp_path / "3.png").unlink()
+    os.mkfifo(tmp_path / "3.png")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(tmp_path), kind],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 2, error
+    assert "['1.png']" in out and "3.png" not in out
+    assert f"gave no batch for 2 s; they are at {tmp_path / '3.png'} (for " in error
+    assert "Traceback" not in error
+    assert not group_is_alive(process.pid)
+
+
+def group_is_alive(group: int) -> bool:
+    """Whether a process of the group is left, a few seconds after its leader has ended."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def loader(folder: Path, **options: Any) -> WatchedLoader:
+    return WatchedLoader(build(folder, objects(6)), batch_size=2, collate_fn=pseudo_collate, **options)
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_an_iteration_that_is_dropped_ends_its_workers_and_the_next_is_whole(tmp_path: Path, persistent: bool) -> None:
+    watched = loader(tmp_path, num_workers=2, persistent_workers=persistent)
+    batches = iter(watched)
+    next(batches)
+    workers = list(watched._iterator._workers) if persistent else []
+    batches.close()
+    assert not any(worker.is_alive() for worker in workers)
+    for _ in range(2):
+        assert [sample.img_id for batch in watched for sample in batch["data_samples"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_workers_of_a_whole_iteration_persist(tmp_path: Path) -> None:
+    watched = loader(tmp_path, num_workers=1, persistent_workers=True)
+    list(watched)
+    (worker,) = watched._iterator._workers
+    list(watched)
+    assert watched._iterator._workers == [worker] and worker.is_alive()
+
+
+def test_no_worker_starts_before_the_first_batch_is_asked_for(tmp_path: Path) -> None:
+    """A training by iterations asks when it begins: its seed must be known by then."""
+    watched = loader(tmp_path, num_workers=1)
+    dataset: Any = watched.dataset
+    batches = iter(watched)
+    dataset.seed = 5
+    flips = [sample.flip for batch in batches for sample in batch["data_samples"]]
+    assert flips == [dataset[index]["data_samples"].flip for index in range(6)]
+
+
+def test_other_errors_of_workers_pass(tmp_path: Path) -> None:
+    watched = loader(tmp_path, num_workers=1, timeout=30)
+    for index in range(1, 7):
+        (tmp_path / f"{index}.png").unlink()
+    with pytest.raises(DataError, match=r"no image of .*annotations\.json can be read"):
+        list(watched)
+
+
+def test_time_outs_are_the_default_where_there_are_workers() -> None:
+    config = Config(
+        dict(
+            train_dataloader=dict(num_workers=2),
+            val_dataloader=dict(num_workers=0, timeout=5),
+            test_dataloader=dict(num_workers=1, timeout=0),
+        )
+    )
+    set_timeouts(config)
+    assert config.train_dataloader.timeout == TIMEOUT_SECONDS
+    assert "timeout" not in config.val_dataloader
+    assert config.test_dataloader.timeout == 0
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_draws_of_a_training_by_iterations_depend_on_its_batches_alone(tmp_path: Path, num_workers: int) -> None:
+    """Two and a half passes, from the first batch and from the middle of one."""
+    dataset = build(tmp_path, objects(7))
+    drawn = {}
+    for skip in (0, 3):
+        watched: Any = WatchedLoader(
+            NumberedSamples(dataset), batch_size=2, num_workers=num_workers, collate_fn=pseudo_collate
+        )
+        batches = EndlessBatches(watched.batch_sampler)
+        batches.skip = skip
+        object.__setattr__(watched, "batch_sampler", batches)
+        iterator = iter(watched)
+        found = [next(iterator)["data_samples"] for _ in range(10 - skip)]
+        iterator.close()
+        drawn[skip] = [(sample.img_id, sample.flip) for samples in found for sample in samples]
+    assert [image for image, _ in drawn[0]] == [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4]
+    assert drawn[3] == drawn[0][6:]
+    expected = []
+    for number, samples in enumerate(found_batches(drawn[0])):
+        with batch_numbered(number):
+            expected += [(image, dataset[image - 1]["data_samples"].flip) for image, _ in samples]
+    assert drawn[0] == expected
+
+
+def found_batches(drawn: list[tuple[int, bool]]) -> list[list[tuple[int, bool]]]:
+    """Cut into batches of two; every fourth, the last of a pass over seven images, has one."""
+    sizes = [1 if number % 4 == 3 else 2 for number in range(10)]
+    starts = [sum(sizes[:number]) for number in range(10)]
+    return [drawn[start : start + size] for start, size in zip(starts, sizes, strict=True)]

@@ -1,0 +1,334 @@
+"""Damaged annotations and images through the checks, the loader and training steps: `python -m tests.fuzz --help`.
+
+Nothing may raise but the errors that are meant for users, nothing may hang, and what is left out must be counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from pycocotools import mask as coco_mask
+
+from solo.datasets import CocoInstances
+from solo.datasets.annotations import AnnotationReport, read_annotations
+from solo.errors import DataError
+from tests.models.tiny_model import build_tiny
+
+SECONDS_EACH = 20
+OBJECTS_PER_IMAGE = 20
+BATCH = 8
+SIZES = [(48, 64), (64, 48), (33, 57)]
+PIPELINE = [
+    dict(type="LoadImage"),
+    dict(type="LoadInstances"),
+    dict(type="mmdet.Resize", scale=(64, 64), keep_ratio=True),
+    dict(type="mmdet.RandomFlip", prob=0.5),
+    dict(type="PackSample"),
+]
+ODD_NUMBERS = [0, -0.0, -1, 1, 0.5, 1e-320, 1e9, -1e9, 1e300, 2**31, 2**63, 10**400]
+ODD_VALUES: list[Any] = [
+    *ODD_NUMBERS,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    None,
+    True,
+    "",
+    "7",
+    "\x00\udc80",
+    [],
+    {},
+    [[]],
+    [[[1, 2]]],
+    [1],
+    ["a"] * 6,
+    {"size": [1]},
+    {"a": [{}]},
+]
+
+
+# ------------------------------------------------------------------------------------------------- sound content
+def sound_content(count: int, folder: Path, draw: random.Random) -> dict[str, Any]:
+    """Content of a COCO file with `count` annotations, and its images."""
+    for number, (height, width) in enumerate(SIZES):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+    images, annotations = [], []
+    for image_id in range(1, -(-count // OBJECTS_PER_IMAGE) + 1):
+        number = draw.randrange(len(SIZES))
+        height, width = SIZES[number]
+        images.append(dict(id=image_id, file_name=f"{number}.png", height=height, width=width))
+    for annotation_id in range(1, count + 1):
+        image = draw.choice(images)
+        annotations.append(sound_annotation(annotation_id, image, draw))
+    categories = [dict(id=number, name=f"class {number}") for number in (1, 2, 3)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def sound_annotation(annotation_id: int, image: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+    x, y, width, height = draw.randrange(20), draw.randrange(20), draw.randrange(2, 20), draw.randrange(2, 12)
+    polygon = [x, y, x + width, y, x + width, y + height, x, y + height + 0.5]
+    segmentation: Any = [polygon]
+    kind = draw.randrange(3)
+    if kind:
+        encoded = coco_mask.frPyObjects([polygon], image["height"], image["width"])[0]
+        segmentation = dict(size=list(encoded["size"]), counts=encoded["counts"].decode())
+    if kind == 2:
+        flat = coco_mask.decode(encoded).T.ravel()
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
+        segmentation["counts"] = np.diff(np.concatenate([[0], edges])).tolist()
+    return dict(
+        id=annotation_id,
+        image_id=image["id"],
+        category_id=draw.randrange(1, 4),
+        iscrowd=int(draw.random() < 0.1),
+        area=width * height,
+        bbox=[x, y, width, height],
+        segmentation=segmentation,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- damage
+def damage(node: Any, draw: random.Random) -> Any:
+    """The node with one place in it changed."""
+    if isinstance(node, dict) and node and draw.random() < 0.95:
+        key = draw.choice(sorted(node))
+        if draw.random() < 0.15:
+            return {name: value for name, value in node.items() if name != key}
+        return {**node, key: damage(node[key], draw)}
+    if isinstance(node, list) and node and draw.random() < 0.8:
+        return damaged_list(node, draw)
+    if isinstance(node, str) and node and draw.random() < 0.8:
+        place = draw.randrange(len(node))
+        return node[:place] + chr(draw.randrange(1, 200)) * draw.randrange(3) + node[place + 1 :]
+    if isinstance(node, (int, float)) and abs(node) < 1e300 and draw.random() < 0.5:
+        return draw.choice([-node, node * 2, node * 1e6, node + 0.5, draw.choice(ODD_NUMBERS)])
+    return draw.choice(ODD_VALUES)
+
+
+def damaged_annotation(annotation: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+    """One or two places changed, most of them in mask or box: a wrong id has been met soon."""
+    for _ in range(draw.randrange(1, 3)):
+        key = draw.choice(["segmentation", "segmentation", "bbox", ""])
+        if key in annotation:
+            annotation = {**annotation, key: damage(annotation[key], draw)}
+        else:
+            changed = damage(annotation, draw)
+            annotation = changed if isinstance(changed, dict) else {}
+    return annotation
+
+
+def damaged_list(node: list[Any], draw: random.Random) -> list[Any]:
+    place = draw.randrange(len(node))
+    way = draw.randrange(5)
+    if way == 0:
+        return node[:place] + node[place + 1 :]
+    if way == 1:
+        return node[:place] + [node[place]] * draw.randrange(2, 50) + node[place:]
+    if way == 2:
+        return draw.sample(node, len(node))
+    return [*node[:place], damage(node[place], draw), *node[place + 1 :]]
+
+
+def damaged_bytes(content: bytes, draw: random.Random) -> bytes:
+    way = draw.randrange(6)
+    place = draw.randrange(len(content))
+    if way == 0:
+        return content[:place]
+    if way == 1:
+        return content[:place] + draw.randbytes(draw.randrange(1, 40)) + content[place:]
+    if way == 2:
+        return content[:place] + content[place + draw.randrange(1, 200) :]
+    if way == 3:  # the header, where the sizes are
+        place = draw.randrange(min(60, len(content)))
+    changed = bytearray(content)
+    for offset in range(place, min(place + draw.choice([1, 1, 4, 64]), len(content))):
+        changed[offset] = draw.choice([0, 255, draw.randrange(256)])
+    return bytes(changed)
+
+
+# --------------------------------------------------------------------------------------------------------- runs
+@contextmanager
+def in_time(what: str) -> Iterator[None]:
+    """Fails when what is done inside takes too long."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"{what} took more than {SECONDS_EACH} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS_EACH)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Trainer:
+    """Training steps of a tiny model, each of which must end with finite losses and weights."""
+
+    def __init__(self) -> None:
+        self.model = build_tiny().train()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
+        self.steps = 0
+        self._waiting: list[Any] = []
+
+    def add(self, sample: Any) -> None:
+        self._waiting.append(sample)
+        if len(self._waiting) == BATCH:
+            self.step()
+
+    def step(self) -> None:
+        if not self._waiting:
+            return
+        batch = self.model.data_preprocessor(pseudo_collate(self._waiting), True)
+        self._waiting = []
+        losses = self.model(**batch, mode="loss")
+        assert all(bool(loss.isfinite()) for loss in losses.values()), losses
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        assert all(bool(parameter.grad.isfinite().all()) for parameter in self.model.parameters())
+        self.optimizer.step()
+        self.steps += 1
+
+
+def check_sums(report: AnnotationReport) -> None:
+    """Each annotation of the file is used, or counted under what became of it."""
+    accounted = report.used + report.crowds + report.left_out + report.other_classes
+    assert accounted == report.annotations, report
+
+
+def fuzz_annotations(count: int, *, seed: int, folder: Path) -> Counter[str]:
+    """Damage every annotation of a file; check, load and train on what is left."""
+    draw = random.Random(seed)
+    content = sound_content(count, folder, draw)
+    damaged = []
+    for annotation in content["annotations"]:
+        damaged.append(damaged_annotation(annotation, draw))
+    path = folder / "annotations.json"
+    path.write_text(json.dumps({**content, "annotations": damaged}))
+    with in_time("the checks"):
+        dataset = CocoInstances(ann_file=str(path), data_prefix=dict(img=str(folder)), pipeline=PIPELINE)
+    check_sums(dataset.report)
+    trainer = Trainer()
+    found: Counter[str] = Counter(dataset.report.problems and {k: len(v) for k, v in dataset.report.problems.items()})
+    for index in range(len(dataset)):
+        with in_time(f"image {index}"):
+            sample = dataset[index]
+            ordinary = [i for i in dataset.get_data_info(index)["instances"] if not i["ignore_flag"]]
+            instances = sample["data_samples"].gt_instances
+            assert len(instances) == len(ordinary), f"image {index} lost objects"
+            trainer.add(sample)
+    trainer.step()
+    return found + Counter(annotations=count, used=dataset.report.used, steps=trainer.steps)
+
+
+def fuzz_files(count: int, *, seed: int, folder: Path) -> Counter[str]:
+    """Damage one place of a whole file: it is read, or refused with an error for users."""
+    draw = random.Random(seed)
+    content = sound_content(4, folder, draw)
+    path = folder / "annotations.json"
+    found: Counter[str] = Counter(files=count)
+    for number in range(count):
+        part = draw.choice(["images", "categories", ""])
+        if part:
+            damaged: Any = {**content, part: damage(content[part], draw)}
+        else:
+            damaged = damage(content, draw)
+        path.write_text(json.dumps(damaged))
+        if draw.random() < 0.2:
+            path.write_bytes(damaged_bytes(path.read_bytes(), draw))
+        with in_time(f"file {number}"):
+            try:
+                check_sums(read_annotations(path).report)
+                found["read"] += 1
+            except DataError as error:
+                assert str(path) in str(error)
+                found["refused"] += 1
+    return found
+
+
+def fuzz_images(count: int, *, seed: int, folder: Path) -> Counter[str]:
+    """Damage every image file: it is trained on, or another one in its place, and that is counted."""
+    draw = random.Random(seed)
+    pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)
+    smooth = cv2.GaussianBlur(pixels, (9, 9), 3)
+    options = {".jpg": [], ".png": [], ".bmp": [], ".webp": [cv2.IMWRITE_WEBP_QUALITY, 80], ".tiff": []}
+    encoded = {suffix: cv2.imencode(suffix, smooth, option)[1].tobytes() for suffix, option in options.items()}
+    images = []
+    for number in range(count):
+        suffix = draw.choice(sorted(encoded))
+        content = encoded[suffix]
+        for _ in range(draw.randrange(1, 3)):
+            content = damaged_bytes(content, draw) if content else content
+        images.append(dict(id=number + 1, file_name=f"image{number}{suffix}", height=48, width=64))
+        (folder / f"image{number}{suffix}").write_bytes(content)
+    annotations = [sound_annotation(image["id"], image, draw) | dict(iscrowd=0) for image in images]
+    categories = [dict(id=number, name=f"class {number}") for number in (1, 2, 3)]
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    dataset = CocoInstances(
+        ann_file=str(path), data_prefix=dict(img=str(folder)), pipeline=PIPELINE, max_unreadable=count
+    )
+    trainer, found = Trainer(), Counter[str]()
+    for index in range(count):
+        with in_time(f"image {index}"):
+            outcome = load(dataset, index, trainer)
+        found[outcome] += 1
+    trainer.step()
+    return found + Counter(images=count, unreadable=dataset.unreadable, steps=trainer.steps)
+
+
+def load(dataset: CocoInstances, index: int, trainer: Trainer) -> str:
+    """What became of an image: used, replaced by another one and counted, or refused by name."""
+    try:
+        sample = dataset[index]
+    except DataError as error:
+        assert ".annotation says" in str(error).replace(" its annotation", ".annotation") or "image" in str(error)
+        return "refused"
+    trainer.add(sample)
+    path = dataset.get_data_info(index)["img_path"]
+    if sample["data_samples"].img_path == path:
+        return "used"
+    assert path in dataset.unreadable_images, f"{path} is lost"
+    return "replaced"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--annotations", type=int, default=10_000)
+    parser.add_argument("--files", type=int, default=1_000)
+    parser.add_argument("--images", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    parts: dict[str, Callable[..., Counter[str]]] = dict(
+        annotations=fuzz_annotations, files=fuzz_files, images=fuzz_images
+    )
+    for name, part in parts.items():
+        with tempfile.TemporaryDirectory() as folder:
+            found = part(getattr(arguments, name), seed=arguments.seed, folder=Path(folder))
+        print(f"{name}: " + ", ".join(f"{count} {what}" for what, count in sorted(found.items())), file=sys.stdout)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
