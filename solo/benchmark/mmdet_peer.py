@@ -73,7 +73,17 @@ def mmdet_config(model: Mapping[str, Any]) -> dict[str, Any]:
         backbone={**model["backbone"], "init_cfg": None},
         neck=dict(model["neck"]),
         mask_head=_mask_head(model),
-        test_cfg=dict(),
+        test_cfg=_test_config(model["postprocess"]),
+    )
+
+
+def _test_config(postprocess: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = dict(score_thr=0.1, mask_thr=0.5, nms_pre=500, filter_thr=0.05, max_per_img=100)
+    nms = postprocess["nms"]
+    return dict(
+        **{key: postprocess.get(key, value) for key, value in defaults.items()},
+        kernel=nms.get("kernel", "gaussian"),
+        sigma=nms.get("sigma", 2.0),
     )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from solo.benchmark.contenders import Contender, build_contenders, fixed_features
-from solo.benchmark.counters import OperationCounter, peak_bytes
+from solo.benchmark.counters import OperationCounter, peak_memory
+from solo.benchmark.measures import Measures, measured
 from solo.benchmark.pairs import Row, Work, count_row, time_in_turns, time_row
 from solo.benchmark.same_training import TrainingCase
 from solo.config import load_config
-from solo.errors import ConfigError, suggestion
 
 _STEP = "train_step"
 
@@ -60,7 +60,7 @@ def benchmark_training(
         case = TrainingCase(contenders, batch_size or config.train_dataloader.batch_size)
         timing = dict(pairs=pairs, warmup=warmup)
         # In this order: the last two take steps, after which the contenders' weights differ by rounding.
-        measures: dict[tuple[str, ...], Callable[[], list[Row]]] = {
+        measures: Measures = {
             ("host_syncs", "ops_per_step", "ops_per_step_with_views"): lambda: _count_operations(case),
             ("mask_bytes",): lambda: [_count_mask_bytes(case)],
             ("targets", "sample_pipeline"): lambda: _time_pipeline(case, **timing),
@@ -68,20 +68,7 @@ def benchmark_training(
             (_STEP,): lambda: [_time_step(case, f"{_STEP}_{Path(config_path).stem}", **timing)],
             ("peak_memory_train",): lambda: [_measure_memory(case)],
         }
-        return _measured(measures, rows)
-
-
-def _measured(measures: Mapping[tuple[str, ...], Callable[[], list[Row]]], rows: Sequence[str] | None) -> list[Row]:
-    known = [name for names in measures for name in names]
-    for name in rows or ():
-        if name not in known:
-            raise ConfigError(f"--rows {name}: unknown{suggestion(name, known)}; there are {', '.join(known)}")
-    found: list[Row] = []
-    for names, measure in measures.items():
-        wanted = [name for name in names if rows is None or name in rows]
-        if wanted:
-            found += [row for row in measure() if names == (_STEP,) or row.name in wanted]
-    return found
+        return measured(measures, rows)
 
 
 def _count_operations(case: TrainingCase) -> list[Row]:
@@ -155,7 +142,7 @@ def _measure_memory(case: TrainingCase) -> Row:
     sizes = []
     for contender, batch in zip(case.contenders, case.batches, strict=True):
         contender.training_step(batch)()
-        sizes.append(peak_bytes(contender.training_step(batch)) / 2**20)
+        sizes.append(peak_memory(contender.training_step(batch)) / 2**20)
     return count_row("peak_memory_train", "MiB", *_pair(sizes))
 
 
