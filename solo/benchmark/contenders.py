@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 
@@ -35,12 +36,14 @@ class Contender:
         model: takes the batch through its `data_preprocessor`; has a `backbone` and a `neck`.
         dataset: samples of the whole pipeline.
         image_dataset: samples of the pipeline without annotations.
+        dataset_config: what `dataset` was built from.
         optim_wrapper: of the config.
     """
 
     model: BaseModel
     dataset: Any
     image_dataset: Any
+    dataset_config: dict[str, Any]
     optim_wrapper: OptimWrapper
 
     def batch(self, indices: Sequence[int]) -> dict[str, Any]:
@@ -64,14 +67,19 @@ class Contender:
         return lambda: self.model.train_step(own, self.optim_wrapper)
 
 
-def build_contenders(config: Config, *, data: str | None, against: str | None, work_dir: str) -> list[Contender]:
+def build_contenders(
+    config: Config, *, data: str | None, against: str | None, work_dir: str, device: str = "cpu"
+) -> list[Contender]:
     """Ours and, if asked for, mmdet's with the same weights, normaliser and data; ours with its `NetworkOptionsHook`.
+
+    Batch normalisation over processes becomes that of one process, unless several have been joined.
 
     Args:
         config: the config; left alone.
         data: folder of a COCO data set, "drawn", "crowded:N", or None for the data of the config.
         against: "mmdet" or None.
         work_dir: folder where pictures are drawn.
+        device: where the models are.
 
     Raises:
         ConfigError: no such data, or a model that mmdet cannot build.
@@ -86,19 +94,28 @@ def build_contenders(config: Config, *, data: str | None, against: str | None, w
     torch.manual_seed(0)
     ours = MODELS.build(config.model)
     ours.init_weights()
-    _apply_network_options(config, ours)
     models = [(ours, dataset["pipeline"])]
     if against == "mmdet":
         models.append((build_mmdet(config.model, ours.state_dict()), mmdet_pipeline(dataset["pipeline"])))
+    models = [(_placed(model, device), pipeline) for model, pipeline in models]
+    _apply_network_options(config, models[0][0])
     return [
         Contender(
             model=model.train(),
             dataset=DATASETS.build({**dataset, "pipeline": pipeline}),
             image_dataset=DATASETS.build({**dataset, "pipeline": _without_annotations(pipeline)}),
+            dataset_config={**dataset, "pipeline": pipeline},
             optim_wrapper=build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper)),
         )
         for model, pipeline in models
     ]
+
+
+def _placed(model: BaseModel, device: str) -> BaseModel:
+    if not is_distributed():
+        model = revert_sync_batchnorm(model)
+    placed: BaseModel = model.to(device)
+    return placed
 
 
 def _apply_network_options(config: Config, model: BaseModel) -> None:

@@ -119,9 +119,10 @@ class _HeadCase:
         return _time("predict_by_feat", works, pairs=pairs, warmup=warmup)
 
     def time_encode(self, *, pairs: int, warmup: int) -> Row:
-        masks = self._detections()[0].masks
-        works = [_encode(predictor, masks) for predictor in self._predictors]
-        check_encodings(*_each([work() for work in works]), exactly=True)
+        """Equality is asserted of the same bitmaps; each side is timed with its own, as they lie in its memory."""
+        found = [result.masks for result in self._detections()]
+        check_encodings(*_each([predictor.encode(found[0]) for predictor in self._predictors]), exactly=True)
+        works = [_encode(*side) for side in zip(self._predictors, found, strict=True)]
         return _time("rle", works, pairs=pairs, warmup=warmup)
 
     def time_predict_encoded(self, *, pairs: int, warmup: int) -> Row:

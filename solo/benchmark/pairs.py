@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.dist import is_main_process
 
 NOISE_LIMIT = 0.25
 PROGRESS_SECONDS = 10.0
@@ -27,7 +28,8 @@ class Row(NamedTuple):
         ratio: how many times better ours is; of times and rates the median of the pairs' ratios.
         spread: first and third quartile of the pairs' ratios, None for a count.
         equal: that both were asserted to compute the same thing in this run; None without another.
-        noise: quartile distance of our values over their median, None for a count, which has none.
+        noise: quartile distance of our values over their median; 0 for an exact count, None where it is not known,
+            as of a single value.
         peer_noise: the same of the peer's values.
         p95: 95th percentile of our times, None for what is no time.
         peer_p95: the same of the peer's times.
@@ -54,16 +56,14 @@ class Row(NamedTuple):
 def count_row(name: str, unit: str, ours: float, peer: float | None = None) -> Row:
     """A row of two counts, of which the smaller is the better; a count of none is taken as one in the ratio."""
     if peer is None:
-        return Row(name, unit, ours)
-    return Row(name, unit, ours, peer, ratio=peer / max(ours, 1), equal=True)
+        return Row(name, unit, ours, noise=0.0)
+    return Row(name, unit, ours, peer, ratio=peer / max(ours, 1), equal=True, noise=0.0, peer_noise=0.0)
 
 
 def time_row(name: str, ours: Sequence[float], peer: Sequence[float] | None = None) -> Row:
     """A row of the seconds that both took in each pair, given in milliseconds."""
     row = _row(name, "ms", [1000 * seconds for seconds in ours], peer and [1000 * taken for taken in peer])
-    return row._replace(
-        p95=1000 * percentile(ours, 95), peer_p95=None if peer is None else 1000 * percentile(peer, 95)
-    )
+    return row._replace(p95=1000 * percentile(ours, 95), peer_p95=None if peer is None else 1000 * percentile(peer, 95))
 
 
 def rate_row(name: str, unit: str, ours: Sequence[float], peer: Sequence[float] | None = None) -> Row:
@@ -89,11 +89,11 @@ def _row(
     )
 
 
-def noise_of(values: Sequence[float]) -> float:
-    """Quartile distance over the median; 0 for a median of 0."""
+def noise_of(values: Sequence[float]) -> float | None:
+    """Quartile distance over the median; None of a single value, or of a median of 0."""
     first, third = quartiles(values)
     median = statistics.median(values)
-    return (third - first) / median if median else 0.0
+    return (third - first) / median if median and len(values) > 1 else None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -160,7 +160,7 @@ class Progress:
     """
 
     def __init__(self, name: str | None, *, total: int) -> None:
-        self._name, self._total = name, total
+        self._name, self._total = name if is_main_process() else None, total
         self._start = self._told = time.perf_counter()
 
     def done(self, parts: int) -> None:

@@ -48,18 +48,14 @@ def write_json(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text, with a warning below for each that is too noisy to rely on."""
+    """The rows as aligned text, with a warning below that names those too noisy to rely on."""
     header = ("", "ours", "peer", "unit", "p95", "ratio", "quartiles", "noise", "equal")
     lines = [header, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    warnings = [
-        f"noisy: the values of {row.name} vary by {max(row.noise or 0, row.peer_noise or 0):.0%}"
-        f" (more than {NOISE_LIMIT:.0%})"
-        for row in rows
-        if row.is_noisy
-    ]
-    return "\n".join(table + warnings)
+    noisy = ", ".join(row.name for row in rows if row.is_noisy)
+    warning = [f"noisy, values of one side vary by more than {NOISE_LIMIT:.0%}: {noisy}"] * bool(noisy)
+    return "\n".join(table + warning)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -67,7 +63,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     peer = "" if row.peer is None else f"{row.peer:,.6g}"
     p95 = _both(row.p95, row.peer_p95, "{:,.4g}")
-    noise = _both(row.noise, row.peer_noise, "{:.0%}") or "exact"
+    noise = "exact" if row.noise == 0 == (row.peer_noise or 0) else _both(row.noise, row.peer_noise, "{:.0%}")
     equal = {True: "yes", None: ""}.get(row.equal, "no")
     return row.name, f"{row.ours:,.6g}", peer, row.unit, p95, ratio, spread, noise, equal
 

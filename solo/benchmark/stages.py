@@ -39,12 +39,13 @@ class Stages:
         functions: those to time.
 
     Attributes:
+        functions: those that are timed.
         seconds: of each stage since the last `reset`.
     """
 
     def __init__(self, functions: Sequence[Timed]) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self._functions = list(functions)
+        self.functions = list(functions)
         self._running: list[str] = []
         self._since = 0.0
 
@@ -60,7 +61,7 @@ class Stages:
             AttributeError: an owner has no function of that name.
         """
         with ExitStack() as patches:
-            for function in self._functions:
+            for function in self.functions:
                 timer = self._timer(getattr(function.owner, function.name), function.stage, function.within)
                 patches.enter_context(mock.patch.object(function.owner, function.name, timer))
             yield
