@@ -38,7 +38,7 @@ def dataset_config(config: Config, *, split: Split, data: str | None, work_dir: 
     if data == DRAWN:
         if config.model.num_classes < DRAWN_CLASSES:
             raise ConfigError(f"--data drawn has {DRAWN_CLASSES} classes, the config {config.model.num_classes}")
-        sizes = dict(num_train=DRAWN_IMAGES, num_val=DRAWN_IMAGES, image_size=DRAWN_SIDE)
+        sizes = {"num_train": 1, "num_val": 1, f"num_{split}": DRAWN_IMAGES, "image_size": DRAWN_SIDE}
         location = dict(ann_file=f"annotations/instances_{split}.json", data_prefix=dict(img=f"{split}/"))
         return dict(type="Shapes", data_root=os.path.join(work_dir, "drawn"), **sizes, **location, **options)
     ann_file, images = _crowded(data, work_dir) if data.startswith(CROWDED) else _found(data, split)

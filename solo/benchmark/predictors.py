@@ -118,8 +118,8 @@ class OurPredictor:
         self._predictor = SOLOPredictor(config, checkpoint, device)
         self.model = self._predictor.model
         self.device = self._predictor.device
-        weights = load_checkpoint(checkpoint)["state_dict"]
-        self.weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+        # Not the model's own, which deployment may have changed.
+        self.weights: dict[str, Tensor] = load_checkpoint(checkpoint)["state_dict"]
         self._encoder = copy.copy(self.model.postprocess)
         self._encoder.mask_format = "rle"
         self._computed: dict[str, Any] = {}

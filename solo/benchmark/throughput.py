@@ -93,7 +93,8 @@ class _Side:
         self._loader_config = copy.deepcopy(config.train_dataloader)
         # Without end, so that no epoch's end falls into the measurement.
         sampler = dict(type="InfiniteSampler", shuffle=True, seed=0)
-        self._loader_config.update(dataset=contender.dataset_config, batch_size=batch_size, sampler=sampler)
+        self._loader_config.update(sampler=sampler, persistent_workers=False)
+        self._loader_config.update(dataset=contender.dataset_config, batch_size=batch_size)
         if not torch.cuda.is_available():
             self._loader_config.pop("pin_memory", None)
         optim_wrapper = contender.optim_wrapper
