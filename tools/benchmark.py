@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from typing import Any
 
+from torch.distributed import is_torchelastic_launched
+
+from solo.benchmark.evaluation import benchmark_evaluation
+from solo.benchmark.inference import benchmark_inference
+from solo.benchmark.loading import benchmark_data
 from solo.benchmark.report import as_table, write_json
+from solo.benchmark.throughput import throughput_line
 from solo.benchmark.training import benchmark_training
-from solo.command_line import add_config_options, run_command
+from solo.command_line import add_config_options, add_launcher_options, run_command, set_local_rank
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -15,37 +23,94 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="measure", required=True)
     train = commands.add_parser("train", help="operations, bytes, times and memory of a training step")
-    train.add_argument("config", help="config file")
-    train.add_argument("--against", choices=["mmdet"], help="the peer, which must be installed")
-    train.add_argument("--iters", type=int, default=9, help="pairs of timed turns (default: 9)")
-    train.add_argument("--warmup", type=int, default=1, help="turns before those (default: 1)")
-    train.add_argument("--batch-size", type=int, help="images a step (default: the config's)")
-    train.add_argument(
+    _add_common(train)
+    train.add_argument("--batch-size", type=int, help="images a step of a process (default: the config's)")
+    train.add_argument("--images", type=int, default=30, help="images of targets and sample_pipeline (default: 30)")
+    train.add_argument("--amp", action="store_true", help="mixed precision")
+    train.add_argument("--compile", action="store_true", help="torch.compile for the network; without --against")
+    train.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+    add_launcher_options(train)
+    infer = commands.add_parser("infer", help="times of a prediction, from outputs and from files, by stage; memory")
+    _add_common(infer)
+    _add_prediction(infer)
+    infer.add_argument("--batch-size", type=int, default=1, help="images a turn (default: 1)")
+    infer.add_argument("--images", type=int, default=4, help="images that take turns (default: 4)")
+    evaluate = commands.add_parser("evaluate", help="times of AP over many results, and of a whole validation loop")
+    _add_common(evaluate, iters=3, warmup=0)
+    _add_prediction(evaluate)
+    evaluate.add_argument("--batch-size", type=int, help="images a batch (default: the config's)")
+    evaluate.add_argument("--images", type=int, help="only the first so many images (default: all)")
+    evaluate.add_argument("--result-images", type=int, default=5000, help="images of cocoeval (default: 5000)")
+    data = commands.add_parser("data", help="times of samples by transform, bytes, images/s by number of workers")
+    _add_common(data)
+    data.add_argument("--split", choices=["train", "val"], default="train", help="whose loader (default: train)")
+    data.add_argument("--batch-size", type=int, help="images a batch of the loaders (default: the config's)")
+    data.add_argument("--images", type=int, default=30, help="images of sample and transform (default: 30)")
+    data.add_argument("--workers", type=int, nargs="+", help="numbers of workers (default: 0, 1, 2, 4, ... cores)")
+    return parser.parse_args()
+
+
+def _add_common(parser: argparse.ArgumentParser, *, iters: int = 9, warmup: int = 1) -> None:
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--against", choices=["mmdet"], help="the peer, which must be installed")
+    parser.add_argument("--iters", type=int, default=iters, help=f"pairs of timed turns (default: {iters})")
+    parser.add_argument("--warmup", type=int, default=warmup, help=f"turns before those (default: {warmup})")
+    parser.add_argument(
         "--data",
         metavar="DIR|drawn|crowded:N",
         help="a data set in COCO's layout, or pictures drawn for the measurement, with N objects each (default: the "
         "config's data)",
     )
-    train.add_argument("--rows", nargs="+", metavar="NAME", help="measure only these rows (default: all)")
-    train.add_argument("--json", metavar="FILE", help="write the rows there too")
-    add_config_options(train)
-    return parser.parse_args()
+    parser.add_argument(
+        "--synthetic", dest="data", action="store_const", const="drawn", help="the same as --data drawn"
+    )
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="measure only these rows (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="write the rows there too")
+    add_config_options(parser)
+
+
+def _add_prediction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights (default: drawn, with drawn network outputs)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+
+
+def _launcher(arguments: argparse.Namespace) -> str:
+    """The one asked for; that of torchrun, where it has started this process, need not be."""
+    if arguments.launcher == "none" and is_torchelastic_launched():
+        return "pytorch"
+    return str(arguments.launcher)
 
 
 def main() -> None:
     """Parse, measure, print."""
     arguments = parse_arguments()
-    rows = benchmark_training(
-        arguments.config,
+    common: dict[str, Any] = dict(
         against=arguments.against,
         pairs=arguments.iters,
         warmup=arguments.warmup,
         data=arguments.data,
-        batch_size=arguments.batch_size,
         rows=arguments.rows,
         overrides=arguments.cfg_options,
     )
+    common.update(batch_size=arguments.batch_size, images=arguments.images)
+    if arguments.measure == "data":
+        rows = benchmark_data(arguments.config, split=arguments.split, workers=arguments.workers, **common)
+    elif arguments.measure == "train":
+        set_local_rank(arguments)
+        own = {name: getattr(arguments, name) for name in ("amp", "compile", "device")}
+        rows = benchmark_training(arguments.config, launcher=_launcher(arguments), **own, **common)
+    else:
+        common.update(checkpoint=arguments.checkpoint, device=arguments.device)
+        if arguments.measure == "infer":
+            rows = benchmark_inference(arguments.config, **common)
+        else:
+            rows = benchmark_evaluation(arguments.config, result_images=arguments.result_images, **common)
+    if int(os.environ.get("RANK", 0)) > 0:
+        return
     print(as_table(rows))
+    line = throughput_line(rows, processes=int(os.environ.get("WORLD_SIZE", 1)))
+    if line is not None:
+        print(line)
     if arguments.json:
         write_json(rows, arguments.json)
 

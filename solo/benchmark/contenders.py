@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 
-from solo.benchmark.crowded import write_crowded
+from solo.benchmark.images import dataset_config
 from solo.benchmark.mmdet_peer import build_mmdet, mmdet_pipeline
 from solo.benchmark.pairs import Work
 from solo.engine.hooks import NetworkOptionsHook
-from solo.errors import ConfigError
 from solo.registry import DATASETS, HOOKS, MODELS
 
-DRAWN = "drawn"
-CROWDED = "crowded:"
-DRAWN_IMAGES, DRAWN_SIDE, DRAWN_CLASSES = 16, 480, 4
 _ANNOTATION_STEPS = ("LoadAnnotations", "LoadInstances")
 
 
@@ -41,12 +36,14 @@ class Contender:
         model: takes the batch through its `data_preprocessor`; has a `backbone` and a `neck`.
         dataset: samples of the whole pipeline.
         image_dataset: samples of the pipeline without annotations.
+        dataset_config: what `dataset` was built from.
         optim_wrapper: of the config.
     """
 
     model: BaseModel
     dataset: Any
     image_dataset: Any
+    dataset_config: dict[str, Any]
     optim_wrapper: OptimWrapper
 
     def batch(self, indices: Sequence[int]) -> dict[str, Any]:
@@ -70,20 +67,25 @@ class Contender:
         return lambda: self.model.train_step(own, self.optim_wrapper)
 
 
-def build_contenders(config: Config, *, data: str | None, against: str | None, work_dir: str) -> list[Contender]:
+def build_contenders(
+    config: Config, *, data: str | None, against: str | None, work_dir: str, device: str = "cpu"
+) -> list[Contender]:
     """Ours and, if asked for, mmdet's with the same weights, normaliser and data; ours with its `NetworkOptionsHook`.
+
+    Batch normalisation over processes becomes that of one process, unless several have been joined.
 
     Args:
         config: the config; left alone.
         data: folder of a COCO data set, "drawn", "crowded:N", or None for the data of the config.
         against: "mmdet" or None.
         work_dir: folder where pictures are drawn.
+        device: where the models are.
 
     Raises:
         ConfigError: no such data, or a model that mmdet cannot build.
     """
     config = copy.deepcopy(config)
-    dataset = _dataset(config, data=data, work_dir=work_dir)
+    dataset = dataset_config(config, split="train", data=data, work_dir=work_dir)
     if against:
         config.model.criterion.mask_loss_norm = "cells"
     config.model.backbone.init_cfg = None
@@ -92,19 +94,28 @@ def build_contenders(config: Config, *, data: str | None, against: str | None, w
     torch.manual_seed(0)
     ours = MODELS.build(config.model)
     ours.init_weights()
-    _apply_network_options(config, ours)
     models = [(ours, dataset["pipeline"])]
     if against == "mmdet":
         models.append((build_mmdet(config.model, ours.state_dict()), mmdet_pipeline(dataset["pipeline"])))
+    models = [(_placed(model, device), pipeline) for model, pipeline in models]
+    _apply_network_options(config, models[0][0])
     return [
         Contender(
             model=model.train(),
             dataset=DATASETS.build({**dataset, "pipeline": pipeline}),
             image_dataset=DATASETS.build({**dataset, "pipeline": _without_annotations(pipeline)}),
+            dataset_config={**dataset, "pipeline": pipeline},
             optim_wrapper=build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper)),
         )
         for model, pipeline in models
     ]
+
+
+def _placed(model: BaseModel, device: str) -> BaseModel:
+    if not is_distributed():
+        model = revert_sync_batchnorm(model)
+    placed: BaseModel = model.to(device)
+    return placed
 
 
 def _apply_network_options(config: Config, model: BaseModel) -> None:
@@ -113,43 +124,6 @@ def _apply_network_options(config: Config, model: BaseModel) -> None:
         hook = HOOKS.build(options)
         if isinstance(hook, NetworkOptionsHook):
             hook.before_train(SimpleNamespace(model=model))
-
-
-def _dataset(config: Config, *, data: str | None, work_dir: str) -> dict[str, Any]:
-    dataset = config.train_dataloader.dataset
-    while "pipeline" not in dataset and "dataset" in dataset:
-        dataset = dataset.dataset
-    if data is None:
-        return dict(dataset)
-    if data == DRAWN:
-        if config.model.num_classes < DRAWN_CLASSES:
-            raise ConfigError(f"--data drawn has {DRAWN_CLASSES} classes, the config {config.model.num_classes}")
-        sizes = dict(num_train=DRAWN_IMAGES, num_val=1, image_size=DRAWN_SIDE)
-        location = dict(ann_file="annotations/instances_train.json", data_prefix=dict(img="train/"))
-        return dict(
-            type="Shapes", data_root=os.path.join(work_dir, "drawn"), **sizes, **location, pipeline=dataset.pipeline
-        )
-    ann_file, images = _crowded(data, work_dir) if data.startswith(CROWDED) else _found(data)
-    return dict(
-        type="CocoInstances",
-        ann_file=str(ann_file.absolute()),
-        data_prefix=dict(img=str(images.absolute())),
-        pipeline=dataset.pipeline,
-    )
-
-
-def _crowded(data: str, work_dir: str) -> tuple[Path, Path]:
-    number = data.removeprefix(CROWDED)
-    if not number.isdecimal() or int(number) == 0:
-        raise ConfigError(f"--data {data}: expected {CROWDED}N with N objects an image")
-    return write_crowded(Path(work_dir), num_objects=int(number))
-
-
-def _found(data: str) -> tuple[Path, Path]:
-    found = sorted(Path(data).glob("annotations/instances_train*.json"))
-    if not found:
-        raise ConfigError(f"--data {data}: there is no annotations/instances_train*.json")
-    return found[0], Path(data) / found[0].stem.removeprefix("instances_")
 
 
 def _without_annotations(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

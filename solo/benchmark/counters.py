@@ -79,6 +79,18 @@ def peak_bytes(work: Callable[[], Any]) -> int:
     return tracker.peak
 
 
+def peak_memory(work: Callable[[], Any]) -> int:
+    """The most bytes that something takes on top of what was there: `peak_bytes`, or what the GPU in use counts."""
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return peak_bytes(work)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    work()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
 class _LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

@@ -26,6 +26,8 @@ _TRANSFORMS: dict[str, dict[str, Any]] = {
     "LoadInstances": dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
     "PackSample": dict(type="mmdet.PackDetInputs"),
 }
+OUR_TRANSFORMS = {peer["type"].removeprefix("mmdet."): ours for ours, peer in _TRANSFORMS.items()}
+"""Our transform in place of mmdet's."""
 
 
 def our_names(detector: BaseModel) -> dict[str, str]:
@@ -73,7 +75,17 @@ def mmdet_config(model: Mapping[str, Any]) -> dict[str, Any]:
         backbone={**model["backbone"], "init_cfg": None},
         neck=dict(model["neck"]),
         mask_head=_mask_head(model),
-        test_cfg=dict(),
+        test_cfg=_test_config(model["postprocess"]),
+    )
+
+
+def _test_config(postprocess: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = dict(score_thr=0.1, mask_thr=0.5, nms_pre=500, filter_thr=0.05, max_per_img=100)
+    nms = postprocess["nms"]
+    return dict(
+        **{key: postprocess.get(key, value) for key, value in defaults.items()},
+        kernel=nms.get("kernel", "gaussian"),
+        sigma=nms.get("sigma", 2.0),
     )
 
 
@@ -117,6 +129,12 @@ def mmdet_pipeline(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     return [{**_TRANSFORMS.get(step["type"].removeprefix("solo."), step)} for step in pipeline]
 
 
+def mmdet_validation_pipeline(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`mmdet_pipeline` with the annotations: mmdet's configs load them to validate, though nobody reads the masks."""
+    *steps, packing = mmdet_pipeline(pipeline)
+    return [*steps, _TRANSFORMS["LoadInstances"], packing]
+
+
 def mmdet_targets(detector: Any, samples: Sequence[Any], mask_size: tuple[int, int]) -> list[Any]:
     """What mmdet's head works out for each image of a batch: masks, labels, flags and cell indices, by level."""
     targets: list[Any] = [
@@ -148,4 +166,4 @@ def check_targets(ours: GridTargets, peer: Sequence[Any], level_sizes: Sequence[
 
 
 def _sorted(positives: Any) -> list[tuple[int, bytes]]:
-    return sorted((cell, mask.numpy().tobytes()) for cell, mask in positives)
+    return sorted((cell, mask.cpu().numpy().tobytes()) for cell, mask in positives)

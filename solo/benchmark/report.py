@@ -16,11 +16,14 @@ import torch
 
 from solo.benchmark.pairs import NOISE_LIMIT, Row
 
+OPENMMLAB = ("mmengine", "mmdet", "mmcv-lite", "mmcv")
+PACKAGES = ("torch", *OPENMMLAB, "numpy", "pycocotools", "hotcoco", "opencv-python-headless", "opencv-python")
+
 
 def machine() -> dict[str, Any]:
     """What the numbers depend on."""
     versions = {}
-    for package in ("torch", "mmengine", "mmdet", "numpy", "opencv-python-headless", "opencv-python"):
+    for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -28,7 +31,10 @@ def machine() -> dict[str, Any]:
     return dict(
         processor=_processor_name(),
         cores=os.cpu_count(),
+        memory_bytes=_memory_bytes(),
+        gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         torch_threads=torch.get_num_threads(),
+        system=platform.platform(),
         python=platform.python_version(),
         versions=versions,
     )
@@ -42,24 +48,35 @@ def write_json(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text, with a warning below for each that is too noisy to rely on."""
-    header = ("", "ours", "peer", "unit", "ratio", "quartiles", "equal")
+    """The rows as aligned text, with a warning below that names those too noisy to rely on."""
+    header = ("", "ours", "peer", "unit", "p95", "ratio", "quartiles", "noise", "equal")
     lines = [header, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    warnings = [
-        f"noisy: the peer's own times of {row.name} vary by {row.noise:.0%} (more than {NOISE_LIMIT:.0%})"
-        for row in rows
-        if row.is_noisy
-    ]
-    return "\n".join(table + warnings)
+    noisy = ", ".join(row.name for row in rows if row.is_noisy)
+    warning = [f"noisy, values of one side vary by more than {NOISE_LIMIT:.0%}: {noisy}"] * bool(noisy)
+    return "\n".join(table + warning)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     spread = "" if row.spread is None else "{:.2f} to {:.2f}".format(*row.spread)
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     peer = "" if row.peer is None else f"{row.peer:,.6g}"
-    return row.name, f"{row.ours:,.6g}", peer, row.unit, ratio, spread, {True: "yes", None: ""}.get(row.equal, "no")
+    p95 = _both(row.p95, row.peer_p95, "{:,.4g}")
+    noise = "exact" if row.noise == 0 == (row.peer_noise or 0) else _both(row.noise, row.peer_noise, "{:.0%}")
+    equal = {True: "yes", None: ""}.get(row.equal, "no")
+    return row.name, f"{row.ours:,.6g}", peer, row.unit, p95, ratio, spread, noise, equal
+
+
+def _both(ours: float | None, peer: float | None, form: str) -> str:
+    return " | ".join(form.format(value) for value in (ours, peer) if value is not None)
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _processor_name() -> str:

@@ -21,12 +21,12 @@ LOSS_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-3
 
 
-class TrainingCase:
-    """Ours and, if there is one, mmdet's detector before the same images.
+class TargetsCase:
+    """Samples of the same images as both sides make them, and the targets that both work out of them.
 
     Args:
-        contenders: ours, then mmdet's.
-        batch_size: images of the batch, spread over the data set.
+        contenders: ours, then mmdet's if there is one.
+        indices: of the images of the batch.
 
     Attributes:
         indices: of the images.
@@ -35,53 +35,73 @@ class TrainingCase:
         targets: what ours works out of the batch.
 
     Raises:
-        AssertionError: the contenders do not compute the same.
+        AssertionError: inputs or targets are not the same.
     """
 
-    def __init__(self, contenders: Sequence[Contender], batch_size: int) -> None:
+    def __init__(self, contenders: Sequence[Contender], indices: Sequence[int]) -> None:
         self.contenders = list(contenders)
-        self.batch_size = batch_size
-        size = len(contenders[0].dataset)
-        self.indices = [row * size // batch_size for row in range(batch_size)]
+        self.indices = list(indices)
+        self.batch_size = len(self.indices)
         self.batches = [contender.batch(self.indices) for contender in contenders]
         self.prepared = [contender.prepared(batch) for contender, batch in zip(contenders, self.batches, strict=True)]
         self._ours = cast(SOLOv2, contenders[0].model)
-        inputs = self.prepared[0]["inputs"]
-        height, width = inputs.shape[-2:]
+        height, width = self.prepared[0]["inputs"].shape[-2:]
         self._mask_size = (height // MASK_STRIDE, width // MASK_STRIDE)
-        with torch.no_grad():
-            self._features = self._ours.neck(self._ours.backbone(inputs))
-            self._outputs: SOLOv2Outputs = self._ours(inputs)
         self.targets = self._our_targets()
         if len(self.contenders) > 1:
             self._peer = cast(Any, contenders[1].model)
-            with torch.no_grad():
-                self._peer_outputs = self._peer.mask_head(self._features)
             self._peer_targets = mmdet_targets(self._peer, self.prepared[1]["data_samples"], self._mask_size)
-            self._check()
-
-    def fresh_features(self) -> list[Tensor]:
-        """The feature pyramid as leaves that want a gradient."""
-        return [level.detach().requires_grad_() for level in self._features]
+            _check_close("inputs", *(prepared["inputs"] for prepared in self.prepared), tolerance=INPUT_TOLERANCE)
+            check_targets(self.targets, self._peer_targets, self._ours.assigner.grid.level_sizes)
 
     def assignments(self) -> list[Work]:
         """Working out the targets of the prepared batch, one a contender."""
         peer = [lambda: mmdet_targets(self._peer, self.prepared[1]["data_samples"], self._mask_size)]
         return [self._our_targets, *peer[: len(self.contenders) - 1]]
 
-    def mask_losses(self) -> list[Callable[[], Work]]:
-        """Makes, one a contender, forward and backward of the mask loss on fresh leaves ready."""
-        return [self._our_mask_loss, self._peer_mask_loss][: len(self.contenders)]
-
     def _our_targets(self) -> GridTargets:
         recorder, criterion = _Recorder(), self._ours.criterion
+        # Of the network's outputs the assignment sees the size of the masks alone.
+        nothing = self.prepared[0]["inputs"].new_zeros(1).expand(self.batch_size, 1, *self._mask_size)
+        outputs = SOLOv2Outputs(cls_logits=nothing, kernels=nothing, mask_feats=nothing)
         self._ours.criterion = recorder
         try:
-            with mock.patch.object(self._ours, "_network", return_value=self._outputs):
+            with mock.patch.object(self._ours, "_network", return_value=outputs):
                 self._ours(**self.prepared[0], mode="loss")
         finally:
             self._ours.criterion = criterion
         return recorder.targets
+
+
+class TrainingCase(TargetsCase):
+    """Ours and, if there is one, mmdet's detector before the same batch, with the outputs of their networks.
+
+    Args:
+        contenders: ours, then mmdet's.
+        batch_size: images of the batch, spread over the data set.
+
+    Raises:
+        AssertionError: the contenders do not compute the same.
+    """
+
+    def __init__(self, contenders: Sequence[Contender], batch_size: int) -> None:
+        super().__init__(contenders, spread(len(contenders[0].dataset), batch_size))
+        with torch.no_grad():
+            inputs = self.prepared[0]["inputs"]
+            self._features = self._ours.neck(self._ours.backbone(inputs))
+            self._outputs: SOLOv2Outputs = self._ours(inputs)
+            if len(self.contenders) > 1:
+                self._peer_outputs = self._peer.mask_head(self._features)
+        if len(self.contenders) > 1:
+            self._check()
+
+    def fresh_features(self) -> list[Tensor]:
+        """The feature pyramid as leaves that want a gradient."""
+        return [level.detach().requires_grad_() for level in self._features]
+
+    def mask_losses(self) -> list[Callable[[], Work]]:
+        """Makes, one a contender, forward and backward of the mask loss on fresh leaves ready."""
+        return [self._our_mask_loss, self._peer_mask_loss][: len(self.contenders)]
 
     def _our_mask_loss(self) -> Work:
         leaves = SOLOv2Outputs(*(tensor.detach().requires_grad_() for tensor in self._outputs))
@@ -109,9 +129,7 @@ class TrainingCase:
         return work
 
     def _check(self) -> None:
-        """Assert that inputs, targets, losses and gradients are the same."""
-        _check_close("inputs", *(prepared["inputs"] for prepared in self.prepared), tolerance=INPUT_TOLERANCE)
-        check_targets(self.targets, self._peer_targets, self._ours.assigner.grid.level_sizes)
+        """Assert that losses and gradients are the same."""
         (loss, gradient), (peer_loss, peer_gradient) = (prepare()() for prepare in self.mask_losses())
         _check_close("mask loss", loss, peer_loss, tolerance=LOSS_TOLERANCE)
         _check_close("gradient of the mask features", gradient, peer_gradient, tolerance=GRADIENT_TOLERANCE)
@@ -120,7 +138,7 @@ class TrainingCase:
         for contender, prepared in zip(self.contenders, self.prepared, strict=True):
             contender.model.zero_grad()
             losses.append(contender.losses(prepared))
-            sum(losses[-1].values(), start=torch.zeros(())).backward()
+            sum(losses[-1].values(), start=losses[-1]["loss_cls"].new_zeros(())).backward()
             parameters = contender.model.named_parameters()
             gradients.append({name: p.grad for name, p in parameters if p.grad is not None})
             contender.model.zero_grad()
@@ -130,6 +148,11 @@ class TrainingCase:
         for name, our_name in our_names(self._peer).items():
             if name in peers:
                 _check_close(f"gradient of {name}", ours[our_name], peers[name], tolerance=GRADIENT_TOLERANCE)
+
+
+def spread(size: int, count: int) -> list[int]:
+    """`count` indices, as far apart as they can be, of a data set with `size` images."""
+    return [number * size // count for number in range(count)]
 
 
 class _Recorder(nn.Module):

@@ -5,17 +5,25 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from solo.benchmark.contenders import Contender, build_contenders, fixed_features
-from solo.benchmark.counters import OperationCounter, peak_bytes
-from solo.benchmark.pairs import Row, Work, count_row, time_in_turns, time_row
-from solo.benchmark.same_training import TrainingCase
-from solo.config import load_config
-from solo.errors import ConfigError, suggestion
+import torch
 
-_STEP = "train_step"
+from solo.benchmark.contenders import Contender, build_contenders, fixed_features
+from solo.benchmark.counters import OperationCounter, peak_memory
+from solo.benchmark.measures import Measures, measured
+from solo.benchmark.pairs import Progress, Row, Work, count_row, time_in_turns, time_row
+from solo.benchmark.same_training import TargetsCase, TrainingCase, spread
+from solo.benchmark.throughput import measure_throughput
+from solo.config import load_config
+from solo.engine.distributed import processes
+from solo.engine.runner import use_amp
+from solo.errors import ConfigError
+
+_STEP, _THROUGHPUT = "train_step", "throughput"
+PIPELINE_IMAGES = 30
 
 
 def benchmark_training(
@@ -26,62 +34,87 @@ def benchmark_training(
     warmup: int = 1,
     data: str | None = None,
     batch_size: int | None = None,
+    images: int = PIPELINE_IMAGES,
+    amp: bool = False,
+    compile: bool = False,
+    device: str | None = None,
+    launcher: str = "none",
     rows: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Measure the training of a config on the CPU, alone or in turns with a peer.
+    """Measure the training of a config, alone or in turns with a peer.
 
     Against mmdet the mask loss is normalised as mmdet does (`mask_loss_norm="cells"`). Every ratio stands beside an
     assertion that both compute the same: targets bit for bit, losses within 1e-5, gradients within 1e-3 of each
-    parameter's largest.
+    parameter's largest; with mixed precision too they are compared in float32.
 
     Args:
         config_path: the config file.
         against: "mmdet", or None to measure ours alone.
-        pairs: turns of each timing.
-        warmup: turns before those.
+        pairs: turns of each timing; of the throughput as many steps a turn, in three turns against a peer.
+        warmup: turns, or steps, before those.
         data: folder of a data set in COCO's layout, "drawn", "crowded:N" for N objects an image, or None for the data
             of the config.
         batch_size: images a step; by default the config's.
-        rows: names of the rows to measure, None for all; `train_step` stands for the one that bears the config's name.
+        images: over how many images of the data, in batches, targets and sample_pipeline are summed.
+        amp: mixed precision, as in `solo.engine.runner.train`.
+        compile: `torch.compile` for our network.
+        device: "cpu", "cuda", ...; None is the GPU where there is one.
+        launcher: "none", "pytorch", "slurm" or "mpi": with several processes the throughput alone is measured.
+        rows: names of the rows to measure, None for all; `train_step` and `throughput` stand for those that bear the
+            config's name.
         overrides: config values by dotted key.
 
     Returns:
         The rows host_syncs, ops_per_step, ops_per_step_with_views, mask_bytes, targets, sample_pipeline, mask_loss,
-        train_step_<config> and peak_memory_train.
+        train_step_<config>, peak_memory_train, and those of `measure_throughput`.
 
     Raises:
         UserError: config or data cannot be used.
         AssertionError: the two do not compute the same.
     """
     config = load_config(config_path, overrides=overrides)
-    with tempfile.TemporaryDirectory() as folder:
-        contenders = build_contenders(config, data=data, against=against, work_dir=folder)
-        case = TrainingCase(contenders, batch_size or config.train_dataloader.batch_size)
-        timing = dict(pairs=pairs, warmup=warmup)
-        # In this order: the last two take steps, after which the contenders' weights differ by rounding.
-        measures: dict[tuple[str, ...], Callable[[], list[Row]]] = {
-            ("host_syncs", "ops_per_step", "ops_per_step_with_views"): lambda: _count_operations(case),
-            ("mask_bytes",): lambda: [_count_mask_bytes(case)],
-            ("targets", "sample_pipeline"): lambda: _time_pipeline(case, **timing),
-            ("mask_loss",): lambda: [_time_mask_loss(case, **timing)],
-            (_STEP,): lambda: [_time_step(case, f"{_STEP}_{Path(config_path).stem}", **timing)],
-            ("peak_memory_train",): lambda: [_measure_memory(case)],
+    if min(images, batch_size or 1) < 1:
+        raise ConfigError(f"--images and --batch-size must be at least 1, got {images} and {batch_size}")
+    if amp:
+        use_amp(config)
+    if compile:
+        if against is not None:
+            raise ConfigError("--compile: ours would be compared with a peer that is not compiled; leave --against out")
+        config.custom_hooks = [*config.get("custom_hooks", []), dict(type="NetworkOptionsHook", compile={})]
+    if rows is None and (compile or launcher != "none"):
+        rows = [_THROUGHPUT]
+    timing = dict(pairs=pairs, warmup=warmup)
+    with processes(config, launcher), tempfile.TemporaryDirectory() as folder:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        size = batch_size or config.train_dataloader.batch_size
+
+        @cache
+        def contenders() -> list[Contender]:
+            return build_contenders(config, data=data, against=against, work_dir=folder, device=device)
+
+        @cache
+        def case() -> TrainingCase:
+            return TrainingCase(contenders(), size)
+
+        name = Path(config_path).stem
+
+        def throughput() -> list[Row]:
+            if against:
+                case()  # asserts that both compute the same
+            return measure_throughput(config, contenders(), name=name, batch_size=size, steps=pairs, warmup=warmup)
+
+        # In this order: the last three take steps, after which the contenders' weights differ by rounding.
+        measures: Measures = {
+            ("host_syncs", "ops_per_step", "ops_per_step_with_views"): lambda: _count_operations(case()),
+            ("mask_bytes",): lambda: [_count_mask_bytes(case())],
+            ("targets", "sample_pipeline"): lambda: _time_pipelines(contenders(), size, images=images, **timing),
+            ("mask_loss",): lambda: [_time_mask_loss(case(), **timing)],
+            (_STEP,): lambda: [_time_step(case(), f"{_STEP}_{name}", **timing)],
+            ("peak_memory_train",): lambda: [_measure_memory(case())],
+            (_THROUGHPUT,): throughput,
         }
-        return _measured(measures, rows)
-
-
-def _measured(measures: Mapping[tuple[str, ...], Callable[[], list[Row]]], rows: Sequence[str] | None) -> list[Row]:
-    known = [name for names in measures for name in names]
-    for name in rows or ():
-        if name not in known:
-            raise ConfigError(f"--rows {name}: unknown{suggestion(name, known)}; there are {', '.join(known)}")
-    found: list[Row] = []
-    for names, measure in measures.items():
-        wanted = [name for name in names if rows is None or name in rows]
-        if wanted:
-            found += [row for row in measure() if names == (_STEP,) or row.name in wanted]
-    return found
+        return measured(measures, rows)
 
 
 def _count_operations(case: TrainingCase) -> list[Row]:
@@ -94,7 +127,7 @@ def _count_operations(case: TrainingCase) -> list[Row]:
         counters.append(counter)
 
     def row(name: str, unit: str, count: Callable[[OperationCounter], float]) -> Row:
-        return count_row(name, unit, *_pair([count(counter) for counter in counters]))
+        return count_row(name, unit, *(count(counter) for counter in counters))
 
     return [
         row("host_syncs", "waits a step", lambda counter: len(counter.host_syncs)),
@@ -112,14 +145,34 @@ def _count_mask_bytes(case: TrainingCase) -> Row:
     sizes = [
         sum(len(pickle.dumps(sample)) for sample in batch["data_samples"]) / case.batch_size for batch in case.batches
     ]
-    return count_row("mask_bytes", "bytes a sample", *_pair(sizes))
+    return count_row("mask_bytes", "bytes a sample", *sizes)
 
 
-def _time_pipeline(case: TrainingCase, *, pairs: int, warmup: int) -> list[Row]:
-    """The loader's work, and of it what the annotations cost together with the assignment in the step.
+def _time_pipelines(
+    contenders: Sequence[Contender], batch_size: int, *, images: int, pairs: int, warmup: int
+) -> list[Row]:
+    """The loader's work, and of it what the annotations cost together with the assignment in the step, over images.
 
-    The cost of the annotations is the difference between the pipeline with and without them.
+    The cost of the annotations is the difference between the pipeline with and without them. Batches are measured one
+    after the other, each in turns; the turns' times are summed over them.
     """
+    indices = spread(len(contenders[0].dataset), min(images, len(contenders[0].dataset)))
+    sums = [[0.0] * pairs for _ in range(3 * len(contenders))]
+    progress = Progress("targets, sample_pipeline", total=len(indices))
+    for start in range(0, len(indices), batch_size):
+        case = TargetsCase(contenders, indices[start : start + batch_size])
+        for taken, total in zip(_pipeline_seconds(case, pairs=pairs, warmup=warmup), sums, strict=True):
+            total[:] = [before + more for before, more in zip(total, taken, strict=True)]
+        progress.done(min(start + batch_size, len(indices)))
+    targets = []
+    for whole, image_alone, assignment in zip(sums[0::3], sums[1::3], sums[2::3], strict=True):
+        turns = zip(whole, image_alone, assignment, strict=True)
+        targets.append([max(with_objects - without, 0) + assign for with_objects, without, assign in turns])
+    return [time_row("targets", *targets), time_row("sample_pipeline", *sums[0::3])]
+
+
+def _pipeline_seconds(case: TargetsCase, *, pairs: int, warmup: int) -> list[list[float]]:
+    """Of each contender in turn: whole samples, samples without annotations, assignment."""
 
     def samples(dataset: Any) -> Work:
         return lambda: [dataset[index] for index in case.indices]
@@ -127,17 +180,12 @@ def _time_pipeline(case: TrainingCase, *, pairs: int, warmup: int) -> list[Row]:
     works: list[Work] = []
     for contender, assign in zip(case.contenders, case.assignments(), strict=True):
         works += [samples(contender.dataset), samples(contender.image_dataset), assign]
-    seconds = time_in_turns(*[_ready(work) for work in works], pairs=pairs, warmup=warmup)
-    targets = []
-    for whole, image_alone, assignment in zip(seconds[0::3], seconds[1::3], seconds[2::3], strict=True):
-        turns = zip(whole, image_alone, assignment, strict=True)
-        targets.append([max(with_objects - without, 0) + assign for with_objects, without, assign in turns])
-    return [time_row("targets", *_pair(targets)), time_row("sample_pipeline", *_pair(seconds[0::3]))]
+    return time_in_turns(*[_ready(work) for work in works], pairs=pairs, warmup=warmup)
 
 
 def _time_mask_loss(case: TrainingCase, *, pairs: int, warmup: int) -> Row:
     """Forward and backward of the mask loss from given outputs and targets; the class loss runs forward with it."""
-    return time_row("mask_loss", *_pair(time_in_turns(*case.mask_losses(), pairs=pairs, warmup=warmup)))
+    return time_row("mask_loss", *time_in_turns(*case.mask_losses(), pairs=pairs, warmup=warmup, name="mask_loss"))
 
 
 def _time_step(case: TrainingCase, name: str, *, pairs: int, warmup: int) -> Row:
@@ -147,7 +195,7 @@ def _time_step(case: TrainingCase, name: str, *, pairs: int, warmup: int) -> Row
         return lambda: contender.training_step(batch)
 
     preparations = [steps(*both) for both in zip(case.contenders, case.batches, strict=True)]
-    return time_row(name, *_pair(time_in_turns(*preparations, pairs=pairs, warmup=warmup)))
+    return time_row(name, *time_in_turns(*preparations, pairs=pairs, warmup=warmup, name=name))
 
 
 def _measure_memory(case: TrainingCase) -> Row:
@@ -155,13 +203,9 @@ def _measure_memory(case: TrainingCase) -> Row:
     sizes = []
     for contender, batch in zip(case.contenders, case.batches, strict=True):
         contender.training_step(batch)()
-        sizes.append(peak_bytes(contender.training_step(batch)) / 2**20)
-    return count_row("peak_memory_train", "MiB", *_pair(sizes))
+        sizes.append(peak_memory(contender.training_step(batch)) / 2**20)
+    return count_row("peak_memory_train", "MiB", *sizes)
 
 
 def _ready(work: Work) -> Callable[[], Work]:
     return lambda: work
-
-
-def _pair(values: list[Any]) -> tuple[Any, Any]:
-    return values[0], values[1] if len(values) > 1 else None

@@ -128,7 +128,7 @@ def train(
     config = load_config(config_path, overrides=overrides)
     config.work_dir = _work_dir(config, config_path, work_dir)
     if amp:
-        _use_amp(config)
+        use_amp(config)
     if auto_scale_lr:
         _use_auto_scale_lr(config, config_path)
     if seed is not None:
@@ -263,7 +263,15 @@ def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:
     return work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
 
 
-def _use_amp(config: Config) -> None:
+def use_amp(config: Config) -> None:
+    """Give the config the optimizer wrapper of `train(amp=True)`.
+
+    Args:
+        config: the config; changed in place.
+
+    Raises:
+        ConfigError: its wrapper is none of mmengine's or ours.
+    """
     wrapper = config.optim_wrapper
     kind = wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):

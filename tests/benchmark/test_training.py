@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,20 +15,13 @@ import torch
 from solo.benchmark.contenders import build_contenders
 from solo.benchmark.mmdet_peer import mmdet_config
 from solo.benchmark.pairs import Row
-from solo.benchmark.same_training import TrainingCase
+from solo.benchmark.same_training import TargetsCase, TrainingCase
+from solo.benchmark.throughput import TRAINING_STAGES
 from solo.benchmark.training import benchmark_training
 from solo.config import load_config
 from solo.errors import ConfigError
+from tests.benchmark.tiny import CONFIG, OVERRIDES, ROOT, command_line_overrides, ignore_meshgrid, needs_mmdet
 
-ROOT = Path(__file__).parents[2]
-CONFIG = "configs/shapes/solov2-nano_shapes.py"
-# The last map doubled, as mmdet's head does; few channels, small pictures.
-OVERRIDES = {
-    "model.grid.strides": [8, 8, 16, 16],
-    "model.backbone.base_channels": 4,
-    "model.neck.in_channels": [4, 8, 16, 32],
-    "model.head.feat_channels": 8,
-}
 NAMES = [
     "host_syncs",
     "ops_per_step",
@@ -39,30 +32,35 @@ NAMES = [
     "mask_loss",
     "train_step_solov2-nano_shapes",
     "peak_memory_train",
+    "images_per_second_train_solov2-nano_shapes",
+    "images_per_second_process",
+    "step_with_loader",
+    *(f"step_with_loader/{stage}" for stage in TRAINING_STAGES),
 ]
-needs_mmdet = pytest.mark.skipif(importlib.util.find_spec("mmdet") is None, reason="mmdet is the peer")
-# mmdet's head calls it so at every step.
-pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
+pytestmark = ignore_meshgrid
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Row]:
-    found = benchmark_training(
-        str(ROOT / CONFIG), against="mmdet", pairs=2, warmup=0, data="drawn", batch_size=2, overrides=OVERRIDES
-    )
+    options = dict(pairs=2, warmup=0, data="drawn", batch_size=2, images=3, overrides=OVERRIDES)
+    found = benchmark_training(CONFIG, against="mmdet", **options)
     assert [row.name for row in found] == NAMES
     return {row.name: row for row in found}
 
 
 @needs_mmdet
+@pytest.mark.long
 def test_rows(rows: dict[str, Row]) -> None:
     for row in rows.values():
         assert row.equal is True
+        assert row.noise is not None and row.peer_noise is not None
         assert row.ratio is not None and row.ratio > 0
-        assert (row.spread is not None) == (row.unit == "ms")
+        assert (row.spread is not None) == (row.unit in ("ms", "images/s"))
+        assert (row.p95 is not None) == (row.unit == "ms")
 
 
 @needs_mmdet
+@pytest.mark.long
 def test_counts(rows: dict[str, Row]) -> None:
     assert rows["host_syncs"].ours == 0
     assert rows["host_syncs"].peer > 10
@@ -70,32 +68,33 @@ def test_counts(rows: dict[str, Row]) -> None:
     assert rows["mask_bytes"].ratio > 10
 
 
+@pytest.mark.long
 def test_alone(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "tools/benchmark.py",
         "train",
         CONFIG,
-        "--data",
-        "drawn",
+        "--synthetic",
         "--iters",
         "1",
         "--warmup",
         "0",
     ]
-    options = [f"{key}={value}".replace(" ", "") for key, value in OVERRIDES.items()]
+    options = ["--images", "1", "--cfg-options", *command_line_overrides()]
     report = tmp_path / "report.json"
     done = subprocess.run(
-        [*command, "--batch-size", "1", "--json", str(report), "--cfg-options", *options],
+        [*command, "--batch-size", "1", "--json", str(report), *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
     rows = json.loads(report.read_text())["rows"]
-    assert [row["name"] for row in rows] == NAMES
+    assert [row["name"] for row in rows] == [*NAMES, "peak_memory_host"]
     assert all(row["ours"] >= 0 and row["peer"] is None and row["equal"] is None for row in rows)
     assert "train_step_solov2-nano_shapes" in done.stdout
+    assert re.search(r"^1 CPU process \| \d+\.\d\d images/s$", done.stdout, re.MULTILINE)
 
 
 @needs_mmdet
@@ -110,7 +109,7 @@ def test_alone(tmp_path: Path) -> None:
     ids=["dice loss", "focal loss", "assigner", "weights"],
 )
 def test_a_difference_ends_the_benchmark(change: Any, message: str, tmp_path: Path) -> None:
-    config = load_config(str(ROOT / CONFIG), overrides=OVERRIDES)
+    config = load_config(CONFIG, overrides=OVERRIDES)
     contenders = build_contenders(config, data="drawn", against="mmdet", work_dir=str(tmp_path))
     change(contenders[0].model)
     with pytest.raises(AssertionError, match=message):
@@ -118,24 +117,49 @@ def test_a_difference_ends_the_benchmark(change: Any, message: str, tmp_path: Pa
 
 
 def test_a_grid_that_mmdet_cannot_have() -> None:
-    config = load_config(str(ROOT / CONFIG))
+    config = load_config(CONFIG)
     with pytest.raises(ConfigError, match=r"strides \[8, 8, 16, 32\]: mmdet's head always halves the first"):
         mmdet_config(config.model)
 
 
 def test_a_folder_without_annotations(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no annotations/instances_train\*\.json"):
-        benchmark_training(str(ROOT / CONFIG), data=str(tmp_path))
+        benchmark_training(CONFIG, data=str(tmp_path))
 
 
 def test_chosen_rows() -> None:
     options: dict[str, Any] = dict(pairs=1, warmup=0, data="drawn", batch_size=1, overrides=OVERRIDES)
-    found = benchmark_training(str(ROOT / CONFIG), rows=["train_step", "ops_per_step"], **options)
+    found = benchmark_training(CONFIG, rows=["train_step", "ops_per_step"], **options)
     assert [row.name for row in found] == ["ops_per_step", "train_step_solov2-nano_shapes"]
     with pytest.raises(ConfigError, match=r"--rows ops_per_stp: unknown \(did you mean 'ops_per_step'\?\); there are"):
-        benchmark_training(str(ROOT / CONFIG), rows=["ops_per_stp"], **options)
+        benchmark_training(CONFIG, rows=["ops_per_stp"], **options)
+
+
+@needs_mmdet
+def test_the_pipelines_are_compared_over_every_image(tmp_path: Path) -> None:
+    config = load_config(CONFIG, overrides=OVERRIDES)
+    contenders = build_contenders(config, data="drawn", against="mmdet", work_dir=str(tmp_path))
+    contenders[1].dataset = _AnotherLastImage(contenders[1].dataset)
+    TargetsCase(contenders, [0, 1])
+    with pytest.raises(AssertionError, match="inputs: ours and the peer's differ"):
+        TargetsCase(contenders, [2, 3])
+
+
+class _AnotherLastImage:
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[4 if index == 3 else index]
+
+
+def test_wrong_options() -> None:
+    with pytest.raises(ConfigError, match=r"--images and --batch-size must be at least 1, got 0 and None"):
+        benchmark_training(CONFIG, images=0)
+    with pytest.raises(ConfigError, match=r"--compile: ours would be compared with a peer that is not compiled"):
+        benchmark_training(CONFIG, against="mmdet", compile=True)
 
 
 def test_too_few_classes_for_the_drawn_pictures() -> None:
     with pytest.raises(ConfigError, match="--data drawn has 4 classes, the config 1"):
-        benchmark_training(str(ROOT / CONFIG), data="drawn", overrides={"model.num_classes": 1})
+        benchmark_training(CONFIG, data="drawn", overrides={"model.num_classes": 1})
