@@ -32,6 +32,7 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     with counter, torch.no_grad(), torch.device("meta"):
         model.eval()(torch.empty(1, 3, *size))
     counts = counter.get_flop_counts()
+    # A head that needs no mask feature branch leaves that part at 0.
     parts = {part: sum(counts.get(f"{type(model).__name__}.{part}", {}).values()) for part in PARTS}
     return {**parts, "total": counter.get_total_flops()}
 
@@ -51,9 +52,10 @@ def describe_model(config: Config, size: tuple[int, int] | None = None) -> str:
         raise ConfigError(f"the image must have at least one pixel; came {size[0]} x {size[1]}")
     model = model_on_meta(config)
     flops = count_flops(model, size)
-    parameters = {part: _count(getattr(model, part)) for part in PARTS} | {"total": _count(model)}
+    parts = [part for part in PARTS if getattr(model, part) is not None]
+    parameters = {part: _count(getattr(model, part)) for part in parts} | {"total": _count(model)}
     rows = [f"{'input':<14}{size[0]} x {size[1]}", f"{'':<14}{'M parameters':>14}{'GFLOP':>10}"]
-    rows += [f"{part:<14}{parameters[part] / 1e6:>14.2f}{flops[part] / 1e9:>10.1f}" for part in (*PARTS, "total")]
+    rows += [f"{part:<14}{parameters[part] / 1e6:>14.2f}{flops[part] / 1e9:>10.1f}" for part in (*parts, "total")]
     return "\n".join(rows)
 
 

@@ -76,7 +76,7 @@ def ground_truth(masks: Tensor, labels: Sequence[int]) -> GroundTruth:
         labels=torch.tensor(labels, dtype=torch.int64),
         boxes=boxes_from_masks(masks),
         centers=mass_centers(masks),
-        masks=downsample_masks(masks),
+        masks=pack_masks(downsample_masks(masks)),
     )
 
 
@@ -85,7 +85,7 @@ def training_sample(masks: Tensor, labels: Sequence[int]) -> BaseDataElement:
     truth = ground_truth(masks, labels)
     sample = BaseDataElement()
     sample.gt_instances = InstanceData(
-        labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=pack_masks(truth.masks)
+        labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=truth.masks
     )
     return sample
 

@@ -123,7 +123,7 @@ def to_ground_truth(objects: InstanceData) -> GroundTruth:
         labels=objects.labels,
         boxes=objects.bboxes,
         centers=mass_centers(objects.masks),
-        masks=downsample_masks(objects.masks),
+        masks=pack_masks(downsample_masks(objects.masks)),
     )
 
 
@@ -209,7 +209,7 @@ def both_losses(models, inputs: Tensor, batch: list[InstanceData]) -> tuple[dict
         truth = to_ground_truth(objects)
         sample = BaseDataElement()
         sample.gt_instances = InstanceData(
-            labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=pack_masks(truth.masks)
+            labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=truth.masks
         )
         samples.append(sample)
     return ours(inputs, samples, mode="loss"), peer_losses

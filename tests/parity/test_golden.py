@@ -21,7 +21,8 @@ from solo.config import load_config
 from solo.models import SOLOv2
 from solo.models.assigner import GridAssigner
 from solo.models.grid import Grid
-from solo.ops import boxes_from_masks, downsample_masks, mass_centers, matrix_nms
+from solo.models.mask_decoder import cell_masks
+from solo.ops import boxes_from_masks, downsample_masks, mass_centers, matrix_nms, pack_masks
 from solo.registry import MODELS
 from solo.structures import GridTargets, GroundTruth, SOLOv2Outputs
 from tests.parity.golden import Golden
@@ -123,7 +124,7 @@ def test_candidates(model, outputs, golden, within, image, monkeypatch):
     postprocess = model.postprocess
     cell_scores = postprocess._cell_scores(outputs.cls_logits)[image]
     monkeypatch.setattr(postprocess, "nms_pre", cell_scores.numel())
-    drawn = postprocess._draw(cell_scores, outputs.kernels[image], outputs.mask_feats[image])
+    drawn = postprocess._draw(cell_scores, cell_masks(outputs, image))
     candidates, masks = drawn.candidates, drawn.masks[drawn.candidates.rows]
     recorded = {name: golden.tensor(f"cand{image}.{name}") for name in ("cell", "label", "area", "score", "decayed")}
     decayed = matrix_nms(masks, candidates.labels, candidates.scores)
@@ -197,7 +198,7 @@ def ground_truth(golden: Golden, case: str, image: int, size: tuple[int, int] | 
         labels=golden.tensor(f"{case}.gt{image}.labels"),
         boxes=boxes,
         centers=mass_centers(masks),
-        masks=downsample_masks(masks),
+        masks=pack_masks(downsample_masks(masks)),
     )
 
 
