@@ -18,8 +18,8 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
 
     A multiplication with its addition counts as two; convolutions and matrix products count, the rest (normalisation,
     activation, resizing) does not. A deformable convolution counts as a convolution and that of its offsets; the
-    placing of its samples does not count. What follows depends on the image and is left out: dynamic convolution,
-    Matrix NMS, resizing.
+    placing of its samples does not count. What follows depends on the image and is left out: drawing the masks of
+    cells, Matrix NMS, resizing.
 
     Args:
         model: a SOLOv2 on the meta device.
@@ -30,7 +30,8 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     """
     counter = FlopCounterMode(depth=2, display=False)
     with counter, torch.no_grad(), torch.device("meta"):
-        model.eval()(torch.empty(1, 3, *size))
+        # The counter's hooks cannot bear parameters among the outputs that want a gradient.
+        model.eval().requires_grad_(False)(torch.empty(1, 3, *size))
     counts = counter.get_flop_counts()
     # A head that needs no mask feature branch leaves that part at 0.
     parts = {part: sum(counts.get(f"{type(model).__name__}.{part}", {}).values()) for part in PARTS}
