@@ -215,10 +215,13 @@ def _masks_by_level(
 
     def draw_cells(cells: Tensor) -> Tensor:
         drawn = torch.empty((len(cells), *size), dtype=torch.float32, device=cells.device)
-        for level, (first, after) in enumerate(pairwise(first_cells)):
-            (rows,) = ((cells >= first) & (cells < after)).nonzero(as_tuple=True)
-            if len(rows):
-                drawn[rows] = _resized(draw(level, cells[rows] - first), size)
+        # Sorted by cell they are sorted by level; where a level ends decides shapes, so the host waits for it, once.
+        rows = cells.argsort()
+        ends = torch.searchsorted(cells[rows], torch.tensor(first_cells, device=cells.device)).tolist()
+        for level, (start, end) in enumerate(pairwise(ends)):
+            if start < end:
+                of_level = rows[start:end]
+                drawn[of_level] = _resized(draw(level, cells[of_level] - first_cells[level]), size)
         return drawn
 
     return CellMasks(draw_cells, size)

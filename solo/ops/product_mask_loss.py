@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ def product_mask_loss(
         positives_per_image: B integers that sum to P.
         weights: (P,) float32 factor of each positive's loss.
         loss: as in `dynamic_mask_loss`.
-        chunk_bytes: as in `dynamic_mask_loss`; about three tensors of this size are alive at once.
+        chunk_bytes: as in `dynamic_mask_loss`.
 
     Returns:
         () float32. Without a positive it is 0 and all its gradients are zeros. It can be differentiated once.
@@ -72,6 +72,25 @@ def product_mask_loss(
         x_logits.flatten(2), y_logits.flatten(2), x_idx, y_idx, judge, chunks, with_grad
     )
     return total
+
+
+class _Axis(NamedTuple):
+    """Of one image the (G, h * w) logits of columns or of rows, and which of them each of p positives has."""
+
+    logits: Tensor
+    chosen: Tensor
+
+
+def _chunk_loss(axes: Sequence[_Axis], rows: slice, judge: Judge, gradients: Sequence[Tensor] | None) -> Tensor:
+    """Loss of a chunk; adds its share to the gradients by the logits of both axes."""
+    drawn = [axis.logits[axis.chosen] for axis in axes]
+    doubt, complement = _doubts(*drawn)
+    loss, slope = judge(_product_logits(doubt, complement), rows, with_grad=gradients is not None)
+    if gradients is not None:
+        slope /= complement
+        for gradient, axis, logits in zip(gradients, axes, drawn, strict=True):
+            gradient.index_add_(0, axis.chosen, slope * torch.sigmoid(-logits.float()))
+    return loss
 
 
 def _doubts(x_logits: Tensor, y_logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,16 +122,9 @@ class _ProductMaskLoss(torch.autograd.Function):
         total = torch.zeros((), device=x_logits.device)
         with torch.autocast(x_logits.device.type, enabled=False):
             for image, rows, _ in chunks:
-                axes = [(x_logits[image], x_idx[rows]), (y_logits[image], y_idx[rows])]
-                drawn = [logits[index] for logits, index in axes]
-                doubt, complement = _doubts(*drawn)
-                loss, slope = judge(_product_logits(doubt, complement), rows, with_grad=with_grad)
-                total += loss
-                if gradients is None:
-                    continue
-                slope /= complement
-                for gradient, (_, index), logits in zip(gradients, axes, drawn, strict=True):
-                    gradient[image].index_add_(0, index, slope * torch.sigmoid(-logits.float()))
+                axes = [_Axis(x_logits[image], x_idx[rows]), _Axis(y_logits[image], y_idx[rows])]
+                of_image = None if gradients is None else [gradient[image] for gradient in gradients]
+                total += _chunk_loss(axes, rows, judge, of_image)
         ctx.gradients, ctx.input_type = gradients, x_logits.dtype
         return total
 
