@@ -17,17 +17,15 @@ from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, Outp
 from tests.models.allocations import PeakBytes
 from tests.models.dispatch import HostSyncs
 
-GRID = Grid(num_grids=(6, 4, 3, 2), strides=(8, 8, 16, 32), scale_ranges=[(1, 40), (20, 80), (40, 160), (80, 999)])
+GRID = Grid(num_grids=(6, 4, 3, 2), strides=(8, 8, 16, 32), scale_ranges=[(1, 40), (20, 80), (40, 160), (60, 999)])
 MASK_STRIDES = (4, 4, 8, 16)
 CLASSES, CHANNELS = 3, 5
 SIZE = (64, 96)
 KINDS = ["solo", "decoupled", "solov2"]
 
 
-def outputs_of(
-    kind: str, *, images: int = 2, seed: int = 0, grid: Grid = GRID, size: tuple[int, int] = SIZE
-) -> Outputs:
-    generator = torch.Generator().manual_seed(seed)
+def outputs_of(kind: str, *, images: int = 2, grid: Grid = GRID, size: tuple[int, int] = SIZE) -> Outputs:
+    generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
@@ -232,17 +230,20 @@ FULL = Grid(num_grids=(40, 36, 24, 16, 12), strides=(8, 8, 16, 32, 32), scale_ra
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_waits_for_the_device(kind: str) -> None:
-    """None in the training; in the prediction one a drawing, whatever the number of cells and levels."""
+    """None in the training; in the prediction one drawing waits as often as another, whatever its cells and levels."""
     outputs, targets = outputs_of(kind), targets_of(*CROWDED)
     leaves_of(outputs)
     criterion = SOLOv2Criterion(num_classes=CLASSES, loss_cls=FocalLoss(), loss_mask=DiceLoss())
     with HostSyncs() as syncs:
         sum(criterion(outputs, targets).values()).backward()
     assert syncs.names == []
+    names = []
     for cells in (3, GRID.num_cells):
         with HostSyncs() as syncs, torch.no_grad():
             cell_masks(outputs, 0).draw(torch.arange(cells))
-        assert len(syncs.names) == (0 if kind == "solov2" else 1)
+        names.append(syncs.names)
+    assert names[0] == names[1]
+    assert len(names[0]) <= 1
 
 
 @pytest.mark.parametrize("kind", ["solo", "decoupled"])
