@@ -38,7 +38,8 @@ class SOLOv2PostProcessor:
     """Points NMS, selection, dynamic convolution, area filter, maskness, NMS, resize, boxes: in this order.
 
     No number of candidates is set, yet memory is bounded: beside outputs and results an image takes at most about
-    `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (330 MB at 800x1333 with the defaults). Results
+    `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (330 MB at 800x1333 with the defaults), half a
+    `chunk_bytes` more where masks are products (Decoupled SOLO). Results
     in the form "bool" are up to `max_per_img` masks of the size of the picture; those in the form "rle" are small, and
     no full-size mask is made for them.
 
