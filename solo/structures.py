@@ -4,13 +4,18 @@ Axis letters, used in every docstring of the package:
 B images · S grid cells over all levels (sum of num_grids squared) · C classes · E mask-feature channels ·
 K = E * kernel_size**2 dynamic-kernel weights · N objects of an image · P positives of the batch · D detections ·
 H, W padded input pixels · h, w = H/4, W/4.
+By level: L levels · G cells along a side · F channels of the mask features · h_l, w_l sides of the map.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
+
+from solo.ops.mask_windows import MaskWindows
+from solo.ops.masks import MASK_STRIDE
 
 
 class SOLOv2Outputs(NamedTuple):
@@ -27,27 +32,89 @@ class SOLOv2Outputs(NamedTuple):
     mask_feats: Tensor
 
 
+class SOLOOutputs(NamedTuple):
+    """What a SOLO network (version 1) computes for a batch. The kernels are parameters: one a cell, for all images.
+
+    The mask of a cell is its level's features convolved (1x1) with its kernel, plus its bias, then doubled bilinearly.
+    SOLO doubles the features before it convolves them, which is the same, as bilinear weights sum to one.
+
+    Attributes:
+        cls_logits: (B, S, C) class logits, as in `SOLOv2Outputs`.
+        mask_feats: L maps (B, F, h_l, w_l), mask features at the stride of each level.
+        kernels: L matrices (G * G, F), a row a cell.
+        biases: L vectors (G * G,).
+        mask_strides: L integers, input pixels per pixel of the masks of each level.
+    """
+
+    cls_logits: Tensor
+    mask_feats: tuple[Tensor, ...]
+    kernels: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+    mask_strides: tuple[int, ...]
+
+
+class DecoupledSOLOOutputs(NamedTuple):
+    """What a Decoupled SOLO network computes for a batch.
+
+    The mask of the cell in row i and column j is the product of two probabilities, sigmoid(x_logits[j]) and
+    sigmoid(y_logits[i]) of its level.
+
+    Attributes:
+        cls_logits: (B, S, C) class logits, as in `SOLOv2Outputs`.
+        x_logits: L maps (B, G, h_l, w_l), one channel a column of cells.
+        y_logits: L maps (B, G, h_l, w_l), one channel a row of cells.
+        mask_strides: L integers, input pixels per pixel of the maps of each level.
+    """
+
+    cls_logits: Tensor
+    x_logits: tuple[Tensor, ...]
+    y_logits: tuple[Tensor, ...]
+    mask_strides: tuple[int, ...]
+
+
+Outputs = SOLOv2Outputs | SOLOOutputs | DecoupledSOLOOutputs
+
+
+def mask_field(stride: int) -> str:
+    """The field of a sample's `gt_instances` that holds its masks at a stride."""
+    return "masks" if stride == MASK_STRIDE else f"masks_{stride}"
+
+
+class CellMasks(NamedTuple):
+    """The masks of one image's cells, drawn when they are asked for.
+
+    Attributes:
+        draw: from cells (n,) int64 in [0, S) to their (n, h, w) float32 mask probabilities.
+        size: (h, w).
+    """
+
+    draw: Callable[[Tensor], Tensor]
+    size: tuple[int, int]
+
+
 class GroundTruth(NamedTuple):
-    """The objects of one image as plain tensors. Coordinates are pixels of the padded network input.
+    """The objects of one image. Coordinates are pixels of the padded network input.
 
     Attributes:
         labels: (N,) int64 in [0, C).
         boxes: (N, 4) float32, x1 y1 x2 y2.
         centers: (N, 2) float32, x y of the mask's mass centre; NaN for an object without a pixel.
-        masks: (N, h', w') bool at stride 4 with h' <= h and w' <= w; what is missing to (h, w) is background.
+        masks: N masks at stride 4 of a size (h', w') with h' <= h and w' <= w; what is missing to (h, w) is background.
+        coarse_masks: the same masks by each further stride that the model's levels have.
     """
 
     labels: Tensor
     boxes: Tensor
     centers: Tensor
-    masks: Tensor
+    masks: MaskWindows
+    coarse_masks: Mapping[int, MaskWindows] = {}
 
 
 class GridTargets(NamedTuple):
     """What every grid cell of a batch should predict. Positives are index vectors; a mask is stored once an object.
 
-    Positives are sorted by image; the assigner may leave some out on crowded images. One cell can be the positive of
-    two objects (it then occurs twice); its label is the one of the object that won the cell.
+    Positives are sorted by image, then by level; the assigner may leave some out on crowded images. One cell can be the
+    positive of two objects (it then occurs twice); its label is the one of the object that won the cell.
 
     Attributes:
         labels: (B, S) int64 class of every cell; C is background.
@@ -57,6 +124,8 @@ class GridTargets(NamedTuple):
         masks: (sum of N, h, w) bool, masks of all objects of the batch at stride 4.
         num_cells: () int64, the number of (image, cell) pairs with an object's label.
         positives_per_image: B integers that sum to P; on the host, so that splitting by image needs no sync.
+        positives_per_level: B times L integers that sum to P, likewise; empty where no level is told apart.
+        coarse_masks: (sum of N, H/stride, W/stride) bool by stride, the same masks where levels have other strides.
     """
 
     labels: Tensor
@@ -66,6 +135,8 @@ class GridTargets(NamedTuple):
     masks: Tensor
     num_cells: Tensor
     positives_per_image: list[int]
+    positives_per_level: Sequence[Sequence[int]] = ()
+    coarse_masks: Mapping[int, Tensor] = {}
 
 
 class Candidates(NamedTuple):

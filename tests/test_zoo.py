@@ -40,6 +40,15 @@ SIZES: dict[str, tuple[tuple[int, int], float, tuple[float, float, float, float]
     "solov2/solov2_r50_fpn_8xb8-lsj-200e_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
     "solov2/solov2_r50_fpn_8xb8-lsj-copypaste-200e_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
     # A caffe-style ResNet strides in its first 1x1 convolution, so that its 3x3 sees a quarter of the pixels.
+    # Their parameters are those of mmdetection's models; the heads are derived by hand below.
+    "solo/solo_r50_fpn_1x_coco.py": ((800, 1344), 36.30, (175.2, 121.8, 0.0, 363.2)),
+    "solo/solo_r50_fpn_3x_coco.py": ((800, 1344), 36.30, (175.2, 121.8, 0.0, 363.2)),
+    "solo/solo_r101_fpn_3x_coco.py": ((800, 1344), 55.29, (334.3, 121.8, 0.0, 363.2)),
+    "solo/decoupled-solo_r50_fpn_1x_coco.py": ((800, 1344), 40.03, (175.2, 121.8, 0.0, 744.6)),
+    "solo/decoupled-solo_r50_fpn_3x_coco.py": ((800, 1344), 40.03, (175.2, 121.8, 0.0, 744.6)),
+    "solo/decoupled-solo_r101_fpn_3x_coco.py": ((800, 1344), 59.02, (334.3, 121.8, 0.0, 744.6)),
+    "solo/decoupled-solo-light_r50_fpn_3x_coco.py": ((512, 864), 32.35, (72.1, 50.1, 0.0, 118.6)),
+    "solo/decoupled-solo-light_r50-dcn_fpn_3x_coco.py": ((512, 864), 33.02, (74.3, 50.1, 0.0, 120.3)),
     "solov2_adelaidet/solov2_r50_fpn_ms-3x_coco.py": ((800, 1344), 46.59, (165.3, 121.8, 68.2, 140.0)),
     "solov2_adelaidet/solov2_r101_fpn_ms-3x_coco.py": ((800, 1344), 65.59, (324.3, 121.8, 68.2, 140.0)),
     "solov2_paddle/solov2_r50_fpn_1x_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
@@ -52,7 +61,7 @@ SIZES: dict[str, tuple[tuple[int, int], float, tuple[float, float, float, float]
     "solov2_paddle/solov2-light_r50-vd-dcn_fpn_512-ms-3x_coco.py": ((512, 864), 33.54, (79.6, 50.1, 27.2, 32.1)),
     "solov2_paddle/solov2-light_mobilenetv3_fpn_448-ms-3x_coco.py": ((448, 768), 10.32, (3.0, 35.8, 21.1, 22.0)),
 }
-COCO = [name for name in SHIPPED if name.startswith("solov2")]
+COCO = [name for name in SHIPPED if name.startswith("solo")]
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +136,51 @@ def test_what_deformable_convolutions_add_by_hand() -> None:
     assert added["head"] == offset_flops([(1, 256, CELLS), (1, 258, CELLS), (6, 512, CELLS)])
     towers = [(1, 256, p2), (1, 256, p3), (1, 256, p4), (1, 128, p3), (1, 258, p5), (1, 128, p4), (1, 128, p3)]
     assert added["mask_feature"] == offset_flops(towers) + offset_flops([(1, 128, p2)], taps=1)
+
+
+def conv_flops(convs: list[tuple[int, int, int]], *, taps: int = 9) -> int:
+    """Operations of (in channels, out channels, output pixels) convolutions."""
+    return sum(2 * taps * inner * outer * pixels for inner, outer, pixels in convs)
+
+
+def tower_flops(channels: int, *, convs: int, pixels: int) -> int:
+    return conv_flops([(channels, 256, pixels), *[(256, 256, pixels)] * (convs - 1)])
+
+
+def test_heads_of_solo_by_hand() -> None:
+    """Category tower on the cells, mask towers at strides 8, 8, 16, 32, 32; channels are read at twice the size.
+
+    SOLO's own read, a 1x1 convolution to a channel a cell, is left to the mask decoder: none of it is counted.
+    """
+    sides, strides = (40, 36, 24, 16, 12), (8, 8, 16, 32, 32)
+    classes = tower_flops(256, convs=7, pixels=CELLS) + conv_flops([(256, 80, CELLS)])
+    maps = [(800 // stride) * (1344 // stride) for stride in strides]
+    solo = classes + sum(tower_flops(258, convs=7, pixels=pixels) for pixels in maps)
+    assert flops_of("solo/solo_r50_fpn_1x_coco.py")["head"] == solo
+    read = sum(conv_flops([(256, 2 * side, 4 * pixels)]) for side, pixels in zip(sides, maps, strict=True))
+    decoupled = classes + read + 2 * sum(tower_flops(257, convs=7, pixels=pixels) for pixels in maps)
+    assert flops_of("solo/decoupled-solo_r50_fpn_1x_coco.py")["head"] == decoupled
+
+    maps = [(512 // stride) * (864 // stride) for stride in strides]
+    light = tower_flops(256, convs=4, pixels=CELLS) + conv_flops([(256, 80, CELLS)])
+    light += sum(tower_flops(258, convs=4, pixels=pixels) for pixels in maps)
+    light += sum(conv_flops([(256, 2 * side, 4 * pixels)]) for side, pixels in zip(sides, maps, strict=True))
+    assert flops_of("solo/decoupled-solo-light_r50_fpn_3x_coco.py")["head"] == light
+    deformable = flops_of("solo/decoupled-solo-light_r50-dcn_fpn_3x_coco.py")["head"]
+    assert deformable - light == offset_flops([(1, 256, CELLS), (1, 256, sum(maps))], values=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("solo_r50_fpn_1x", 36_301_232),
+        ("decoupled-solo_r50_fpn_1x", 40_028_560),
+        ("decoupled-solo-light_r50_fpn_3x", 32_354_192),
+    ],
+)
+def test_parameters_are_those_of_mmdetections_models(name: str, parameters: int) -> None:
+    model = model_on_meta(load_config(CONFIGS / f"solo/{name}_coco.py"))
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
 def test_version_1_has_two_values_a_tap() -> None:

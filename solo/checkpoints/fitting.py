@@ -50,6 +50,7 @@ def describe(weights: Shapes) -> dict[str, str]:
         "backbone": _backbone(weights),
         "deformable backbone": _deformable(weights, r"backbone\.(layer\d+)\.\d+\.conv2\."),
         "towers": _towers(weights),
+        "masks": _masks(weights),
         "deformable towers": _deformable(weights, r"head\.\w+_tower\.(\d+)\.conv\."),
         "deformable mask features": _deformable(weights, r"(mask_feature)\..*conv\."),
         "classes": _channels(weights, "head.category_predictor.weight"),
@@ -113,6 +114,16 @@ def _backbone(weights: Shapes) -> str:
 def _towers(weights: Shapes) -> str:
     convs = _count(weights, r"head\.category_tower\.(\d+)\.")
     return f"{convs} x {_channels(weights, 'head.category_tower.0.norm.weight')}" if convs else ""
+
+
+def _masks(weights: Shapes) -> str:
+    """What the head makes masks from."""
+    if "head.mask_predictors.0.weight" in weights:
+        return "a channel a cell (SOLO)"
+    if "head.mask_predictors_x.0.weight" in weights:
+        shared = "head.mask_tower.0.conv.weight" in weights
+        return f"columns and rows (Decoupled SOLO), {'one tower' if shared else 'a tower each'}"
+    return "dynamic kernels (SOLOv2)" if "head.kernel_predictor.weight" in weights else ""
 
 
 def _deformable(weights: Shapes, pattern: str) -> str:

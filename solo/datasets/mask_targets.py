@@ -1,7 +1,8 @@
-"""What training needs of an object's mask: its pixel count, its mass centre, and the mask at stride 4."""
+"""What training needs of an object's mask: its pixel count, its mass centre, and the mask at one or several strides."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +14,6 @@ from solo.datasets.mask_sampling import OUTSIDE, ColumnRuns, Frame, Integers, cu
 from solo.ops.mask_windows import MaskWindows, first_bits
 from solo.ops.masks import MASK_STRIDE
 
-_MIDDLE = slice(1, 3)
-"""Rows and columns of a 4x4 block that bilinear interpolation to its centre reads."""
-
 
 class MaskTargets(NamedTuple):
     """Of N masks.
@@ -23,45 +21,67 @@ class MaskTargets(NamedTuple):
     Attributes:
         pixels: (N,) int64 number of pixels.
         centers: (N, 2) float32 x y of the mass centre in pixels, NaN for a mask without pixels.
-        masks: The masks at stride 4.
+        masks: The masks by stride.
     """
 
     pixels: Integers
     centers: npt.NDArray[np.float32]
-    masks: MaskWindows
+    masks: dict[int, MaskWindows]
 
 
-def mask_targets(masks: InstanceMasks) -> MaskTargets:
-    """Work them out from the runs: equal, bit for bit, to `mass_centers` and `downsample_masks` of the bitmaps."""
+def mask_targets(masks: InstanceMasks, *, strides: Sequence[int] = (MASK_STRIDE,)) -> MaskTargets:
+    """Work them out from the runs: equal, bit for bit, to `mass_centers` and `downsample_masks` of the bitmaps.
+
+    Args:
+        masks: N masks.
+        strides: Pixels per pixel of the masks that are wanted, even numbers.
+    """
     pixels, sums = np.zeros(len(masks), np.int64), np.zeros((len(masks), 2), np.int64)
-    cuts, starts = np.zeros((len(masks), 4), np.int32), np.zeros(len(masks), np.int64)
-    drawn, num_drawn = [np.zeros(0, np.bool_)], 0
+    packers = {stride: _Packer(masks, stride) for stride in strides}
     for frame, members in masks.groups():
         runs = cut_at_columns(masks.runs(members))
         mass = measure(runs, frame)
         pixels[members], sums[members] = mass.pixels, np.stack([mass.x_sums, mass.y_sums], axis=1)
-        cuts_of_group, pixels_of_group = _at_stride_4(runs, frame)
-        cuts[members] = cuts_of_group
-        starts[members] = first_bits(torch.from_numpy(cuts_of_group)).numpy() + num_drawn
-        drawn.append(pixels_of_group)
-        num_drawn += len(pixels_of_group)
+        for packer in packers.values():
+            packer.add(members, runs, frame)
     with np.errstate(invalid="ignore"):
         centers = np.divide(sums, pixels[:, None], dtype=np.float32)
-    packed = MaskWindows(
-        size=(-(-masks.height // MASK_STRIDE), -(-masks.width // MASK_STRIDE)),
-        windows=torch.from_numpy(cuts),
-        starts=torch.from_numpy(starts),
-        bits=torch.from_numpy(np.packbits(np.concatenate(drawn), bitorder="little")),
-    )
-    return MaskTargets(pixels, centers, packed)
+    return MaskTargets(pixels, centers, {stride: packer.packed() for stride, packer in packers.items()})
 
 
-def _at_stride_4(masks: ColumnRuns, frame: Frame) -> tuple[Integers, npt.NDArray[np.bool_]]:
+class _Packer:
+    """Masks shrunk to one stride, packed group by group."""
+
+    def __init__(self, masks: InstanceMasks, stride: int) -> None:
+        self._stride = stride
+        self._size = -(-masks.height // stride), -(-masks.width // stride)
+        self._cuts, self._starts = np.zeros((len(masks), 4), np.int32), np.zeros(len(masks), np.int64)
+        self._drawn, self._num_drawn = [np.zeros(0, np.bool_)], 0
+
+    def add(self, members: Sequence[int], runs: ColumnRuns, frame: Frame) -> None:
+        """Shrink the masks at these positions, given as their runs."""
+        cuts, pixels = _shrunk(runs, frame, stride=self._stride)
+        self._cuts[members] = cuts
+        self._starts[members] = first_bits(torch.from_numpy(cuts)).numpy() + self._num_drawn
+        self._drawn.append(pixels)
+        self._num_drawn += len(pixels)
+
+    def packed(self) -> MaskWindows:
+        """All masks."""
+        return MaskWindows(
+            size=self._size,
+            windows=torch.from_numpy(self._cuts),
+            starts=torch.from_numpy(self._starts),
+            bits=torch.from_numpy(np.packbits(np.concatenate(self._drawn), bitorder="little")),
+        )
+
+
+def _shrunk(masks: ColumnRuns, frame: Frame, *, stride: int) -> tuple[Integers, npt.NDArray[np.bool_]]:
     """Windows of the shrunk masks, and their pixels in a row, column by column.
 
     A pixel is set when at least two of the four in the middle of its block are, as in `downsample_masks`.
     """
-    middle = Frame(*(_middle_of_blocks(index).ravel() for index in frame))
+    middle = Frame(*(_middle_of_blocks(index, stride).ravel() for index in frame))
     cuts = windows(masks, middle, block=2)
     # All left columns of the middles, then all right ones: each is one half of what is drawn.
     left_then_right = Frame(middle.rows, middle.columns.reshape(-1, 2).T.ravel())
@@ -75,7 +95,7 @@ def _at_stride_4(masks: ColumnRuns, frame: Frame) -> tuple[Integers, npt.NDArray
     return cuts, upper + lower >= 2
 
 
-def _middle_of_blocks(index: Integers) -> Integers:
+def _middle_of_blocks(index: Integers, stride: int) -> Integers:
     """(blocks, 2) what the middle of each block of an index map shows; the last block is filled up with background."""
-    padding = np.full(-len(index) % MASK_STRIDE, OUTSIDE, np.int64)
-    return np.concatenate([index, padding]).reshape(-1, MASK_STRIDE)[:, _MIDDLE]
+    padding = np.full(-len(index) % stride, OUTSIDE, np.int64)
+    return np.concatenate([index, padding]).reshape(-1, stride)[:, stride // 2 - 1 : stride // 2 + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -15,7 +16,9 @@ from solo.datasets.instance_masks import InstanceMasks
 from solo.datasets.mask_targets import mask_targets
 from solo.datasets.packed_instances import PackedInstances
 from solo.errors import DataError
+from solo.ops.masks import MASK_STRIDE
 from solo.registry import TRANSFORMS
+from solo.structures import mask_field
 
 _OPENCV_FLIPS = {(0,): 0, (1,): 1, (0, 1): -1}
 _META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
@@ -31,7 +34,19 @@ class PackSample(BaseTransform):
     transformed image, masks at stride 4, packed (`MaskWindows` of (N, ceil(H/4), ceil(W/4))). Crowd regions and objects
     of which the transforms have left no pixel are not in it. `gt_masks` may be what `LoadInstances` gives, or mmdet's
     `BitmapMasks` or `PolygonMasks`.
+
+    Args:
+        coarse_strides: Strides at which the masks are packed as well, beside stride 4: those of SOLO's levels, as
+            (8, 16), even numbers. Stride 8 is in `masks_8`, and so on.
+
+    Raises:
+        ValueError: A stride is no even number above 4.
     """
+
+    def __init__(self, *, coarse_strides: Sequence[int] = ()) -> None:
+        if any(stride <= MASK_STRIDE or stride % 2 for stride in coarse_strides):
+            raise ValueError(f"coarse_strides must be even numbers above {MASK_STRIDE}, not {tuple(coarse_strides)}")
+        self.coarse_strides = tuple(coarse_strides)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class.
@@ -42,11 +57,11 @@ class PackSample(BaseTransform):
         image = results["img"]
         sample = BaseDataElement(metainfo=_metainfo(results))
         if all(key in results for key in _GROUND_TRUTH_KEYS):
-            sample.gt_instances = _pack_instances(results)
+            sample.gt_instances = _pack_instances(results, strides=(MASK_STRIDE, *self.coarse_strides))
         return dict(inputs=_channels_first(image), data_samples=sample)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        return f"{type(self).__name__}(coarse_strides={self.coarse_strides})"
 
 
 def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +75,7 @@ def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _pack_instances(results: dict[str, Any]) -> PackedInstances:
+def _pack_instances(results: dict[str, Any], *, strides: Sequence[int]) -> PackedInstances:
     masks = InstanceMasks.of(results["gt_masks"])
     boxes = results["gt_bboxes"]
     boxes = torch.as_tensor(getattr(boxes, "tensor", boxes), dtype=torch.float32).reshape(-1, 4)
@@ -72,13 +87,13 @@ def _pack_instances(results: dict[str, Any]) -> PackedInstances:
         )
     ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(len(masks))), np.bool_)
     objects = np.flatnonzero(~ignored)
-    targets = mask_targets(masks[objects])
+    targets = mask_targets(masks[objects], strides=strides)
     kept = np.flatnonzero(targets.pixels)
     return PackedInstances(
         labels=torch.as_tensor(results["gt_bboxes_labels"], dtype=torch.int64)[objects[kept]],
         bboxes=boxes[objects[kept]],
         centers=torch.from_numpy(targets.centers[kept]),
-        masks=targets.masks[kept],
+        **{mask_field(stride): packed[kept] for stride, packed in targets.masks.items()},
     )
 
 

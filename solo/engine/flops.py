@@ -18,8 +18,8 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
 
     A multiplication with its addition counts as two; convolutions and matrix products count, the rest (normalisation,
     activation, resizing) does not. A deformable convolution counts as a convolution and that of its offsets; the
-    placing of its samples does not count. What follows depends on the image and is left out: dynamic convolution,
-    Matrix NMS, resizing.
+    placing of its samples does not count. What follows depends on the image and is left out: drawing the masks of
+    cells, Matrix NMS, resizing.
 
     Args:
         model: a SOLOv2 on the meta device.
@@ -30,8 +30,10 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     """
     counter = FlopCounterMode(depth=2, display=False)
     with counter, torch.no_grad(), torch.device("meta"):
-        model.eval()(torch.empty(1, 3, *size))
+        # The counter's hooks cannot bear parameters among the outputs that want a gradient.
+        model.eval().requires_grad_(False)(torch.empty(1, 3, *size))
     counts = counter.get_flop_counts()
+    # A head that needs no mask feature branch leaves that part at 0.
     parts = {part: sum(counts.get(f"{type(model).__name__}.{part}", {}).values()) for part in PARTS}
     return {**parts, "total": counter.get_total_flops()}
 
@@ -51,9 +53,10 @@ def describe_model(config: Config, size: tuple[int, int] | None = None) -> str:
         raise ConfigError(f"the image must have at least one pixel; came {size[0]} x {size[1]}")
     model = model_on_meta(config)
     flops = count_flops(model, size)
-    parameters = {part: _count(getattr(model, part)) for part in PARTS} | {"total": _count(model)}
+    parts = [part for part in PARTS if getattr(model, part) is not None]
+    parameters = {part: _count(getattr(model, part)) for part in parts} | {"total": _count(model)}
     rows = [f"{'input':<14}{size[0]} x {size[1]}", f"{'':<14}{'M parameters':>14}{'GFLOP':>10}"]
-    rows += [f"{part:<14}{parameters[part] / 1e6:>14.2f}{flops[part] / 1e9:>10.1f}" for part in (*PARTS, "total")]
+    rows += [f"{part:<14}{parameters[part] / 1e6:>14.2f}{flops[part] / 1e9:>10.1f}" for part in (*parts, "total")]
     return "\n".join(rows)
 
 

@@ -8,9 +8,11 @@ from solo.models.head import SOLOv2Head
 from solo.models.mask_feature import MaskFeatureBranch
 from solo.models.postprocess import MatrixNMS, SOLOv2PostProcessor
 from solo.models.preprocessor import ImagePreprocessor
+from solo.models.solo_head import DecoupledSOLOHead, SOLOHead
 from solo.models.solov2 import SOLOv2
 
 __all__ = [
+    "DecoupledSOLOHead",
     "DiceLoss",
     "FocalLoss",
     "Grid",
@@ -19,6 +21,7 @@ __all__ = [
     "MaskFeatureBranch",
     "MatrixNMS",
     "MobileNetV3",
+    "SOLOHead",
     "SOLOv2",
     "SOLOv2Criterion",
     "SOLOv2Head",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from solo.models.grid import Grid
+from solo.ops.mask_windows import unpack_masks
 from solo.ops.masks import MASK_STRIDE
 from solo.registry import TASK_UTILS
 from solo.structures import GridTargets, GroundTruth
@@ -36,14 +37,16 @@ class GridAssigner:
         num_classes: C, the background label.
         pos_scale: side of the centre region relative to the object's box.
         shared_cell: whose label a cell gets that two objects claim: the "later" in the annotation, as in all peers,
-            or the "smaller" by box area. Both masks are trained either way.
+            or the "smaller" by box area.
+        shared_cell_masks: whose masks such a cell is trained with: those of "all" objects, as in SOLOv2, or that of the
+            "owner" of its label alone, as in SOLO.
         max_positives: how many positives of an image have their mask trained, None for all. Each object in turn keeps
             its next cell, those nearest to the centre first and of these the finest level's, until that many are kept.
             Labels of cells stay as they are. Bounds the time of a step on crowded images; not for
             `mask_loss_norm="cells"`, which divides by all labelled cells.
 
     Raises:
-        ValueError: unknown `shared_cell`, or `max_positives` below 1.
+        ValueError: unknown `shared_cell` or `shared_cell_masks`, or `max_positives` below 1.
     """
 
     def __init__(
@@ -53,16 +56,20 @@ class GridAssigner:
         num_classes: int,
         pos_scale: float = 0.2,
         shared_cell: Literal["later", "smaller"] = "later",
+        shared_cell_masks: Literal["all", "owner"] = "all",
         max_positives: int | None = None,
     ) -> None:
         if shared_cell not in ("later", "smaller"):
             raise ValueError(f"shared_cell must be 'later' or 'smaller', not {shared_cell!r}")
+        if shared_cell_masks not in ("all", "owner"):
+            raise ValueError(f"shared_cell_masks must be 'all' or 'owner', not {shared_cell_masks!r}")
         if max_positives is not None and max_positives < 1:
             raise ValueError(f"max_positives must be at least 1, or None for all positives, not {max_positives}")
         self.grid = grid
         self.num_classes = num_classes
         self.pos_scale = pos_scale
         self.shared_cell = shared_cell
+        self.shared_cell_masks = shared_cell_masks
         self.max_positives = max_positives
         self._num_grids = np.array(grid.num_grids)
         self._first_cell = np.cumsum((0, *grid.level_sizes[:-1]))
@@ -72,15 +79,15 @@ class GridAssigner:
         """Assign the objects of a batch.
 
         Args:
-            ground_truth: one record an image. Labels, boxes and centres are on the host; the masks may be on the
-                model's device, and that is where the targets go, in a single copy.
+            ground_truth: one record an image. Labels, boxes and centres are on the host; the masks' bits may be on the
+                model's device, where they are drawn, and that is where the targets go, in a single copy.
             mask_size: (h, w) of the mask features; the padded input is four times as large.
 
         Returns:
             The targets of the batch.
 
         Raises:
-            ValueError: a label outside [0, C).
+            ValueError: a label outside [0, C), or masks larger than the input.
         """
         labels = np.concatenate([image.labels.numpy() for image in ground_truth])
         boxes = np.concatenate([image.boxes.numpy() for image in ground_truth])
@@ -92,11 +99,31 @@ class GridAssigner:
         where = positive.nonzero()
         positives = np.stack([image_of_object[where[0]], cells[positive], where[0]])
         owner = self._owners(len(ground_truth), positives, boxes)
+        chosen = self._trained(positives, where, owner)
+        positives, levels = positives[:, chosen], where[1][chosen]
+        counts = np.zeros((len(ground_truth), self.grid.num_levels), np.int64)
+        np.add.at(counts, (positives[0], levels), 1)
+        return _to_device(
+            np.append(labels, self.num_classes)[owner],
+            positives,
+            num_cells=int((owner >= 0).sum()),
+            counts=counts,
+            masks=_draw_masks(ground_truth, mask_size),
+        )
+
+    def _trained(self, positives: Integers, where: tuple[NDArray[Any], ...], owner: Integers) -> Integers:
+        """Positions of the positives whose masks are trained, by image and level.
+
+        `positives` are (image, cell, object) rows sorted by object, `where` their indices into (N, L, 3, 3).
+        """
+        image_idx, cell_idx, object_idx = positives
+        chosen = np.arange(len(image_idx))
+        if self.shared_cell_masks == "owner":
+            chosen = chosen[owner[image_idx, cell_idx] == object_idx]
         if self.max_positives is not None:
-            positives = positives[:, _selected(positives, where, limit=self.max_positives)]
-        masks = _pad_and_join([image.masks for image in ground_truth], mask_size)
-        cell_labels = np.append(labels, self.num_classes)[owner]
-        return _to_device(cell_labels, positives, num_cells=int((owner >= 0).sum()), masks=masks)
+            rows = tuple(axis[chosen] for axis in where)
+            chosen = chosen[_selected(positives[:, chosen], rows, limit=self.max_positives)]
+        return chosen[np.lexsort((where[1][chosen], image_idx[chosen]))]
 
     def _match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
         """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
@@ -162,10 +189,12 @@ def _selected(positives: Integers, where: tuple[NDArray[Any], ...], *, limit: in
     return np.sort(by_turn[place < limit])
 
 
-def _to_device(cell_labels: Integers, positives: Integers, *, num_cells: int, masks: Tensor) -> GridTargets:
+def _to_device(
+    cell_labels: Integers, positives: Integers, *, num_cells: int, counts: Integers, masks: Mapping[int, Tensor]
+) -> GridTargets:
     """Targets where the masks are; the host's arrays travel as one."""
     host = np.concatenate([cell_labels.ravel(), positives.ravel(), [num_cells]])
-    device = torch.from_numpy(host).to(masks.device, non_blocking=True)
+    device = torch.from_numpy(host).to(masks[MASK_STRIDE].device, non_blocking=True)
     labels, index, count = device.split([cell_labels.size, positives.size, 1])
     image_idx, cell_idx, object_idx = index.view(3, -1).unbind()
     return GridTargets(
@@ -173,18 +202,19 @@ def _to_device(cell_labels: Integers, positives: Integers, *, num_cells: int, ma
         image_idx=image_idx,
         cell_idx=cell_idx,
         object_idx=object_idx,
-        masks=masks,
+        masks=masks[MASK_STRIDE],
         num_cells=count.view(()),
-        positives_per_image=np.bincount(positives[0], minlength=len(cell_labels)).tolist(),
+        positives_per_image=counts.sum(axis=1).tolist(),
+        positives_per_level=counts.tolist(),
+        coarse_masks={stride: drawn for stride, drawn in masks.items() if stride != MASK_STRIDE},
     )
 
 
-def _pad_and_join(masks: Sequence[Tensor], mask_size: tuple[int, int]) -> Tensor:
-    """Masks (N, h', w') of several images to one (sum of N, h, w), background at the bottom and right."""
-    joined = masks[0].new_zeros((sum(len(image) for image in masks), *mask_size))
-    start = 0
-    for image in masks:
-        count, height, width = image.shape
-        joined[start : start + count, :height, :width] = image
-        start += count
-    return joined
+def _draw_masks(ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int]) -> dict[int, Tensor]:
+    """The masks of all objects of the batch, (sum of N, H/stride, W/stride) bool by stride."""
+    packed = [{MASK_STRIDE: image.masks, **image.coarse_masks} for image in ground_truth]
+    height, width = (side * MASK_STRIDE for side in mask_size)
+    return {
+        stride: unpack_masks([masks[stride] for masks in packed], (-(-height // stride), -(-width // stride)))
+        for stride in packed[0]
+    }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from solo.ops import binarise_masks, dynamic_conv
-from solo.structures import Candidates
+from solo.ops import binarise_masks
+from solo.structures import Candidates, CellMasks
 
 STEPS_PER_CHUNK = 8
 """Cells are drawn in steps of this part of `chunk_bytes`."""
@@ -35,20 +36,19 @@ class DrawnCandidates(NamedTuple):
     ranks: Tensor
     held: list[Tensor]
 
-    def probabilities_of(self, cells: Tensor, *, kernels: Tensor, mask_feats: Tensor) -> Tensor:
+    def probabilities_of(self, cells: Tensor, *, cell_masks: CellMasks) -> Tensor:
         """(D, h, w) float32 mask probabilities of drawn cells (D,); those that are not held are drawn again."""
         held = [probability for step in self.held for probability in step]
         ranks = self.ranks[cells].tolist()
         missing = [place for place, rank in enumerate(ranks) if rank >= len(held)]
-        again = iter(_draw(cells[missing], kernels=kernels, mask_feats=mask_feats))
+        again = iter(cell_masks.draw(cells[missing]))
         maps = [held[rank] if rank < len(held) else next(again) for rank in ranks]
-        return torch.stack(maps) if maps else mask_feats.new_zeros((0, *mask_feats.shape[1:]), dtype=torch.float32)
+        return torch.stack(maps) if maps else torch.zeros((0, *cell_masks.size), device=cells.device)
 
 
 def draw_candidates(
     cell_scores: Tensor,
-    kernels: Tensor,
-    mask_feats: Tensor,
+    cell_masks: CellMasks,
     *,
     min_areas: Tensor,
     score_thr: float,
@@ -64,8 +64,7 @@ def draw_candidates(
 
     Args:
         cell_scores: (S, C) float32 class scores.
-        kernels: (S, K) dynamic-convolution weights.
-        mask_feats: (E, h, w) mask features.
+        cell_masks: draws the masks of cells.
         min_areas: (S,) pixels at stride 4 that the mask of a cell has to exceed.
         score_thr: a cell's class is a candidate if its score is larger; at least 0.
         mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
@@ -73,17 +72,17 @@ def draw_candidates(
         chunk_bytes: most bytes of mask probabilities that are held.
     """
     everything, cells = _by_class_score(cell_scores, score_thr)
-    held_cells = max(1, chunk_bytes // (4 * mask_feats[0].numel()))
+    held_cells = max(1, chunk_bytes // (4 * math.prod(cell_masks.size)))
     steps = range(0, len(cells), -(-held_cells // STEPS_PER_CHUNK))
     borders = torch.searchsorted(everything.rows, torch.tensor([*steps, len(cells)], device=cells.device)).tolist()
     held: list[Tensor] = []
-    best = _Best(limit, mask_feats)
+    best = _Best(limit, size=cell_masks.size, device=cells.device)
     for start, first, stop in zip(steps, borders, borders[1:], strict=False):
         # Cells come by falling class score: what follows has no higher one than this step.
         if best.is_final(everything.scores[first:stop].max()):
             break
         step_cells = cells[start : start + steps.step]
-        probabilities = _draw(step_cells, kernels=kernels, mask_feats=mask_feats)
+        probabilities = cell_masks.draw(step_cells)
         if start + len(step_cells) <= held_cells:
             held.append(probabilities)
         drawn = binarise_masks(probabilities, threshold=mask_thr)
@@ -100,10 +99,10 @@ def draw_candidates(
 class _Best:
     """The best candidates so far with their masks; a score of -inf marks those whose mask is too small."""
 
-    def __init__(self, limit: int, mask_feats: Tensor) -> None:
+    def __init__(self, limit: int, *, size: tuple[int, int], device: torch.device) -> None:
         self._limit = limit
-        self._masks = [mask_feats.new_zeros((0, *mask_feats.shape[1:]), dtype=torch.bool)]
-        nothing = torch.zeros(0, dtype=torch.int64, device=mask_feats.device)
+        self._masks = [torch.zeros((0, *size), dtype=torch.bool, device=device)]
+        nothing = torch.zeros(0, dtype=torch.int64, device=device)
         self._candidates = Candidates(scores=nothing.float(), labels=nothing, cells=nothing, rows=nothing)
 
     def add(self, candidates: Candidates, masks: Tensor) -> None:
@@ -144,11 +143,6 @@ def _by_class_score(cell_scores: Tensor, score_thr: float) -> tuple[Candidates, 
     scores = cell_scores[cells]
     rows, labels = (scores > score_thr).nonzero(as_tuple=True)
     return Candidates(scores=scores[rows, labels], labels=labels, cells=cells[rows], rows=rows), cells
-
-
-def _draw(cells: Tensor, *, kernels: Tensor, mask_feats: Tensor) -> Tensor:
-    """(n, h, w) float32 mask probabilities of cells (n,)."""
-    return dynamic_conv(mask_feats, kernels[cells]).float().sigmoid_()
 
 
 def _in_order(candidates: Candidates) -> Candidates:

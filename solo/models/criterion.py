@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed, nn
 
-from solo.ops import MASK_LOSS_CHUNK_BYTES, dice_loss, dynamic_mask_loss, sigmoid_focal_loss
+from solo.models.mask_decoder import mask_loss
+from solo.ops import MASK_LOSS_CHUNK_BYTES, dice_loss, sigmoid_focal_loss
 from solo.registry import MODELS
-from solo.structures import GridTargets, SOLOv2Outputs
+from solo.structures import GridTargets, Outputs
 
 MaskLossNorm = Literal["targets", "cells", "nonempty"]
 
@@ -84,7 +85,7 @@ class SOLOv2Criterion(nn.Module):
         self.mask_loss_norm = mask_loss_norm
         self.mask_loss_chunk_bytes = mask_loss_chunk_bytes
 
-    def forward(self, outputs: SOLOv2Outputs, targets: GridTargets) -> dict[str, Tensor]:
+    def forward(self, outputs: Outputs, targets: GridTargets) -> dict[str, Tensor]:
         """Compute both losses. Without any positive the mask loss is 0 and its gradients are zeros, never missing.
 
         Returns:
@@ -92,24 +93,15 @@ class SOLOv2Criterion(nn.Module):
         """
         return {"loss_cls": self._class_loss(outputs, targets), "loss_mask": self._mask_loss(outputs, targets)}
 
-    def _class_loss(self, outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
+    def _class_loss(self, outputs: Outputs, targets: GridTargets) -> Tensor:
         classes = torch.arange(self.num_classes, device=targets.labels.device)
         is_class = targets.labels[..., None] == classes
         divisor = (self._total(targets.num_cells) + 1) / self._num_processes
         return self.loss_cls(outputs.cls_logits, is_class).sum() / divisor
 
-    def _mask_loss(self, outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
+    def _mask_loss(self, outputs: Outputs, targets: GridTargets) -> Tensor:
         weights, count = self._mask_weights(targets)
-        loss = dynamic_mask_loss(
-            outputs.mask_feats,
-            outputs.kernels[targets.image_idx, targets.cell_idx],
-            targets.masks,
-            object_idx=targets.object_idx,
-            positives_per_image=targets.positives_per_image,
-            weights=weights,
-            loss=self.loss_mask,
-            chunk_bytes=self.mask_loss_chunk_bytes,
-        )
+        loss = mask_loss(outputs, targets, weights=weights, loss=self.loss_mask, chunk_bytes=self.mask_loss_chunk_bytes)
         return loss / (self._total(count).clamp(min=1) / self._num_processes)
 
     def _mask_weights(self, targets: GridTargets) -> tuple[Tensor, Tensor]:

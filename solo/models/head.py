@@ -12,10 +12,45 @@ from torch import Tensor, nn
 
 from solo.models.grid import Grid
 from solo.models.layers import DropBlock, append_coordinates, conv_tower, draw_weights
+from solo.ops.masks import MASK_STRIDE
 from solo.registry import MODELS
 
 HEAD_INIT_STD = 0.01
 PRIOR_PROBABILITY = 0.01
+
+
+class GridLevels:
+    """Brings each map of a feature pyramid to the size that its grid level reads.
+
+    Args:
+        grid: the cells.
+        feature_strides: input pixels per pixel of each pyramid map, finest first.
+
+    Raises:
+        ValueError: the grid has another number of levels than the pyramid, or a stride that no map has.
+    """
+
+    def __init__(self, grid: Grid, feature_strides: Sequence[int]) -> None:
+        self._grid_strides, self._feature_strides = grid.strides, tuple(feature_strides)
+        if grid.num_levels != len(self._feature_strides) or not set(grid.strides) <= set(self._feature_strides):
+            raise ValueError(
+                f"grid strides {grid.strides} do not fit a feature pyramid with strides {self._feature_strides}: "
+                "one level a map, each at the size of one of the maps"
+            )
+
+    def resize(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """One map a level: P2 is halved, P6 enlarged (SOLOv2 paper, section 3.1)."""
+        sizes = {stride: feature.shape[-2:] for stride, feature in zip(self._feature_strides, features, strict=True)}
+        return [
+            feature if feature.shape[-2:] == sizes[stride] else F.interpolate(feature, sizes[stride], mode="bilinear")
+            for feature, stride in zip(features, self._grid_strides, strict=True)
+        ]
+
+
+def start_at_prior(*predictors: nn.Conv2d) -> None:
+    """Set the biases so that all outputs start near a probability of one per cent."""
+    for predictor in predictors:
+        nn.init.constant_(predictor.get_parameter("bias"), -math.log(1 / PRIOR_PROBABILITY - 1))
 
 
 @MODELS.register_module()
@@ -62,13 +97,9 @@ class SOLOv2Head(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.feature_strides = tuple(feature_strides)
-        if grid.num_levels != len(self.feature_strides) or not set(grid.strides) <= set(self.feature_strides):
-            raise ValueError(
-                f"grid strides {grid.strides} do not fit a feature pyramid with strides {self.feature_strides}: "
-                "one level a map, each at the size of one of the maps"
-            )
+        self.levels = GridLevels(grid, feature_strides)
         self.grid = grid
+        self.mask_strides = (MASK_STRIDE,) * grid.num_levels
         tower: dict[str, Any] = dict(num_convs=num_convs, num_groups=num_groups, dcn=dcn, dcn_convs=dcn_convs)
         self.category_tower = conv_tower(in_channels, feat_channels, **tower)
         self.kernel_tower = conv_tower(in_channels + 2, feat_channels, **tower)
@@ -76,8 +107,7 @@ class SOLOv2Head(BaseModule):
         self.category_predictor = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
         self.kernel_predictor = nn.Conv2d(feat_channels, kernel_channels, 3, padding=1)
         draw_weights(self, std=HEAD_INIT_STD)
-        prior_logit = -math.log(1 / PRIOR_PROBABILITY - 1)
-        nn.init.constant_(self.category_predictor.get_parameter("bias"), prior_logit)
+        start_at_prior(self.category_predictor)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Predict for all cells of all levels.
@@ -89,19 +119,11 @@ class SOLOv2Head(BaseModule):
             (B, S, C) class logits and (B, S, K) kernels.
         """
         cls_logits, kernels = [], []
-        for feature, side in zip(self._resize_to_strides(features), self.grid.num_grids, strict=True):
+        for feature, side in zip(self.levels.resize(features), self.grid.num_grids, strict=True):
             cells = F.interpolate(append_coordinates(feature), size=(side, side), mode="bilinear")
             cls_logits.append(self.category_predictor(self.drop_block(self.category_tower(cells[:, :-2]))))
             kernels.append(self.kernel_predictor(self.drop_block(self.kernel_tower(cells))))
         return self.grid.flatten(cls_logits), self.grid.flatten(kernels)
-
-    def _resize_to_strides(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Bring each map to the size that its grid level reads: P2 is halved, P6 enlarged (paper, section 3.1)."""
-        sizes = {stride: feature.shape[-2:] for stride, feature in zip(self.feature_strides, features, strict=True)}
-        return [
-            feature if feature.shape[-2:] == sizes[stride] else F.interpolate(feature, sizes[stride], mode="bilinear")
-            for feature, stride in zip(features, self.grid.strides, strict=True)
-        ]
 
 
 def _drop_block(options: dict[str, Any] | None, grid: Grid) -> nn.Module:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from solo.models.candidates import DrawnCandidates, draw_candidates
 from solo.models.grid import Grid
+from solo.models.mask_decoder import cell_masks
 from solo.ops import boxes_from_masks, encode_resized, matrix_nms, points_nms, resize_masks
 from solo.registry import TASK_UTILS
-from solo.structures import SOLOv2Outputs
+from solo.structures import CellMasks, Outputs
 
 MASK_FORMATS = ("bool", "rle")
 
@@ -37,7 +38,8 @@ class SOLOv2PostProcessor:
     """Points NMS, selection, dynamic convolution, area filter, maskness, NMS, resize, boxes: in this order.
 
     No number of candidates is set, yet memory is bounded: beside outputs and results an image takes at most about
-    `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (330 MB at 800x1333 with the defaults). Results
+    `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (330 MB at 800x1333 with the defaults), half a
+    `chunk_bytes` more where masks are products (Decoupled SOLO). Results
     in the form "bool" are up to `max_per_img` masks of the size of the picture; those in the form "rle" are small, and
     no full-size mask is made for them.
 
@@ -93,7 +95,7 @@ class SOLOv2PostProcessor:
     @torch.no_grad()
     def __call__(
         self,
-        outputs: SOLOv2Outputs,
+        outputs: Outputs,
         *,
         image_sizes: Sequence[tuple[int, int]],
         original_sizes: Sequence[tuple[int, int]],
@@ -112,7 +114,8 @@ class SOLOv2PostProcessor:
             is 0.
         """
         cell_scores = self._cell_scores(outputs.cls_logits)
-        images = zip(cell_scores, outputs.kernels, outputs.mask_feats, image_sizes, original_sizes, strict=True)
+        masks = [cell_masks(outputs, image) for image in range(len(cell_scores))]
+        images = zip(cell_scores, masks, image_sizes, original_sizes, strict=True)
         return [self._detect(*image) for image in images]
 
     def _cell_scores(self, cls_logits: Tensor) -> Tensor:
@@ -123,18 +126,17 @@ class SOLOv2PostProcessor:
     def _detect(
         self,
         cell_scores: Tensor,
-        kernels: Tensor,
-        mask_feats: Tensor,
+        masks: CellMasks,
         image_size: tuple[int, int],
         original_size: tuple[int, int],
     ) -> InstanceData:
-        drawn = self._draw(cell_scores, kernels, mask_feats)
+        drawn = self._draw(cell_scores, masks)
         candidates = drawn.candidates
         scores = self.nms(drawn.masks[candidates.rows], candidates.labels, candidates.scores)
         candidates = candidates._replace(scores=scores)
         best = scores.argsort(descending=True, stable=True)[: self.max_per_img]
         kept = candidates.take(best[scores[best] >= self.filter_thr])
-        probabilities = drawn.probabilities_of(kept.cells, kernels=kernels, mask_feats=mask_feats)
+        probabilities = drawn.probabilities_of(kept.cells, cell_masks=masks)
         sizes = dict(image_size=image_size, original_size=original_size)
         result = InstanceData(labels=kept.labels, scores=kept.scores)
         if self.mask_format == "rle":
@@ -144,11 +146,10 @@ class SOLOv2PostProcessor:
             result.bboxes = boxes_from_masks(result.masks)
         return result
 
-    def _draw(self, cell_scores: Tensor, kernels: Tensor, mask_feats: Tensor) -> DrawnCandidates:
+    def _draw(self, cell_scores: Tensor, masks: CellMasks) -> DrawnCandidates:
         return draw_candidates(
             cell_scores,
-            kernels,
-            mask_feats,
+            masks,
             min_areas=self.min_area_factor * self.grid.cell_strides(cell_scores.device),
             score_thr=self.score_thr,
             mask_thr=self.mask_thr,

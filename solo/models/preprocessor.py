@@ -9,8 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
+from mmengine.structures import InstanceData
 from torch import Tensor
 
+from solo.ops.mask_windows import MaskWindows
 from solo.registry import MODELS
 
 SIZE_DIVISOR = 32
@@ -69,8 +71,13 @@ class ImagePreprocessor(BaseDataPreprocessor):
         batch = torch.stack([F.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in images])
         for sample in data.get("data_samples") or []:
             if "gt_instances" in sample:
-                sample.gt_instances.masks = sample.gt_instances.masks.to(self.device, non_blocking=True)
+                self._move_masks(sample.gt_instances)
         return {"inputs": batch, "data_samples": data.get("data_samples")}
+
+    def _move_masks(self, objects: InstanceData) -> None:
+        for name, value in objects.items():
+            if isinstance(value, MaskWindows):
+                objects.set_field(value.to(self.device, non_blocking=True), name)
 
     def _padded_size(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))

@@ -1,4 +1,4 @@
-"""SOLOv2: the wiring of the steps, and the adapters between samples and plain tensors. No mathematics."""
+"""SOLOv2 and SOLO: the wiring of the steps, and the adapters between samples and plain tensors. No mathematics."""
 
 from __future__ import annotations
 
@@ -6,27 +6,31 @@ from typing import Any, Literal
 
 import torch.nn.functional as F
 from mmengine.model import BaseModel
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
 from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
-from solo.ops.mask_windows import unpack_masks
+from solo.ops.masks import MASK_STRIDE
 from solo.registry import MODELS, TASK_UTILS
-from solo.structures import GroundTruth, SOLOv2Outputs
+from solo.structures import GroundTruth, Outputs, SOLOv2Outputs, mask_field
 
 
-@MODELS.register_module()
+@MODELS.register_module(["SOLOv2", "SOLO"])
 class SOLOv2(BaseModel):
-    """SOLOv2: Dynamic and Fast Instance Segmentation (arXiv 2003.10152).
+    """SOLOv2: Dynamic and Fast Instance Segmentation (arXiv 2003.10152), and its forerunners (arXiv 1912.04488).
+
+    The head says which it is: a `SOLOv2Head` predicts kernels for the features of a mask feature branch; a `SOLOHead`
+    or `DecoupledSOLOHead` makes masks alone, without such a branch. All else is shared. Configs of the forerunners
+    call the class "SOLO".
 
     Args:
         num_classes: C, stated here and nowhere else.
         backbone: config of a module from (B, 3, H, W) to maps at strides 4, 8, 16, 32.
         neck: config of a module from those to the feature pyramid.
         grid: arguments of `Grid`.
-        mask_feature: config of the mask feature branch; its `out_channels` is E.
-        head: config of the category and kernel branches.
+        mask_feature: config of the mask feature branch, whose `out_channels` is E; None for a head without kernels.
+        head: config of the category branch and of what masks are made from.
         assigner: config of the assigner.
         criterion: config of the criterion, with its `loss_cls` and `loss_mask`.
         postprocess: config of the post-processing, with its `nms`.
@@ -42,11 +46,11 @@ class SOLOv2(BaseModel):
         backbone: dict[str, Any],
         neck: dict[str, Any],
         grid: dict[str, Any],
-        mask_feature: dict[str, Any],
         head: dict[str, Any],
         assigner: dict[str, Any],
         criterion: dict[str, Any],
         postprocess: dict[str, Any],
+        mask_feature: dict[str, Any] | None = None,
         kernel_size: int = 1,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
@@ -55,13 +59,11 @@ class SOLOv2(BaseModel):
         self.num_classes = num_classes
         cells = Grid(**grid)
         losses = {name: MODELS.build(criterion[name]) for name in ("loss_cls", "loss_mask")}
-        kernel_channels = mask_feature["out_channels"] * kernel_size**2
+        kernels = {} if mask_feature is None else {"kernel_channels": mask_feature["out_channels"] * kernel_size**2}
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
-        self.mask_feature = MODELS.build(mask_feature)
-        self.head = MODELS.build(
-            {**head, "grid": cells, "num_classes": num_classes, "kernel_channels": kernel_channels}
-        )
+        self.mask_feature = None if mask_feature is None else MODELS.build(mask_feature)
+        self.head = MODELS.build({**head, "grid": cells, "num_classes": num_classes, **kernels})
         self.assigner = TASK_UTILS.build({**assigner, "grid": cells, "num_classes": num_classes})
         self.criterion = MODELS.build({**criterion, **losses, "num_classes": num_classes})
         self.postprocess = TASK_UTILS.build({**postprocess, "grid": cells, "nms": TASK_UTILS.build(postprocess["nms"])})
@@ -77,14 +79,16 @@ class SOLOv2(BaseModel):
         Args:
             inputs: (B, 3, H, W) normalised images, H and W of any size.
             data_samples: one an image. "loss" reads `gt_instances` (labels, bboxes and centers on the host, masks as
-                `MaskWindows` whose bits are on the device), "predict" the metainfo `img_shape` and `ori_shape`.
+                `MaskWindows` whose bits are on the device, for SOLO also `masks_8`, ...: see `PackSample`), "predict"
+                the metainfo `img_shape` and `ori_shape`.
             mode: "tensor" for the outputs, "loss" for the losses, "predict" for the detections.
 
         Returns:
-            `SOLOv2Outputs`; or {"loss_cls", "loss_mask"}; or the samples with their `pred_instances`.
+            `SOLOv2Outputs`, or those of the other heads; or {"loss_cls", "loss_mask"}; or the samples with their
+            `pred_instances`.
 
         Raises:
-            ValueError: unknown mode, or no samples where they are needed.
+            ValueError: unknown mode, no samples where they are needed, or samples without masks at the head's strides.
         """
         if mode not in ("tensor", "loss", "predict"):
             raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
@@ -94,29 +98,43 @@ class SOLOv2(BaseModel):
         if data_samples is None:
             raise ValueError(f"mode {mode!r} needs data_samples, one an image; got None")
         if mode == "loss":
-            return self._losses(outputs, data_samples)
+            height, width = ((side + -side % SIZE_DIVISOR) // MASK_STRIDE for side in inputs.shape[-2:])
+            return self._losses(outputs, data_samples, (height, width))
         return self._detections(outputs, data_samples)
 
-    def _network(self, inputs: Tensor) -> SOLOv2Outputs:
+    def _network(self, inputs: Tensor) -> Outputs:
         bottom, right = (-side % SIZE_DIVISOR for side in inputs.shape[-2:])
         if bottom or right:  # padding by nothing would copy the batch
             inputs = F.pad(inputs, (0, right, 0, bottom))
         features = self.neck(self.backbone(inputs))
+        if self.mask_feature is None:
+            return self.head(features)
         cls_logits, kernels = self.head(features)
         return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=self.mask_feature(features))
 
-    def _losses(self, outputs: SOLOv2Outputs, data_samples: list[BaseDataElement]) -> dict[str, Tensor]:
-        objects = [sample.gt_instances for sample in data_samples]
-        mask_height, mask_width = outputs.mask_feats.shape[-2:]
-        masks = unpack_masks([image.masks for image in objects], (mask_height, mask_width))
-        ground_truth = [
-            GroundTruth(labels=image.labels, boxes=image.bboxes, centers=image.centers, masks=masks_of_image)
-            for image, masks_of_image in zip(objects, masks.split([len(image) for image in objects]), strict=True)
-        ]
-        targets = self.assigner(ground_truth, (mask_height, mask_width))
-        return self.criterion(outputs, targets)
+    def _losses(
+        self, outputs: Outputs, data_samples: list[BaseDataElement], mask_size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        ground_truth = [self._ground_truth(sample.gt_instances) for sample in data_samples]
+        return self.criterion(outputs, self.assigner(ground_truth, mask_size))
 
-    def _detections(self, outputs: SOLOv2Outputs, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
+    def _ground_truth(self, objects: InstanceData) -> GroundTruth:
+        coarse_strides = sorted(set(self.head.mask_strides) - {MASK_STRIDE})
+        missing = [stride for stride in coarse_strides if mask_field(stride) not in objects]
+        if missing:
+            raise ValueError(
+                f"the samples have no masks at strides {missing}, which this head is trained with: the pipeline's last "
+                f"transform must be dict(type='PackSample', coarse_strides={coarse_strides})"
+            )
+        return GroundTruth(
+            labels=objects.labels,
+            boxes=objects.bboxes,
+            centers=objects.centers,
+            masks=objects.masks,
+            coarse_masks={stride: objects[mask_field(stride)] for stride in coarse_strides},
+        )
+
+    def _detections(self, outputs: Outputs, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
         results = self.postprocess(
             outputs,
             image_sizes=[sample.img_shape[:2] for sample in data_samples],

@@ -8,6 +8,7 @@ from solo.ops.mask_windows import MaskWindows, pack_masks, unpack_masks
 from solo.ops.masks import binarise_masks, boxes_from_masks, downsample_masks, mass_centers
 from solo.ops.matrix_nms import mask_iou, matrix_nms
 from solo.ops.points_nms import points_nms
+from solo.ops.product_mask_loss import product_logits, product_mask_loss
 from solo.ops.resize import resize_masks
 from solo.ops.rle import RLE, encode_bitmaps, encode_resized
 
@@ -29,6 +30,8 @@ __all__ = [
     "matrix_nms",
     "pack_masks",
     "points_nms",
+    "product_logits",
+    "product_mask_loss",
     "resize_masks",
     "sigmoid_focal_loss",
     "unpack_masks",

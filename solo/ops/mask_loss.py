@@ -26,6 +26,7 @@ def dynamic_mask_loss(
     positives_per_image: Sequence[int],
     weights: Tensor,
     loss: MaskLoss,
+    biases: Tensor | None = None,
     chunk_bytes: int = MASK_LOSS_CHUNK_BYTES,
 ) -> Tensor:
     """Weighted sum of the losses of the masks that kernels draw: `sum(weights * loss(dynamic_conv(...), masks))`.
@@ -39,15 +40,16 @@ def dynamic_mask_loss(
     they are scaled, and the scale comes with the backward pass.
 
     Args:
-        mask_feats: (B, E, h, w) mask features.
+        mask_feats: (B, E, h, w) mask features; h and w are those of the logits that `loss` gets.
         kernels: (P, K) kernels of the positives, sorted by image, laid out as in `dynamic_conv`.
-        masks: (sum of N, h, w) bool masks of all objects.
+        masks: (sum of N, ...) bool masks of all objects, of the size that `loss` compares with.
         object_idx: (P,) int64 row of each positive's object in `masks`.
         positives_per_image: B integers that sum to P.
         weights: (P,) float32 factor of each positive's loss.
-        loss: any differentiable function from (p, h, w) float32 logits and bool masks to (p,) float32 losses. Called
-            once a chunk, outside autocast.
-        chunk_bytes: largest size of a chunk's float32 logits; a chunk is of one image and holds one mask at least.
+        loss: any differentiable function from (p, h, w) float32 logits and (p, ...) bool masks to (p,) float32 losses.
+            Called once a chunk, outside autocast.
+        biases: (P,) added to the logits of each positive's mask; None for none.
+        chunk_bytes: largest size of a chunk's masks as float32; a chunk is of one image and holds one mask at least.
 
     Returns:
         () float32. Without a positive it is 0 and all its gradients are zeros. It can be differentiated once: double
@@ -57,16 +59,17 @@ def dynamic_mask_loss(
         ValueError: K is no odd square multiple of E, or `loss` does not return one value a mask.
     """
     size = kernel_size(kernels.shape[1], channels=mask_feats.shape[1])
-    largest = max(chunk_bytes // (mask_feats[0, 0].numel() * torch.float32.itemsize), 1)
-    judge = _Judge(masks, object_idx, weights, loss)
-    with_grad = torch.is_grad_enabled() and (mask_feats.requires_grad or kernels.requires_grad)
+    judge = Judge(masks, object_idx, weights, loss, mask_feats.shape[-2:])
+    inputs = [x for x in (mask_feats, kernels, biases) if x is not None]
+    with_grad = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    chunks = chunks_of(positives_per_image, largest=judge.largest_chunk(chunk_bytes))
     total: Tensor = _DynamicMaskLoss.apply(  # type: ignore[no-untyped-call]
-        neighborhoods(mask_feats, size=size), kernels, judge, _chunks(positives_per_image, largest), with_grad
+        neighborhoods(mask_feats, size=size), kernels, biases, judge, chunks, with_grad
     )
     return total
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """Some positives of one image; `first` of that image or not."""
 
     image: int
@@ -74,29 +77,34 @@ class _Chunk(NamedTuple):
     first: bool
 
 
-def _chunks(positives_per_image: Sequence[int], largest: int) -> list[_Chunk]:
+def chunks_of(positives_per_image: Sequence[int], *, largest: int) -> list[Chunk]:
     """All positives in order, those of an image in chunks of about equal size."""
     chunks, start = [], 0
     for image, count in enumerate(positives_per_image):
         number = -(-count // largest)
         borders = [start + count * part // max(number, 1) for part in range(number + 1)]
-        chunks += [_Chunk(image, slice(*ends), ends[0] == start) for ends in itertools.pairwise(borders)]
+        chunks += [Chunk(image, slice(*ends), ends[0] == start) for ends in itertools.pairwise(borders)]
         start += count
     return chunks
 
 
-class _Judge(NamedTuple):
-    """What drawn masks are compared with and how, see `dynamic_mask_loss`."""
+class Judge(NamedTuple):
+    """What drawn masks are compared with and how, see `dynamic_mask_loss`; `size` is that of their logits."""
 
     masks: Tensor
     object_idx: Tensor
     weights: Tensor
     loss: MaskLoss
+    size: torch.Size
+
+    def largest_chunk(self, chunk_bytes: int) -> int:
+        """How many masks a chunk may have, at least one."""
+        return max(chunk_bytes // (self.masks.shape[-2:].numel() * torch.float32.itemsize), 1)
 
     def __call__(self, logits: Tensor, rows: slice, *, with_grad: bool) -> tuple[Tensor, Tensor]:
         """Weighted loss () of drawn masks (p, h * w), and its gradient by them: empty unless it is wanted."""
         targets = self.masks[self.object_idx[rows]]
-        logits = logits.float().view(targets.shape).requires_grad_(with_grad)
+        logits = logits.float().view(len(targets), *self.size).requires_grad_(with_grad)
         with torch.set_grad_enabled(with_grad):
             losses = self.loss(logits, targets)
         if losses.shape != targets.shape[:1]:
@@ -106,21 +114,36 @@ class _Judge(NamedTuple):
         return losses.detach().dot(weights), slope.flatten(1)
 
 
+class _Drawing(NamedTuple):
+    """What draws masks, or the gradients by it: (B, K, h * w) columns, (P, K) kernels, (P,) biases or None."""
+
+    columns: Tensor
+    kernels: Tensor
+    biases: Tensor | None
+
+
 class _DynamicMaskLoss(torch.autograd.Function):
-    """(B, K, h * w) columns and (P, K) kernels to the summed loss; both gradients are computed along with it."""
+    """(B, K, h * w) columns, (P, K) kernels and (P,) biases to the summed loss, and the gradients along with it."""
 
     @staticmethod
     def forward(
-        ctx: Any, columns: Tensor, kernels: Tensor, judge: _Judge, chunks: list[_Chunk], with_grad: bool
+        ctx: Any,
+        columns: Tensor,
+        kernels: Tensor,
+        biases: Tensor | None,
+        judge: Judge,
+        chunks: list[Chunk],
+        with_grad: bool,
     ) -> Tensor:
-        ctx.input_types = columns.dtype, kernels.dtype
-        columns, kernels = (x.to(_product_type(columns, kernels)) for x in (columns, kernels))
-        gradients = _empty_gradients(columns, kernels, chunks) if with_grad else None
+        ctx.input_types = [x.dtype for x in (columns, kernels, biases) if x is not None]
+        dtype = _product_type(columns, kernels)
+        drawing = _Drawing(columns.to(dtype), kernels.to(dtype), None if biases is None else biases.to(dtype))
+        gradients = _empty_gradients(drawing, chunks) if with_grad else None
         total = torch.zeros((), device=kernels.device)
         with torch.autocast(kernels.device.type, enabled=False):
             for chunk in chunks:
-                total += _chunk_loss(chunk, columns[chunk.image], kernels[chunk.rows], judge, gradients)
-        ctx.gradients = gradients
+                total += _chunk_loss(chunk, drawing, judge, gradients)
+        ctx.gradients = None if gradients is None else [x for x in gradients if x is not None]
         return total
 
     @staticmethod
@@ -131,7 +154,7 @@ class _DynamicMaskLoss(torch.autograd.Function):
         # In place: another tensor of the features' size takes longer to allocate than the scaling itself.
         scaled = [saved.mul_(grad).to(dtype) for saved, dtype in zip(ctx.gradients, ctx.input_types, strict=True)]
         ctx.gradients = None
-        return *scaled, None, None, None
+        return *scaled, *[None] * (len(ctx.needs_input_grad) - len(scaled))
 
 
 def _product_type(columns: Tensor, kernels: Tensor) -> torch.dtype:
@@ -141,24 +164,29 @@ def _product_type(columns: Tensor, kernels: Tensor) -> torch.dtype:
     return torch.promote_types(columns.dtype, kernels.dtype)
 
 
-def _empty_gradients(columns: Tensor, kernels: Tensor, chunks: list[_Chunk]) -> tuple[Tensor, Tensor]:
-    """Gradients by columns and kernels, not filled but for the images that no chunk will write."""
-    dtype = torch.float32 if kernels.dtype == torch.float16 else kernels.dtype
-    by_columns, by_kernels = (torch.empty(x.shape, dtype=dtype, device=x.device) for x in (columns, kernels))
-    for image in set(range(len(columns))) - {chunk.image for chunk in chunks}:
+def _empty_gradients(drawing: _Drawing, chunks: list[Chunk]) -> _Drawing:
+    """Gradients by columns, kernels and biases, not filled but for the images that no chunk will write."""
+    dtype = torch.float32 if drawing.kernels.dtype == torch.float16 else drawing.kernels.dtype
+    by_columns, by_kernels, by_biases = (None if x is None else torch.empty_like(x, dtype=dtype) for x in drawing)
+    assert by_columns is not None and by_kernels is not None
+    for image in set(range(len(by_columns))) - {chunk.image for chunk in chunks}:
         by_columns[image].zero_()
-    return by_columns, by_kernels
+    return _Drawing(by_columns, by_kernels, by_biases)
 
 
-def _chunk_loss(
-    chunk: _Chunk, columns: Tensor, kernels: Tensor, judge: _Judge, gradients: tuple[Tensor, Tensor] | None
-) -> Tensor:
-    """Loss of a chunk from its image's (K, h * w) columns and its (p, K) kernels; adds its share to the gradients."""
-    loss, slope = judge(kernels @ columns, chunk.rows, with_grad=gradients is not None)
+def _chunk_loss(chunk: Chunk, drawing: _Drawing, judge: Judge, gradients: _Drawing | None) -> Tensor:
+    """Loss of a chunk; adds its share to the gradients."""
+    columns, kernels = drawing.columns[chunk.image], drawing.kernels[chunk.rows]
+    if drawing.biases is None:
+        logits = kernels @ columns
+    else:
+        logits = torch.addmm(drawing.biases[chunk.rows, None], kernels, columns)
+    loss, slope = judge(logits, chunk.rows, with_grad=gradients is not None)
     if gradients is not None:
-        by_columns, by_kernels = gradients
-        slope = slope.to(by_kernels.dtype)
-        torch.mm(slope, columns.to(slope.dtype).T, out=by_kernels[chunk.rows])
+        slope = slope.to(gradients.kernels.dtype)
+        torch.mm(slope, columns.to(slope.dtype).T, out=gradients.kernels[chunk.rows])
         # With beta = 0 what was in the memory does not count.
-        by_columns[chunk.image].addmm_(kernels.to(slope.dtype).T, slope, beta=0 if chunk.first else 1)
+        gradients.columns[chunk.image].addmm_(kernels.to(slope.dtype).T, slope, beta=0 if chunk.first else 1)
+        if gradients.biases is not None:
+            torch.sum(slope, dim=1, out=gradients.biases[chunk.rows])
     return loss

@@ -31,23 +31,25 @@ class DrawnMasks(NamedTuple):
     maskness: Tensor
 
 
-def downsample_masks(masks: Tensor) -> Tensor:
-    """Shrink binary masks to stride 4 as bilinear interpolation of 0/1 bytes does.
+def downsample_masks(masks: Tensor, *, stride: int = MASK_STRIDE) -> Tensor:
+    """Shrink binary masks as bilinear interpolation of 0/1 bytes does.
 
-    Bilinear shrinking by four averages the 2x2 pixels in the middle of each 4x4 block; rounded, the result is set
+    Bilinear shrinking by an even number averages the 2x2 pixels in the middle of each block; rounded, the result is set
     when at least two of them are. Equal to `cv2.resize(..., INTER_LINEAR)` of the peers.
 
     Args:
-        masks: (N, H, W) bool. Sides that four does not divide are padded with background at the bottom and right.
+        masks: (N, H, W) bool. Sides that `stride` does not divide are padded with background at the bottom and right.
+        stride: pixels per pixel of the result, even.
 
     Returns:
-        (N, ceil(H/4), ceil(W/4)) bool.
+        (N, ceil(H/stride), ceil(W/stride)) bool.
     """
     height, width = masks.shape[-2:]
-    masks = F.pad(masks, (0, -width % MASK_STRIDE, 0, -height % MASK_STRIDE))
-    upper, lower = masks[:, 1::MASK_STRIDE], masks[:, 2::MASK_STRIDE]
-    a, b = upper[..., 1::MASK_STRIDE], upper[..., 2::MASK_STRIDE]
-    c, d = lower[..., 1::MASK_STRIDE], lower[..., 2::MASK_STRIDE]
+    masks = F.pad(masks, (0, -width % stride, 0, -height % stride))
+    first, second = stride // 2 - 1, stride // 2
+    upper, lower = masks[:, first::stride], masks[:, second::stride]
+    a, b = upper[..., first::stride], upper[..., second::stride]
+    c, d = lower[..., first::stride], lower[..., second::stride]
     # At least two of the four, in boolean terms: several times faster than a sum.
     return (a & b) | (c & d) | ((a | b) & (c | d))
 

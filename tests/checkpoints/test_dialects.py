@@ -38,6 +38,16 @@ KNOWN = [
     ("wxinlong", "mask_feat_head.convs_all_levels.0.conv0.conv.weight", "mask_feature.levels.0.0.conv.weight"),
     ("wxinlong", "mask_feat_head.conv_pred.0.gn.bias", "mask_feature.predictor.norm.bias"),
     ("wxinlong", "neck.fpn_convs.3.conv.bias", "neck.fpn_convs.3.conv.bias"),
+    ("mmdet", "mask_head.mask_convs.6.conv.weight", "head.mask_tower.6.conv.weight"),
+    ("mmdet", "mask_head.mask_convs_y.0.gn.weight", "head.mask_tower_y.0.norm.weight"),
+    ("mmdet", "mask_head.conv_mask_list.4.bias", "head.mask_predictors.4.bias"),
+    ("mmdet", "mask_head.conv_mask_list_x.0.weight", "head.mask_predictors_x.0.weight"),
+    ("wxinlong", "bbox_head.ins_convs.2.gn.bias", "head.mask_tower.2.norm.bias"),
+    ("wxinlong", "bbox_head.ins_convs_x.2.conv.weight", "head.mask_tower_x.2.conv.weight"),
+    ("wxinlong", "bbox_head.ins_convs.3.conv_offset.weight", "head.mask_tower.3.conv.conv_offset.weight"),
+    ("wxinlong", "bbox_head.solo_ins_list.1.weight", "head.mask_predictors.1.weight"),
+    ("wxinlong", "bbox_head.dsolo_ins_list_y.3.bias", "head.mask_predictors_y.3.bias"),
+    ("wxinlong", "bbox_head.dsolo_cate.weight", "head.category_predictor.weight"),
     ("adelaidet", "backbone.bottom_up.stem.conv1.norm.running_var", "backbone.bn1.running_var"),
     ("adelaidet", "backbone.bottom_up.res2.0.shortcut.weight", "backbone.layer1.0.downsample.0.weight"),
     ("adelaidet", "backbone.bottom_up.res5.2.conv3.norm.bias", "backbone.layer4.2.bn3.bias"),
@@ -88,8 +98,9 @@ KNOWN = [
 
 # What a code base cannot build and hence has no names for, as parts of our names.
 LACKING = {
-    "adelaidet": ("tower.2.conv.conv_offset", "backbone.stem", "backbone.blocks"),
-    "paddle": ("backbone.blocks",),
+    "adelaidet": ("tower.2.conv.conv_offset", "backbone.stem", "backbone.blocks", "head.mask_"),
+    "paddle": ("backbone.blocks", "head.mask_"),
+    "paddle-static": ("head.mask_",),
 }
 
 
@@ -134,6 +145,12 @@ def test_the_first_convolution_of_mobilenet_shares_its_name_with_resnets() -> No
     names = ["conv1_weights", "conv2_expand_weights"]
     assert DIALECTS["paddle-static"].key_map.to_ours(names)["conv1_weights"] == "backbone.conv1.conv.weight"
     assert DIALECTS["paddle-static"].key_map.to_ours(names[:1])["conv1_weights"] == "backbone.conv1.weight"
+
+
+def test_the_predictor_of_decoupled_solo_is_written_under_its_own_name() -> None:
+    names = ["head.category_predictor.bias", "head.mask_predictors_x.0.weight"]
+    assert DIALECTS["wxinlong"].key_map.to_theirs(names)[names[0]] == "bbox_head.dsolo_cate.bias"
+    assert DIALECTS["wxinlong"].key_map.to_theirs(names[:1])[names[0]] == "bbox_head.solo_cate.bias"
 
 
 @pytest.mark.parametrize("config", SHIPPED)

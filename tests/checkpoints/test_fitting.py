@@ -28,6 +28,7 @@ def test_describe() -> None:
     assert describe(shapes(R50)) == {
         "backbone": "ResNet-50, 7x7 stem, 2048 channels at the top",
         "towers": "4 x 512",
+        "masks": "dynamic kernels (SOLOv2)",
         "classes": "80",
         "mask features": "256",
         "dynamic kernel": "256",

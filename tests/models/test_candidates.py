@@ -10,13 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.models import candidates as candidates_module
+from solo.models import mask_decoder
 from solo.models.candidates import DrawnCandidates, draw_candidates
 from solo.ops import dynamic_conv
-from solo.structures import Candidates
+from solo.structures import Candidates, CellMasks, SOLOv2Outputs
 
 HEIGHT, WIDTH, CHANNELS = 6, 8, 4
 MASK_BYTES = 4 * HEIGHT * WIDTH
+
+
+def masks_of(inputs: dict[str, Tensor]) -> CellMasks:
+    outputs = SOLOv2Outputs(*(inputs[name][None] for name in ("cell_scores", "kernels", "mask_feats")))
+    return mask_decoder.cell_masks(outputs, 0)
+
+
+def candidates_of(inputs: dict[str, Tensor], **options: Any) -> DrawnCandidates:
+    return draw_candidates(inputs["cell_scores"], masks_of(inputs), **options)
 
 
 def all_at_once(
@@ -49,7 +58,7 @@ def assert_same(drawn: DrawnCandidates, expected: Candidates, probabilities: Ten
     assert torch.equal(found.cells, expected.cells)
     assert torch.equal(found.labels, expected.labels)
     assert torch.equal(drawn.masks[found.rows], probabilities > 0.5)
-    again = drawn.probabilities_of(found.cells, kernels=inputs["kernels"], mask_feats=inputs["mask_feats"])
+    again = drawn.probabilities_of(found.cells, cell_masks=masks_of(inputs))
     torch.testing.assert_close(again, probabilities, rtol=0, atol=1e-6)
 
 
@@ -71,7 +80,7 @@ def random_inputs(seed: int, *, cells: int = 30, classes: int = 3, levels: int |
 def test_same_as_all_at_once(limit: int, cells_held: int, seed: int) -> None:
     inputs = random_inputs(seed)
     options: dict[str, Any] = dict(min_areas=torch.full((30,), 20.0), score_thr=0.2, mask_thr=0.5, limit=limit)
-    drawn = draw_candidates(**inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
+    drawn = candidates_of(inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
     assert_same(drawn, *all_at_once(**inputs, **options), inputs)
     assert len(drawn.masks) <= 1.5 * limit + cells_held / 8 + 1
 
@@ -91,7 +100,7 @@ def test_any_order_and_step(seed: int, limit: int, cells_held: int, min_area: in
     options: dict[str, Any] = dict(
         min_areas=torch.full((30,), float(min_area)), score_thr=0.2, mask_thr=0.5, limit=limit
     )
-    drawn = draw_candidates(**inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
+    drawn = candidates_of(inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
     assert_same(drawn, *all_at_once(**inputs, **options), inputs)
 
 
@@ -103,7 +112,7 @@ def counted_draws(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(kernels))
         return dynamic_conv(mask_feats, kernels)
 
-    monkeypatch.setattr(candidates_module, "dynamic_conv", counting)
+    monkeypatch.setattr(mask_decoder, "dynamic_conv", counting)
     return counts
 
 
@@ -111,9 +120,7 @@ def test_a_cell_is_drawn_once_for_all_its_classes(monkeypatch: pytest.MonkeyPatc
     counts = counted_draws(monkeypatch)
     inputs = random_inputs(0, cells=20, classes=9)
     inputs["cell_scores"][5:] = 0
-    drawn = draw_candidates(
-        **inputs, min_areas=torch.zeros(20), score_thr=0.1, mask_thr=0.5, limit=500, chunk_bytes=2**20
-    )
+    drawn = candidates_of(inputs, min_areas=torch.zeros(20), score_thr=0.1, mask_thr=0.5, limit=500, chunk_bytes=2**20)
     assert sum(counts) == 5 < len(drawn.candidates.scores)
 
 
@@ -124,7 +131,7 @@ def test_cells_that_cannot_matter_are_not_drawn(monkeypatch: pytest.MonkeyPatch)
     inputs["mask_feats"].fill_(1.0)
     inputs["kernels"].fill_(50.0)
     options: dict[str, Any] = dict(min_areas=torch.zeros(400), score_thr=0.1, mask_thr=0.5, limit=10)
-    drawn = draw_candidates(**inputs, **options, chunk_bytes=8 * 5 * MASK_BYTES)
+    drawn = candidates_of(inputs, **options, chunk_bytes=8 * 5 * MASK_BYTES)
     assert sum(counts) <= 15
     assert_same(drawn, *all_at_once(**inputs, **options), inputs)
 
@@ -136,7 +143,7 @@ def test_half_as_sure_masks_need_more_cells(monkeypatch: pytest.MonkeyPatch) -> 
     inputs["mask_feats"].fill_(1.0)
     inputs["kernels"].fill_(0.001)
     options: dict[str, Any] = dict(min_areas=torch.zeros(400), score_thr=0.0, mask_thr=0.5, limit=10)
-    drawn = draw_candidates(**inputs, **options, chunk_bytes=8 * 5 * MASK_BYTES)
+    drawn = candidates_of(inputs, **options, chunk_bytes=8 * 5 * MASK_BYTES)
     needed = int((inputs["cell_scores"] > 0.499 * inputs["cell_scores"].flatten().sort().values[-10]).sum())
     assert needed <= sum(counts) <= needed + 10
     assert_same(drawn, *all_at_once(**inputs, **options), inputs)
@@ -145,18 +152,14 @@ def test_half_as_sure_masks_need_more_cells(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_better_class_beside_nan_still_counts() -> None:
     inputs = random_inputs(0, cells=2, classes=2)
     inputs["cell_scores"] = torch.tensor([[float("nan"), 0.8], [0.0, 0.3]])
-    drawn = draw_candidates(
-        **inputs, min_areas=torch.zeros(2), score_thr=0.1, mask_thr=0.0, limit=10, chunk_bytes=2**20
-    )
+    drawn = candidates_of(inputs, min_areas=torch.zeros(2), score_thr=0.1, mask_thr=0.0, limit=10, chunk_bytes=2**20)
     assert sorted(drawn.candidates.cells.tolist()) == [0, 1]
 
 
 def test_no_candidate() -> None:
     inputs = random_inputs(0)
-    drawn = draw_candidates(
-        **inputs, min_areas=torch.zeros(30), score_thr=1.0, mask_thr=0.5, limit=10, chunk_bytes=2**20
-    )
+    drawn = candidates_of(inputs, min_areas=torch.zeros(30), score_thr=1.0, mask_thr=0.5, limit=10, chunk_bytes=2**20)
     assert len(drawn.candidates.scores) == 0
     assert drawn.candidates.labels.dtype == torch.int64
-    nothing = drawn.probabilities_of(drawn.candidates.cells, kernels=inputs["kernels"], mask_feats=inputs["mask_feats"])
+    nothing = drawn.probabilities_of(drawn.candidates.cells, cell_masks=masks_of(inputs))
     assert nothing.shape == (0, HEIGHT, WIDTH)

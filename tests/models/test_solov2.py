@@ -10,7 +10,6 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from solo.models import SOLOv2
-from solo.ops import unpack_masks
 from solo.registry import MODELS
 from solo.structures import GridTargets, GroundTruth, SOLOv2Outputs
 from tests.models.dispatch import HostSyncs
@@ -58,7 +57,7 @@ def gradients(model: SOLOv2, inputs: Tensor, samples: list[BaseDataElement]) -> 
 def assign(model: SOLOv2, samples: list[BaseDataElement]) -> GridTargets:
     objects = [sample.gt_instances for sample in samples]
     size = SIZE[0] // 4, SIZE[1] // 4
-    truth = [GroundTruth(o.labels, o.bboxes, o.centers, unpack_masks([o.masks], size)) for o in objects]
+    truth = [GroundTruth(o.labels, o.bboxes, o.centers, o.masks) for o in objects]
     return model.assigner(truth, size)
 
 

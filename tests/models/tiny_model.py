@@ -13,7 +13,7 @@ import solo  # noqa: F401  (makes mmdet importable)
 from solo.models import SOLOv2
 from solo.ops import boxes_from_masks, downsample_masks, mass_centers, pack_masks
 from solo.registry import MODELS
-from solo.structures import GroundTruth
+from solo.structures import GroundTruth, mask_field
 
 NUM_CLASSES = 3
 
@@ -50,15 +50,38 @@ def tiny_config(*, kernel_size: int = 1, norm_eval: bool = True, **parts: dict[s
     return config
 
 
+TINY_HEADS: dict[str, dict[str, Any]] = {
+    "solo": dict(type="SOLOHead"),
+    "decoupled": dict(type="DecoupledSOLOHead"),
+    "light": dict(type="DecoupledSOLOHead", shared_mask_tower=True),
+}
+
+
+def tiny_solo_config(kind: str, **parts: dict[str, Any]) -> dict[str, Any]:
+    """The same with one of the heads that make masks without dynamic kernels."""
+    config = tiny_config(**parts)
+    config.update(type="SOLO", mask_feature=None)
+    config["head"].update(TINY_HEADS[kind])
+    config["assigner"].setdefault("shared_cell_masks", "owner")
+    return config
+
+
 def build_tiny(*, seed: int = 0, **options: Any) -> SOLOv2:
     """The tiny model with drawn weights and class logits spread around the score threshold, in evaluation mode."""
+    return build_drawn(tiny_config(**options), seed=seed)
+
+
+def build_drawn(config: dict[str, Any], *, seed: int = 0) -> SOLOv2:
+    """A model with drawn weights and class logits spread around the score threshold, in evaluation mode."""
     torch.manual_seed(seed)
-    model = MODELS.build(tiny_config(**options))
+    model = MODELS.build(config)
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=(2.0 / parameter[0].numel()) ** 0.5)
         elif name == "head.category_predictor.bias":
             torch.nn.init.constant_(parameter, -2.0)
+        elif "mask_predictors" in name:
+            torch.nn.init.constant_(parameter, 0.5)
     return model.eval()
 
 
@@ -76,7 +99,8 @@ def ground_truth(masks: Tensor, labels: Sequence[int]) -> GroundTruth:
         labels=torch.tensor(labels, dtype=torch.int64),
         boxes=boxes_from_masks(masks),
         centers=mass_centers(masks),
-        masks=downsample_masks(masks),
+        masks=pack_masks(downsample_masks(masks)),
+        coarse_masks={stride: pack_masks(downsample_masks(masks, stride=stride)) for stride in (8, 16)},
     )
 
 
@@ -85,7 +109,11 @@ def training_sample(masks: Tensor, labels: Sequence[int]) -> BaseDataElement:
     truth = ground_truth(masks, labels)
     sample = BaseDataElement()
     sample.gt_instances = InstanceData(
-        labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=pack_masks(truth.masks)
+        labels=truth.labels,
+        bboxes=truth.boxes,
+        centers=truth.centers,
+        masks=truth.masks,
+        **{mask_field(stride): masks for stride, masks in truth.coarse_masks.items()},
     )
     return sample
 

@@ -259,3 +259,51 @@ def test_kernels_that_do_not_fit() -> None:
     case.kernels = case.kernels[:, :3]
     with pytest.raises(ValueError, match="4 mask-feature channels need"):
         case.run()
+
+
+# ---------------------------------------------------------------------------------------------------------- biases
+@pytest.mark.parametrize("chunk_bytes", [1, 4 * 35 * 2, 2**24])
+@pytest.mark.parametrize("counts", [(5,), (0, 6, 0, 1), (0, 0)])
+def test_biases_are_a_feature_of_ones(counts: tuple[int, ...], chunk_bytes: int) -> None:
+    case = Case(counts)
+    case.mask_feats[:, -1] = 1
+    value, by_feats, by_kernels = case.gradients(case.run, chunk_bytes=chunk_bytes)
+    leaves = [x.clone().requires_grad_() for x in (case.mask_feats[:, :-1], case.kernels[:, :-1], case.kernels[:, -1])]
+    biased = dynamic_mask_loss(
+        leaves[0],
+        leaves[1],
+        case.masks,
+        object_idx=case.object_idx,
+        positives_per_image=case.counts,
+        weights=case.weights,
+        loss=dice_loss,
+        biases=leaves[2],
+        chunk_bytes=chunk_bytes,
+    )
+    biased.backward()
+    assert relative(biased.detach(), value) <= 1e-6
+    assert relative(leaves[0].grad, by_feats[:, :-1]) <= 2e-6
+    if sum(counts):
+        assert relative(leaves[1].grad, by_kernels[:, :-1]) <= 2e-6
+        assert relative(leaves[2].grad, by_kernels[:, -1]) <= 2e-6
+    assert leaves[2].grad.shape == (sum(counts),)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_biases_keep_their_type(dtype: torch.dtype) -> None:
+    """Under autocast features come in half precision; kernels and biases that are parameters stay in single."""
+    case = Case((2, 1))
+    biases = torch.zeros(3, requires_grad=True)
+    with torch.autocast("cpu", dtype=dtype):
+        loss = dynamic_mask_loss(
+            case.mask_feats.to(dtype),
+            case.kernels,
+            case.masks,
+            object_idx=case.object_idx,
+            positives_per_image=case.counts,
+            weights=case.weights,
+            loss=dice_loss,
+            biases=biases,
+        )
+    loss.backward()
+    assert biases.grad is not None and biases.grad.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""mmdet's SOLOv2 as an oracle: the same small model on both sides, with the same weights."""
+"""mmdet's SOLOv2 and SOLO as an oracle: the same small model on both sides, with the same weights."""
 
 from __future__ import annotations
 
@@ -89,10 +89,36 @@ def build_ours(options: dict, *, mask_loss_norm: str = "cells", **postprocess: o
     )
 
 
-class MMDetSOLOv2(nn.Module):
-    """mmdet's backbone, neck and SOLOV2Head under the names that its detector gives them."""
+HEADS: dict[str, tuple[str, dict]] = {
+    "solo": ("SOLOHead", dict(type="SOLOHead")),
+    "decoupled": ("DecoupledSOLOHead", dict(type="DecoupledSOLOHead")),
+    "light": ("DecoupledSOLOLightHead", dict(type="DecoupledSOLOHead", shared_mask_tower=True)),
+}
+"""mmdet's heads without dynamic kernels, and ours."""
 
-    def __init__(self, options: dict, **test_cfg: object) -> None:
+
+def build_our_solo(kind: str, options: dict) -> SOLOv2:
+    """Our SOLO or Decoupled SOLO with those options, of which those of the mask feature branch do not count."""
+    head = dict(in_channels=options["channels"], feat_channels=options["feat_channels"], num_convs=options["num_convs"])
+    return MODELS.build(
+        dict(
+            type="SOLO",
+            num_classes=options["num_classes"],
+            backbone=_backbone(options),
+            neck=_neck(options),
+            grid={name: options[name] for name in ("num_grids", "strides", "scale_ranges")},
+            head={**HEADS[kind][1], **head},
+            assigner=dict(type="GridAssigner", shared_cell_masks="owner"),
+            criterion=dict(type="SOLOv2Criterion", loss_cls=dict(type="FocalLoss"), loss_mask=dict(type="DiceLoss")),
+            postprocess=dict(type="SOLOv2PostProcessor", nms=dict(type="MatrixNMS")),
+        )
+    )
+
+
+class MMDetSOLOv2(nn.Module):
+    """mmdet's backbone, neck and SOLOV2Head, or another of `HEADS`, under the names that its detector gives them."""
+
+    def __init__(self, options: dict, *, kind: str = "solov2", **test_cfg: object) -> None:
         super().__init__()
         import mmdet.models  # noqa: F401  (registers)
         from mmdet.registry import MODELS as MMDET_MODELS
@@ -103,12 +129,22 @@ class MMDetSOLOv2(nn.Module):
         # An mmengine ConfigDict, since the head reads the settings as attributes.
         from mmengine.config import ConfigDict
 
+        mask_feature_head = dict(
+            feat_channels=options["mask_channels"],
+            start_level=0,
+            end_level=3,
+            out_channels=options["out_channels"],
+            mask_stride=4,
+            norm_cfg=dict(type="GN", num_groups=32, requires_grad=True),
+        )
+        # Their dice loss takes what the decoupled heads multiply as probabilities.
+        activate = kind not in ("decoupled", "light")
         with DefaultScope.overwrite_default_scope("mmdet"):
             self.backbone = MMDET_MODELS.build(_backbone(options))
             self.neck = MMDET_MODELS.build(_neck(options))
             self.mask_head = MMDET_MODELS.build(
                 dict(
-                    type="SOLOV2Head",
+                    type="SOLOV2Head" if kind == "solov2" else HEADS[kind][0],
                     num_classes=options["num_classes"],
                     in_channels=options["channels"],
                     feat_channels=options["feat_channels"],
@@ -118,22 +154,15 @@ class MMDetSOLOv2(nn.Module):
                     pos_scale=0.2,
                     num_grids=list(options["num_grids"]),
                     cls_down_index=0,
-                    mask_feature_head=dict(
-                        feat_channels=options["mask_channels"],
-                        start_level=0,
-                        end_level=3,
-                        out_channels=options["out_channels"],
-                        mask_stride=4,
-                        norm_cfg=dict(type="GN", num_groups=32, requires_grad=True),
-                    ),
-                    loss_mask=dict(type="DiceLoss", use_sigmoid=True, loss_weight=3.0),
+                    **(dict(mask_feature_head=mask_feature_head) if kind == "solov2" else {}),
+                    loss_mask=dict(type="DiceLoss", use_sigmoid=True, activate=activate, loss_weight=3.0),
                     loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
                     test_cfg=ConfigDict({**settings, **test_cfg}),
                 )
             )
 
-    def forward(self, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """(B, 3, H, W) to kernels and class logits by level, and mask features."""
+    def forward(self, inputs: Tensor) -> tuple[list[Tensor] | Tensor, ...]:
+        """(B, 3, H, W) to what the head gives: SOLOV2Head kernels and class logits by level, and mask features."""
         return self.mask_head(self.neck(self.backbone(inputs)))
 
 

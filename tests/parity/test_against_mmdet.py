@@ -18,7 +18,7 @@ from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
 from solo.models import SOLOv2
 from solo.ops import downsample_masks, mass_centers, pack_masks
-from solo.structures import GroundTruth
+from solo.structures import GroundTruth, mask_field
 from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
@@ -123,7 +123,8 @@ def to_ground_truth(objects: InstanceData) -> GroundTruth:
         labels=objects.labels,
         boxes=objects.bboxes,
         centers=mass_centers(objects.masks),
-        masks=downsample_masks(objects.masks),
+        masks=pack_masks(downsample_masks(objects.masks)),
+        coarse_masks={stride: pack_masks(downsample_masks(objects.masks, stride=stride)) for stride in (8, 16)},
     )
 
 
@@ -204,15 +205,20 @@ def both_losses(models, inputs: Tensor, batch: list[InstanceData]) -> tuple[dict
     peer_losses = peer.mask_head.loss_by_feat(
         kernels, cls_logits, mask_feats, [to_mmdet(objects) for objects in batch], [{} for _ in batch]
     )
-    samples = []
-    for objects in batch:
-        truth = to_ground_truth(objects)
-        sample = BaseDataElement()
-        sample.gt_instances = InstanceData(
-            labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=pack_masks(truth.masks)
-        )
-        samples.append(sample)
-    return ours(inputs, samples, mode="loss"), peer_losses
+    return ours(inputs, [to_sample(objects) for objects in batch], mode="loss"), peer_losses
+
+
+def to_sample(objects: InstanceData) -> BaseDataElement:
+    truth = to_ground_truth(objects)
+    sample = BaseDataElement()
+    sample.gt_instances = InstanceData(
+        labels=truth.labels,
+        bboxes=truth.boxes,
+        centers=truth.centers,
+        masks=truth.masks,
+        **{mask_field(stride): masks for stride, masks in truth.coarse_masks.items()},
+    )
+    return sample
 
 
 @pytest.mark.parametrize(("size", "case"), CASES)

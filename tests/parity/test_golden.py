@@ -9,8 +9,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor
 
@@ -21,9 +23,10 @@ from solo.config import load_config
 from solo.models import SOLOv2
 from solo.models.assigner import GridAssigner
 from solo.models.grid import Grid
-from solo.ops import boxes_from_masks, downsample_masks, mass_centers, matrix_nms
+from solo.models.mask_decoder import cell_masks
+from solo.ops import boxes_from_masks, downsample_masks, mass_centers, matrix_nms, pack_masks
 from solo.registry import MODELS
-from solo.structures import GridTargets, GroundTruth, SOLOv2Outputs
+from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, SOLOOutputs, SOLOv2Outputs
 from tests.parity.golden import Golden
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -32,24 +35,31 @@ CASES = ["caseA", "caseB", "caseC"]
 
 
 class Peer(NamedTuple):
-    """How a fixture was made.
+    """How a fixture was made, and how precisely.
 
     Attributes:
         dialect: whose names its weights have.
         config: ours for the same model.
         mask_loss_norm: the peer's divisor of the mask loss.
         first_class: label of class 0 in the recorded label grids; background is 0 or the highest label.
+        gradients: allowed deviation of a gradient's elements, relative to the largest recorded one.
     """
 
     dialect: str
     config: str
     mask_loss_norm: str
     first_class: int = 0
+    gradients: float = 2e-3
 
 
 PEERS = {
     "mmdet_solov2_r50": Peer("mmdet", "solov2/solov2_r50_fpn_1x_coco.py", "cells"),
     "mmdet_solov2_light_r18": Peer("mmdet", "solov2/solov2-light_r18_fpn_ms-3x_coco.py", "cells"),
+    # In double precision the gradients of the first category convolution are 3.2e-3 from the recorded ones and 0.9e-3
+    # from ours.
+    "mmdet_solo_r50": Peer("mmdet", "solo/solo_r50_fpn_1x_coco.py", "cells", gradients=5e-3),
+    "mmdet_decoupled_solo_r50": Peer("mmdet", "solo/decoupled-solo_r50_fpn_1x_coco.py", "cells"),
+    "mmdet_decoupled_solo_light_r50": Peer("mmdet", "solo/decoupled-solo-light_r50_fpn_3x_coco.py", "cells"),
     "adelaidet_solov2_r50": Peer("adelaidet", "solov2_adelaidet/solov2_r50_fpn_ms-3x_coco.py", "targets"),
     "paddledetection_solov2_r50_fpn": Peer(
         "paddle", "solov2_paddle/solov2_r50_fpn_1x_coco.py", "nonempty", first_class=1
@@ -109,21 +119,36 @@ def test_network(model, outputs, golden, within):
     for level, feature in enumerate(pyramid):
         within("pyramid", golden.difference(f"fpn.{level}", feature), 1)
     unflatten = model.assigner.grid.unflatten
-    for level, (logits, kernels) in enumerate(
-        zip(unflatten(outputs.cls_logits), unflatten(outputs.kernels), strict=True)
-    ):
+    for level, logits in enumerate(unflatten(outputs.cls_logits)):
         within("category logits", golden.difference(f"cls_logits.{level}", logits), 1)
-        within("kernels", golden.difference(f"kernel.{level}", kernels), 1)
-    within("mask features", golden.difference("mask_feats", outputs.mask_feats), 1)
+    if isinstance(outputs, SOLOv2Outputs):
+        for level, kernels in enumerate(unflatten(outputs.kernels)):
+            within("kernels", golden.difference(f"kernel.{level}", kernels), 1)
+        within("mask features", golden.difference("mask_feats", outputs.mask_feats), 1)
+        return
+    for name, levels in mask_logits(outputs).items():
+        for level, logits in enumerate(levels):
+            within("mask logits", golden.difference(f"{name}.{level}", logits), 1)
 
 
+@torch.no_grad()
+def mask_logits(outputs: SOLOOutputs | DecoupledSOLOOutputs) -> dict[str, list[Tensor]]:
+    """All maps of a head without dynamic kernels, in the order of its peer: doubled before the last convolution."""
+    if isinstance(outputs, DecoupledSOLOOutputs):
+        return {"mask_logits_x": list(outputs.x_logits), "mask_logits_y": list(outputs.y_logits)}
+    doubled = [F.interpolate(level, scale_factor=2, mode="bilinear") for level in outputs.mask_feats]
+    predicted = zip(doubled, outputs.kernels, outputs.biases, strict=True)
+    return {"mask_logits": [F.conv2d(level, kernels[..., None, None], biases) for level, kernels, biases in predicted]}
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("image", [0, 1])
 def test_candidates(model, outputs, golden, within, image, monkeypatch):
     """Those left after the area filter, in the order (cell, class), and their decayed scores without a threshold."""
     postprocess = model.postprocess
     cell_scores = postprocess._cell_scores(outputs.cls_logits)[image]
     monkeypatch.setattr(postprocess, "nms_pre", cell_scores.numel())
-    drawn = postprocess._draw(cell_scores, outputs.kernels[image], outputs.mask_feats[image])
+    drawn = postprocess._draw(cell_scores, cell_masks(outputs, image))
     candidates, masks = drawn.candidates, drawn.masks[drawn.candidates.rows]
     recorded = {name: golden.tensor(f"cand{image}.{name}") for name in ("cell", "label", "area", "score", "decayed")}
     decayed = matrix_nms(masks, candidates.labels, candidates.scores)
@@ -197,7 +222,8 @@ def ground_truth(golden: Golden, case: str, image: int, size: tuple[int, int] | 
         labels=golden.tensor(f"{case}.gt{image}.labels"),
         boxes=boxes,
         centers=mass_centers(masks),
-        masks=downsample_masks(masks),
+        masks=pack_masks(downsample_masks(masks)),
+        coarse_masks={stride: pack_masks(downsample_masks(masks, stride=stride)) for stride in (8, 16)},
     )
 
 
@@ -220,7 +246,10 @@ def recorded_targets(golden: Golden, peer: Peer, grid: Grid, prefix: str, image:
         name = f"{prefix}.{level}"
         recorded = golden.tensor(f"{name}.labels").flatten().long() - peer.first_class
         labels.append(torch.where(recorded < 0, NUM_CLASSES, recorded))
-        for cell, mask in zip(golden.arrays[f"{name}.index"].tolist(), golden.masks(f"{name}.masks"), strict=True):
+        index = golden.arrays[f"{name}.index"]
+        if index.ndim == 2:  # Decoupled SOLO's are row and column
+            index = index @ np.array([grid.num_grids[level], 1])
+        for cell, mask in zip(index.tolist(), golden.masks(f"{name}.masks"), strict=True):
             # PaddleDetection counts cells through the batch, and fills images up with empty masks for their first cell.
             cell -= image * size if peer.first_class else 0
             if cell > 0 or mask.any():
@@ -234,12 +263,18 @@ def sorted_pairs(cells: list[int], masks: list[Tensor]) -> list[tuple[int, bytes
     return sorted((cell, mask.numpy().tobytes()) for cell, mask in zip(cells, masks, strict=True))
 
 
-def assert_targets(expected: Targets, targets: GridTargets, image: int = 0) -> None:
+def assert_targets(model: SOLOv2, expected: Targets, targets: GridTargets, image: int = 0) -> None:
     """Labels, cells and masks of an image are the recorded ones."""
     mine = targets.image_idx == image
     assert torch.equal(targets.labels[image], expected.labels)
-    found = sorted_pairs(targets.cell_idx[mine].tolist(), list(targets.masks[targets.object_idx[mine]]))
-    assert found == sorted_pairs(expected.cells, expected.masks)
+    stride_of_cell = np.repeat(model.head.mask_strides, model.assigner.grid.level_sizes)
+    by_stride = {4: targets.masks, **targets.coarse_masks}
+    cells = targets.cell_idx[mine].tolist()
+    masks = [
+        by_stride[int(stride_of_cell[cell])][row]
+        for cell, row in zip(cells, targets.object_idx[mine].tolist(), strict=True)
+    ]
+    assert sorted_pairs(cells, masks) == sorted_pairs(expected.cells, expected.masks)
 
 
 @pytest.mark.parametrize("image", [0, 1])
@@ -251,12 +286,13 @@ def test_targets(model, golden, peer, case, image):
         assert case[-1] in golden.meta["peer_errors"]
         assert bool((targets.labels[image] == model.num_classes).all()) == (len(truth[image].labels) == 0)
         return
-    assert_targets(recorded_targets(golden, peer, model.assigner.grid, f"{case}.tgt{image}", image), targets, image)
+    expected = recorded_targets(golden, peer, model.assigner.grid, f"{case}.tgt{image}", image)
+    assert_targets(model, expected, targets, image)
 
 
 def test_targets_on_a_larger_canvas(model, golden, peer):
     targets = model.assigner([ground_truth(golden, "big", 0)], (128, 160))
-    assert_targets(recorded_targets(golden, peer, model.assigner.grid, "big.tgt0"), targets)
+    assert_targets(model, recorded_targets(golden, peer, model.assigner.grid, "big.tgt0"), targets)
 
 
 def test_targets_of_a_size_that_four_does_not_divide(shared_golden):
@@ -304,4 +340,4 @@ def test_losses_and_gradients(model, golden, peer, within, case):
         if case == "caseA":
             sample = gradient.flatten()[:: max(1, gradient.numel() // 64)][:64]
             recorded = golden.tensor(f"caseA.grad.{name}")
-            within("gradient, relative", (sample - recorded).abs().max() / recorded.abs().max(), 2e-3)
+            within("gradient, relative", (sample - recorded).abs().max() / recorded.abs().max(), peer.gradients)

@@ -1,4 +1,4 @@
-"""mmdetection 2 and 3: `SOLOv2` with `SOLOV2Head` as its `mask_head`. Its backbones and necks are ours too."""
+"""mmdetection 2 and 3: `SOLOv2` and `SOLO` with their heads as `mask_head`. Its backbones and necks are ours too."""
 
 from solo.checkpoints.dialects.dialect import Dialect, Dropped
 from solo.checkpoints.key_map import Rule
@@ -15,6 +15,8 @@ CONV_MODULE = {
     "conv_offset.bias": "conv.conv_offset.bias",
 }
 PARAMETER = {"weight": "weight", "bias": "bias"}
+# Of Decoupled SOLO, whose masks are products.
+AXIS = {"": "", "_x": "_x", "_y": "_y"}
 
 BACKBONE_AND_NECK = (
     Rule(
@@ -31,7 +33,7 @@ AVERAGE = Dropped("ema_*", "second set of weights, kept for the moving average; 
 MMDET = Dialect(
     name="mmdet",
     title="mmdetection 2 and 3",
-    vocabulary={"block": CONV_MODULE, "parameter": PARAMETER},
+    vocabulary={"block": CONV_MODULE, "parameter": PARAMETER, "axis": AXIS},
     rules=(
         *BACKBONE_AND_NECK,
         Rule(
@@ -43,6 +45,8 @@ MMDET = Dialect(
         Rule("mask_head.kernel_convs.{i}.{block}", "head.kernel_tower.{i}.{block}"),
         Rule("mask_head.conv_cls.{parameter}", "head.category_predictor.{parameter}"),
         Rule("mask_head.conv_kernel.{parameter}", "head.kernel_predictor.{parameter}"),
+        Rule("mask_head.mask_convs{axis}.{i}.{block}", "head.mask_tower{axis}.{i}.{block}"),
+        Rule("mask_head.conv_mask_list{axis}.{level}.{parameter}", "head.mask_predictors{axis}.{level}.{parameter}"),
     ),
     dropped=(CLASSIFIER, AVERAGE),
 )

@@ -1,0 +1,3 @@
+_base_ = "solo_r50_fpn_3x_coco.py"
+
+model = dict(head=dict(type="DecoupledSOLOHead"))
