@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -314,13 +313,9 @@ def test_label_beyond_the_classes(tmp_path: Path) -> None:
         evaluate(ann_file, [prediction(10, [rectangle(1, 1, 5, 5)], [3], [0.5])])
 
 
-def test_only_encodings_are_kept(tmp_path: Path) -> None:
-    ann_file, predictions = perfect_case(tmp_path)
-    metric = CocoMaskMetric(ann_file=ann_file)
-    metric.process(None, predictions)
-    for result in metric.results:
-        assert len(pickle.dumps(result)) < 1000
-        assert [set(encoding) for encoding in result.encodings()] == [{"size", "counts"}] * len(result.labels)
+def test_nothing_evaluated_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image was predicted"):
+        evaluate(write_file(tmp_path, []), [])
 
 
 def test_prints_nothing_of_pycocotools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
