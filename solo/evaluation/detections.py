@@ -79,11 +79,13 @@ class ImageDetections:
         columns = (getattr(self, name).astype(dtype, copy=False).tobytes() for name, dtype in COLUMNS.items())
         return b"".join([header.encode("ascii"), SEPARATOR, *columns, self.counts])
 
+    def texts(self) -> list[str]:
+        """The `counts` of the D encodings."""
+        return self.counts.decode("ascii").split("\n") if len(self.labels) else []
+
     def encodings(self) -> list[RLE]:
         """The D encodings."""
-        if len(self.labels) == 0:
-            return []
-        return [RLE(size=self.size, counts=text) for text in self.counts.decode("ascii").split("\n")]
+        return [RLE(size=self.size, counts=text) for text in self.texts()]
 
     def boxes_xywh(self) -> np.ndarray:
         """(D, 4) float64, x y width height."""
