@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pycocotools import mask as mask_api
 
-from solo.evaluation.rle import encode_masks
+from solo.evaluation.rle import encode_bits, encode_masks
 from solo.ops import RLE
 
 SEPARATOR = b"\n"
@@ -46,10 +46,15 @@ class ImageDetections:
     counts: bytes
 
     @classmethod
-    def from_instances(cls, image_id: Any, instances: Any) -> ImageDetections:
-        """Of the `pred_instances` of a sample; masks are (D, H, W) bool or D encodings."""
-        masks = instances["masks"]
-        rles: Sequence[RLE] = masks if isinstance(masks, list) else encode_masks(masks)
+    def from_instances(cls, image_id: Any, instances: Any, *, width: int | None = None) -> ImageDetections:
+        """Of the `pred_instances` of a sample.
+
+        Args:
+            image_id: as in the annotation file.
+            instances: their masks are (D, H, W) bool, (D, H, ceil(W / 8)) uint8 bits or D encodings.
+            width: W, which bits do not tell.
+        """
+        rles = _encoded(instances["masks"], width=width)
         return cls(
             image_id=image_id,
             labels=_to_numpy(instances["labels"]).astype(np.int32),
@@ -105,6 +110,14 @@ class ImageDetections:
                 score=score,
                 segmentation=segmentation,
             )
+
+
+def _encoded(masks: Any, *, width: int | None) -> Sequence[RLE]:
+    if isinstance(masks, list):
+        return masks
+    if width is not None and masks.dtype == torch.uint8:
+        return encode_bits(masks, width=width)
+    return encode_masks(masks)
 
 
 def _to_numpy(values: Any) -> np.ndarray:
