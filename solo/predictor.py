@@ -37,7 +37,7 @@ class SOLOPredictor:
         checkpoint: str | Path,
         device: str | torch.device | None = None,
         *,
-        mask_format: Literal["bool", "rle"] = "bool",
+        mask_format: Literal["bool", "bits", "rle"] = "bool",
     ) -> None:
         """Build the model of a config and fill it from a checkpoint.
 
@@ -45,8 +45,9 @@ class SOLOPredictor:
             config: a config file, or a config that has been read.
             checkpoint: the weights that a training wrote.
             device: "cpu", "cuda", ...; None is the GPU where there is one, else the CPU.
-            mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's compressed run lengths, for
-                large images: no full-size mask is made).
+            mask_format: form of the masks of a result: "bool" (bitmaps), "bits" (bitmaps with eight pixels to a byte in
+                the order of `numpy.packbits`; `solo.ops.unpack_bits` unpacks them) or "rle" (COCO's compressed run
+                lengths). For the last two no full-size mask is made.
 
         Raises:
             ConfigError: the config is missing, wrong, or has no test pipeline; or the device is not there.
@@ -85,8 +86,8 @@ class SOLOPredictor:
 
         Returns:
             Of each image, on the CPU, by falling score, in the frame of the image: labels (D,) int64, scores (D,)
-            float32, masks (D, H, W) bool or D encodings as `mask_format` says, bboxes (D, 4) float32 x1 y1 x2 y2. A
-            list for a sequence.
+            float32, masks (D, H, W) bool, (D, H, ceil(W / 8)) uint8 or D encodings as `mask_format` says, bboxes (D, 4)
+            float32 x1 y1 x2 y2. A list for a sequence.
 
         Raises:
             DataError: a file is missing or is no image, or an array is not as above.

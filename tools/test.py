@@ -14,7 +14,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--work-dir", help="folder of the log (default: work_dirs/<config name>)")
+    parser.add_argument("--work-dir", help="folder of log and detections so far (default: work_dirs/<config name>)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted evaluation of the work folder")
     parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
     parser.add_argument("--show-dir", metavar="DIR", help="draw the predictions into this folder")
     parser.add_argument("--show-score-thr", type=float, default=0.3, help="lowest score drawn (default: %(default)s)")
@@ -38,6 +39,7 @@ def main() -> None:
         show_score_thr=arguments.show_score_thr,
         max_pictures=arguments.max_pictures,
         classwise=arguments.classwise,
+        resume=arguments.resume,
         overrides=arguments.cfg_options,
         launcher=arguments.launcher,
     )

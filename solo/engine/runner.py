@@ -23,6 +23,7 @@ from solo.checkpoints.saving import remove_unfinished
 from solo.config import load_config
 from solo.engine.data_loader import WatchedLoader, set_timeouts
 from solo.engine.distributed import processes, restart_count
+from solo.engine.evaluation_record import record_evaluation
 from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.errors import ConfigError
 
@@ -163,6 +164,7 @@ def test(
     show_score_thr: float = 0.3,
     max_pictures: int | None = None,
     classwise: bool = False,
+    resume: bool = False,
     overrides: Mapping[str, Any] | None = None,
     launcher: str = "none",
 ) -> dict[str, float]:
@@ -171,12 +173,15 @@ def test(
     Args:
         config_path: the config file.
         checkpoint: the weights.
-        work_dir: folder of the log; by default the config's, else `./work_dirs/<config name>`.
+        work_dir: folder of the log and of the detections so far; by default the config's, else
+            `./work_dirs/<config name>`.
         out: where to write the detections in COCO's results format (json).
         show_dir: where to draw the predictions.
         show_score_thr: instances with a lower score are not drawn.
         max_pictures: how many pictures to draw at most; None for all.
         classwise: report the AP of every class too.
+        resume: go on with an interrupted evaluation of the work folder, as in a restart by torchrun; images whose
+            detections are there are neither loaded nor predicted.
         overrides: config values by dotted key.
         launcher: "none", "pytorch", "slurm" or "mpi".
 
@@ -184,7 +189,7 @@ def test(
         The metrics, such as `coco/segm_mAP`.
 
     Raises:
-        UserError: config, data or checkpoint cannot be used.
+        UserError: config, data or checkpoint cannot be used, or the interrupted evaluation is of other ones.
     """
     config = load_config(config_path, overrides=overrides)
     # A bad file should fail before data and model are built.
@@ -197,7 +202,9 @@ def test(
         pictures = dict(type="PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
         config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(pictures)]
     with processes(config, launcher):
-        return _build_runner(config, config_path).test()
+        runner = _build_runner(config, config_path)
+        record_evaluation(runner, checkpoint=checkpoint, resume=resume or restart_count() > 0)
+        return runner.test()
 
 
 def _build_runner(config: Config, config_path: str) -> SOLORunner:

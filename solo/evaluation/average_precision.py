@@ -7,10 +7,12 @@ the form that an evaluator reads.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import io
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -38,6 +40,19 @@ def choose_backend(name: str) -> Literal["hotcoco", "pycocotools"]:
     return "hotcoco" if installed and name != "pycocotools" else "pycocotools"
 
 
+@contextlib.contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Many small dicts are made, none in a cycle: looking for cycles would take as long as the evaluation."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@paused_garbage_collection()
 def coco_precision(
     ground_truth: dict[str, Any],
     detections: Sequence[ImageDetections],
@@ -68,7 +83,7 @@ def coco_precision(
     counts = np.bincount(labels_found, minlength=len(category_ids))
     precision = [
         evaluate(
-            _rows(order, labels, image_numbers, name),
+            _columns(order, labels, image_numbers, with_masks=name == "segm"),
             image_ids=list(image_numbers.values()),
             category_ids=[label + 1 for label in labels],
             max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
@@ -122,25 +137,48 @@ def _numbered(
     )
 
 
-def _rows(
-    images: Sequence[ImageDetections], labels: range, image_numbers: dict[Any, int], name: str
-) -> list[dict[str, Any]] | np.ndarray:
-    """The detections of some labels as both evaluators load them; the area is that of the mask, or of the box."""
-    if name == "bbox":
-        numbers = np.repeat(
-            [image_numbers[image.image_id] for image in images], [len(image.labels) for image in images]
-        )
-        found = np.concatenate([image.labels for image in images])
-        boxes = np.concatenate([image.boxes_xywh() for image in images])
-        scores = np.concatenate([image.scores for image in images]).astype(np.float64)
-        wanted = (found >= labels.start) & (found < labels.stop)
-        return np.column_stack([numbers, boxes, scores, found + 1])[wanted]
-    return [
-        dict(image_id=image_numbers[image.image_id], category_id=label + 1, score=score, segmentation=encoding)
-        for image in images
-        for label, score, encoding in zip(image.labels.tolist(), image.scores.tolist(), image.encodings(), strict=True)
-        if label in labels
-    ]
+class _Columns(NamedTuple):
+    """Detections of several images.
+
+    Attributes:
+        images: (D,) int64 numbers of the images.
+        categories: (D,) int64.
+        scores: (D,) float64.
+        boxes: (D, 4) float64, x y width height.
+        areas: (D,) float64, pixels of the masks.
+        encodings: D run lengths, where masks are compared.
+    """
+
+    images: np.ndarray
+    categories: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    encodings: list[Any] | None
+
+
+def _columns(
+    images: Sequence[ImageDetections], labels: range, image_numbers: dict[Any, int], *, with_masks: bool
+) -> _Columns:
+    """The detections of some labels."""
+    numbers = np.repeat([image_numbers[image.image_id] for image in images], [len(image.labels) for image in images])
+    found = np.concatenate([image.labels for image in images]).astype(np.int64)
+    wanted = (found >= labels.start) & (found < labels.stop)
+    return _Columns(
+        images=numbers[wanted],
+        categories=found[wanted] + 1,
+        scores=np.concatenate([image.scores for image in images]).astype(np.float64)[wanted],
+        boxes=np.concatenate([image.boxes_xywh() for image in images])[wanted],
+        areas=np.concatenate([image.areas for image in images])[wanted],
+        encodings=_encodings(images, wanted) if with_masks else None,
+    )
+
+
+def _encodings(images: Sequence[ImageDetections], wanted: np.ndarray) -> list[dict[str, Any]]:
+    """Those of the wanted of all detections."""
+    texts = itertools.chain.from_iterable(image.texts() for image in images)
+    sizes = itertools.chain.from_iterable(itertools.repeat(image.size, len(image.labels)) for image in images)
+    return [{"size": size, "counts": text} for size, text in itertools.compress(zip(sizes, texts, strict=True), wanted)]
 
 
 class _Pycocotools:
@@ -152,7 +190,7 @@ class _Pycocotools:
 
     def __call__(
         self,
-        rows: list[dict[str, Any]] | np.ndarray,
+        detections: _Columns,
         *,
         image_ids: list[int],
         category_ids: list[int],
@@ -160,15 +198,28 @@ class _Pycocotools:
     ) -> np.ndarray:
         """(10, 101, len(category_ids), 4, 3) precision."""
         with contextlib.redirect_stdout(io.StringIO()):
-            found = self._ground_truth.loadRes(rows) if len(rows) else None
-            detections = found or _index({**self._ground_truth.dataset, "annotations": []})
-            evaluator = COCOeval(self._ground_truth, detections, self._name)
+            evaluator = COCOeval(self._ground_truth, self._load(detections), self._name)
             evaluator.params.imgIds = image_ids
             evaluator.params.catIds = category_ids
             evaluator.params.maxDets = max_dets
             evaluator.evaluate()
             evaluator.accumulate()
         return evaluator.eval["precision"]
+
+    def _load(self, detections: _Columns) -> COCO:
+        if len(detections.images) == 0:
+            return _index({**self._ground_truth.dataset, "annotations": []})
+        shapes: list[Any] = detections.boxes.tolist() if detections.encodings is None else detections.encodings
+        rows = zip(
+            detections.images.tolist(), detections.categories.tolist(), detections.scores.tolist(), shapes, strict=True
+        )
+        key = "bbox" if detections.encodings is None else "segmentation"
+        return self._ground_truth.loadRes(
+            [
+                {"image_id": image, "category_id": category, "score": score, key: shape}
+                for image, category, score, shape in rows
+            ]
+        )
 
 
 class _Hotcoco:
@@ -183,14 +234,14 @@ class _Hotcoco:
 
     def __call__(
         self,
-        rows: list[dict[str, Any]] | np.ndarray,
+        detections: _Columns,
         *,
         image_ids: list[int],
         category_ids: list[int],
         max_dets: list[int],
     ) -> np.ndarray:
         """(10, 101, len(category_ids), 4, 3) precision."""
-        evaluator = self._package.COCOeval(self._ground_truth, self._ground_truth.load_res(rows), self._name)
+        evaluator = self._package.COCOeval(self._ground_truth, self._load(detections), self._name)
         params = evaluator.params  # a copy, to be set as a whole
         params.img_ids, params.cat_ids, params.max_dets = image_ids, category_ids, max_dets
         evaluator.params = params
@@ -198,6 +249,15 @@ class _Hotcoco:
         evaluator.accumulate()
         accumulated: Any = evaluator.eval
         return np.asarray(accumulated["precision"])
+
+    def _load(self, detections: _Columns) -> Any:
+        boxes = detections.boxes
+        if detections.encodings is not None:
+            # A row has the area of its box, which masks are not compared by: a box with the area of the mask.
+            boxes = np.zeros_like(boxes)
+            boxes[:, 2], boxes[:, 3] = detections.areas, 1
+        rows = np.column_stack([detections.images, boxes, detections.scores, detections.categories])
+        return self._ground_truth.load_res(rows, segmentation=detections.encodings)
 
 
 def _index(content: dict[str, Any]) -> COCO:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import all_gather_object, broadcast_object_list, gather_object, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
@@ -17,6 +18,7 @@ from solo.evaluation.ap_table import format_class_table, format_table
 from solo.evaluation.average_precision import choose_backend, coco_precision
 from solo.evaluation.detections import ImageDetections
 from solo.evaluation.ground_truth import read_annotation_file, usable_ground_truth
+from solo.evaluation.record import DetectionRecord, read_frames
 from solo.registry import METRICS
 
 METRIC_NAMES = ("segm", "bbox")
@@ -26,9 +28,10 @@ METRIC_NAMES = ("segm", "bbox")
 class CocoMaskMetric(BaseMetric):
     """Mask AP and box AP over the images that were evaluated.
 
-    Masks are run-length encoded as they arrive: an image keeps some 200 bytes a detection, whatever its size, and
-    ranks exchange no more than that. hotcoco computes where it is installed, pycocotools elsewhere, with equal results
-    to the last bit. Returned keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`,
+    Masks are run-length encoded as they arrive, some 200 bytes a detection whatever the size of the image, and wait in
+    a file: memory does not grow with the images. At the end the first rank gets the bytes of the others' files, through
+    no shared folder, and computes. hotcoco computes where it is installed, pycocotools elsewhere, with equal results to
+    the last bit. Returned keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`,
     `_mAP_l`, the same with `bbox`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools,
     -1 stands for an average over nothing (no object of that size or class).
 
@@ -48,9 +51,7 @@ class CocoMaskMetric(BaseMetric):
         classwise: bool = False,
         results_file: str | None = None,
         backend: str = "auto",
-        collect_device: str = "cpu",
         prefix: str | None = None,
-        collect_dir: str | None = None,
     ) -> None:
         """Set the evaluation up.
 
@@ -62,11 +63,9 @@ class CocoMaskMetric(BaseMetric):
             classwise: log and return the AP of every class too.
             results_file: where to write the detections in COCO's results format.
             backend: "hotcoco", "pycocotools", or "auto" for the first of them that is installed.
-            collect_device: "cpu" or "gpu"; how ranks exchange results.
             prefix: first part of the returned keys; "coco" by default.
-            collect_dir: folder through which ranks exchange results on the CPU.
         """
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        super().__init__(prefix=prefix)
         self.metrics = (metric,) if isinstance(metric, str) else tuple(metric)
         for name in self.metrics:
             if name not in METRIC_NAMES:
@@ -84,6 +83,25 @@ class CocoMaskMetric(BaseMetric):
         self.backend = choose_backend(backend)
         self._category_ids: tuple[int, ...] = ()
         self._ground_truths: dict[str, dict[str, Any]] = {}
+        self._record = DetectionRecord.temporary()
+
+    def keep_record(self, stem: str | Path, *, fingerprint: Mapping[str, Any], resume: bool) -> set[Any]:
+        """Let the detections of the next evaluation wait in files that outlive a crash, `<stem>.rank<number>`.
+
+        Args:
+            stem: path of the files without the rank; its folder is made.
+            fingerprint: what makes the detections what they are, values by name, as JSON keeps them.
+            resume: go on with the files that are there, also those of another number of processes; else they go.
+
+        Returns:
+            Ids of the images whose detections are there, in all ranks' files; they need not be processed again.
+
+        Raises:
+            DataError: a file that is there is of another evaluation, or is no record.
+        """
+        self._record = DetectionRecord.named(Path(stem), fingerprint=fingerprint, resume=resume)
+        ids = [image.image_id for image in read_frames(self._record.frames())]
+        return set().union(*all_gather_object(ids))
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -104,12 +122,13 @@ class CocoMaskMetric(BaseMetric):
         return {image["id"] for image in self._content["images"]}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the encoded detections of a batch.
+        """Write the encoded detections of a batch to the record.
 
         Args:
             data_batch: not used.
             data_samples: dicts with `img_id` and `pred_instances`: labels (D,), scores (D,), bboxes (D, 4) as
-                x1 y1 x2 y2 and masks, (D, H, W) bool or D run-length encodings, in the frame of the original image.
+                x1 y1 x2 y2 and masks, (D, H, W) bool, (D, H, ceil(W / 8)) uint8 bits (which need `ori_shape`) or D
+                run-length encodings, in the frame of the original image.
 
         Raises:
             DataError: an image's id is not in the annotation file.
@@ -117,20 +136,52 @@ class CocoMaskMetric(BaseMetric):
         for sample in data_samples:
             if sample["img_id"] not in self._image_ids:
                 raise DataError(f"{self.ann_file}: holds no image with the id {sample['img_id']!r} that was predicted")
-            self.results.append(ImageDetections.from_instances(sample["img_id"], sample["pred_instances"]))
+        self._record.append(
+            [
+                ImageDetections.from_instances(
+                    sample["img_id"], sample["pred_instances"], width=sample.get("ori_shape", (None, None))[1]
+                )
+                for sample in data_samples
+            ]
+        )
 
-    def compute_metrics(self, results: list[ImageDetections]) -> dict[str, float]:
-        """AP of everything that was processed.
+    def evaluate(self, size: int) -> dict[str, float]:
+        """AP of what all ranks have processed since the last call.
 
         Args:
-            results: what `process` kept, of all ranks.
+            size: not used: an image counts once, however often the loaders of several ranks repeat it.
+
+        Returns:
+            The metrics under their prefix, on every rank.
 
         Raises:
-            DataError: the class names of the data are not known, or are not those of the annotation file.
+            DataError: nothing was processed, or what `compute_metrics` raises.
+        """
+        parts = gather_object(self._record.frames())
+        self._record = DetectionRecord.temporary()
+        metrics: list[Any] = [None]
+        if is_main_process():
+            values = self.compute_metrics([image for frames in parts for image in read_frames(frames)])
+            metrics = [{f"{self.prefix}/{name}": value for name, value in values.items()}]
+        broadcast_object_list(metrics)
+        return metrics[0]
+
+    def compute_metrics(self, results: list[ImageDetections]) -> dict[str, float]:
+        """AP of detections.
+
+        Args:
+            results: the detections of images, of all ranks; of an image that occurs again the first ones count.
+
+        Raises:
+            DataError: there is no image, or the class names of the data are not known, or are not those of the
+                annotation file.
         """
         if not self._category_ids:
             raise DataError(f"{self.ann_file}: cannot evaluate: the dataset's metainfo names no classes")
-        by_image = {result.image_id: result for result in results}
+        if not results:
+            raise DataError(f"{self.ann_file}: cannot evaluate: no image was predicted")
+        found = {result.image_id: result for result in reversed(results)}
+        by_image = {image["id"]: found[image["id"]] for image in self._content["images"] if image["id"] in found}
         for result in by_image.values():
             self._check_labels(result)
         if self.results_file is not None:

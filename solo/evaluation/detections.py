@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from pycocotools import mask as mask_api
 
-from solo.evaluation.rle import encode_masks
+from solo.evaluation.rle import encode_bits, encode_masks
 from solo.ops import RLE
 
 SEPARATOR = b"\n"
 """Between encodings; no encoding holds it."""
+
+COLUMNS = {"labels": "<i4", "scores": "<f4", "boxes": "<f4", "areas": "<f8"}
+"""The arrays of an image in the order in which they are written, and their types there."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class ImageDetections:
         labels: (D,) int32.
         scores: (D,) float32.
         boxes: (D, 4) float32, x1 y1 x2 y2 in pixels of the image.
+        areas: (D,) float64, pixels of the masks.
         size: [height, width] of the masks, pixels; empty without one.
         counts: the texts of the D run-length encodings, one a line.
     """
@@ -35,28 +41,56 @@ class ImageDetections:
     labels: np.ndarray
     scores: np.ndarray
     boxes: np.ndarray
+    areas: np.ndarray
     size: list[int]
     counts: bytes
 
     @classmethod
-    def from_instances(cls, image_id: Any, instances: Any) -> ImageDetections:
-        """Of the `pred_instances` of a sample; masks are (D, H, W) bool or D encodings."""
-        masks = instances["masks"]
-        rles: Sequence[RLE] = masks if isinstance(masks, list) else encode_masks(masks)
+    def from_instances(cls, image_id: Any, instances: Any, *, width: int | None = None) -> ImageDetections:
+        """Of the `pred_instances` of a sample.
+
+        Args:
+            image_id: as in the annotation file.
+            instances: their masks are (D, H, W) bool, (D, H, ceil(W / 8)) uint8 bits or D encodings.
+            width: W, which bits do not tell.
+        """
+        rles = _encoded(instances["masks"], width=width)
         return cls(
             image_id=image_id,
             labels=_to_numpy(instances["labels"]).astype(np.int32),
             scores=_to_numpy(instances["scores"]).astype(np.float32),
             boxes=_to_numpy(instances["bboxes"]).astype(np.float32).reshape(-1, 4),
+            areas=np.asarray(mask_api.area(list(rles)), dtype=np.float64),
             size=list(rles[0]["size"]) if rles else [],
             counts=SEPARATOR.join(rle["counts"].encode("ascii") for rle in rles),
         )
 
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ImageDetections:
+        """What `to_bytes` wrote; the arrays are views of `data`."""
+        start = data.index(SEPARATOR) + 1
+        header = json.loads(data[:start])
+        count = header["count"]
+        columns = {}
+        for name, dtype in COLUMNS.items():
+            shape = (count, 4) if name == "boxes" else (count,)
+            columns[name] = np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=start).reshape(shape)
+            start += columns[name].nbytes
+        return cls(image_id=header["image_id"], size=header["size"], counts=data[start:], **columns)
+
+    def to_bytes(self) -> bytes:
+        """As bytes, to be written to a file or sent to another process."""
+        header = json.dumps(dict(image_id=self.image_id, size=self.size, count=len(self.labels)))
+        columns = (getattr(self, name).astype(dtype, copy=False).tobytes() for name, dtype in COLUMNS.items())
+        return b"".join([header.encode("ascii"), SEPARATOR, *columns, self.counts])
+
+    def texts(self) -> list[str]:
+        """The `counts` of the D encodings."""
+        return self.counts.decode("ascii").split("\n") if len(self.labels) else []
+
     def encodings(self) -> list[RLE]:
         """The D encodings."""
-        if len(self.labels) == 0:
-            return []
-        return [RLE(size=self.size, counts=text) for text in self.counts.decode("ascii").split("\n")]
+        return [RLE(size=self.size, counts=text) for text in self.texts()]
 
     def boxes_xywh(self) -> np.ndarray:
         """(D, 4) float64, x y width height."""
@@ -76,6 +110,14 @@ class ImageDetections:
                 score=score,
                 segmentation=segmentation,
             )
+
+
+def _encoded(masks: Any, *, width: int | None) -> Sequence[RLE]:
+    if isinstance(masks, list):
+        return masks
+    if width is not None and masks.dtype == torch.uint8:
+        return encode_bits(masks, width=width)
+    return encode_masks(masks)
 
 
 def _to_numpy(values: Any) -> np.ndarray:

@@ -9,7 +9,10 @@ import torch
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-from solo.ops import RLE, encode_bitmaps
+from solo.ops import RLE, encode_bitmaps, unpack_bits
+
+UNPACKED_PIXELS = 2**25
+"""About how many pixels of packed masks are unpacked at once."""
 
 
 def encode_masks(masks: Tensor | np.ndarray) -> list[RLE]:
@@ -30,6 +33,23 @@ def encode_masks(masks: Tensor | np.ndarray) -> list[RLE]:
     if tensor.dtype not in (torch.bool, torch.uint8):
         raise ValueError(f"masks must be bool or uint8, got {tensor.dtype}")
     return encode_bitmaps(tensor.view(torch.bool)).rles
+
+
+def encode_bits(bits: Tensor, *, width: int) -> list[RLE]:
+    """Encode packed bitmaps, a few at a time.
+
+    Args:
+        bits: (D, H, ceil(width / 8)) uint8 as `solo.ops.pack_bits` packs them.
+        width: of the bitmaps, pixels.
+
+    Returns:
+        D encodings; an empty list when D is 0.
+
+    Raises:
+        ValueError: bits is not uint8, or its rows are not of that width.
+    """
+    at_once = max(1, UNPACKED_PIXELS // max(1, bits.shape[1] * width))
+    return [rle for part in bits.split(at_once) for rle in encode_masks(unpack_bits(part, width=width))]
 
 
 def decode_masks(rles: Sequence[RLE], *, size: tuple[int, int]) -> np.ndarray:

@@ -68,7 +68,7 @@ def mask_extents(masks: Tensor) -> Tensor:
     pixels = masks.view(torch.uint8)
     if pixels.numel() == 0:
         return torch.zeros(len(masks), 4, dtype=torch.int64, device=masks.device)
-    sides = [*_extent(pixels.amax(dim=2)), *_extent(pixels.amax(dim=1))]
+    sides = [*set_extent(pixels.amax(dim=2).view(torch.bool)), *set_extent(pixels.amax(dim=1).view(torch.bool))]
     return torch.stack(sides, dim=1)
 
 
@@ -105,11 +105,10 @@ def pixels_at_once(device: torch.device) -> int:
     return BAND_PIXELS if device.type == "cpu" else GROUP_PIXELS
 
 
-def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First set position and last set position + 1 along the last axis of (D, L) bytes: two (D,), 0 where none is."""
-    length = occupied.shape[1]
-    positions = torch.arange(length, device=occupied.device)
-    set_here = occupied.view(torch.bool)
-    last = torch.where(set_here, positions + 1, 0).amax(dim=1)
-    first = torch.where(set_here, positions, length).amin(dim=1)
+def set_extent(is_set: Tensor) -> tuple[Tensor, Tensor]:
+    """First set position and last set position + 1 along the last axis of (D, L) bool: two (D,), 0 where none is."""
+    length = is_set.shape[1]
+    positions = torch.arange(length, device=is_set.device)
+    last = torch.where(is_set, positions + 1, 0).amax(dim=1)
+    first = torch.where(is_set, positions, length).amin(dim=1)
     return torch.minimum(first, last), last

@@ -71,6 +71,8 @@ class SlowHook(Hook):
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
         time.sleep(0.1)
 
+    after_test_iter = after_train_iter
+
 
 @HOOKS.register_module(force=True)
 class FullDiskHook(Hook):
@@ -101,6 +103,9 @@ class SquareImages(Dataset):
 
     def set_epoch(self, epoch: int) -> None:
         self.epochs.append(epoch)
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        return dict(img_id=index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         packed = PackSample()(LoadImage()(dict(img_path=str(self.paths[index]), img_id=index)))

@@ -12,6 +12,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 
 from solo.engine.hooks import PicturesHook
 from solo.evaluation import encode_masks
+from solo.ops import pack_bits
 
 
 def test_encoded_masks_are_drawn_like_bitmaps(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_encoded_masks_are_drawn_like_bitmaps(tmp_path: Path) -> None:
         test_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=("thing",))))
     )
     pictures = []
-    for name, form in (("bitmaps", masks), ("encoded", encode_masks(masks))):
+    for name, form in (("bitmaps", masks), ("encoded", encode_masks(masks)), ("bits", pack_bits(masks))):
         instances = InstanceData(
             labels=torch.zeros(2, dtype=torch.int64),
             scores=torch.tensor([0.9, 0.2]),
@@ -37,5 +38,6 @@ def test_encoded_masks_are_drawn_like_bitmaps(tmp_path: Path) -> None:
         hook.after_test_iter(runner, 0, outputs=[sample])
         pictures.append(cv2.imread(str(tmp_path / name / "one.png")))
         assert len(sample.pred_instances) == 2, "the sample itself stays as it is"
-    np.testing.assert_array_equal(*pictures)
+    np.testing.assert_array_equal(pictures[1], pictures[0])
+    np.testing.assert_array_equal(pictures[2], pictures[0])
     assert pictures[0].any()

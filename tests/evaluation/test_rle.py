@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as mask_api
 
-from solo.evaluation import decode_masks, encode_masks
+from solo.evaluation import decode_masks, encode_bits, encode_masks
+from solo.ops import pack_bits
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decoder
@@ -46,3 +47,15 @@ def test_decoding_is_the_way_back(generator: torch.Generator) -> None:
     assert decode_masks([], size=(7, 5)).shape == (0, 7, 5)
     with pytest.raises(ValueError, match=r"\(7, 5\), expected \(5, 7\)"):
         decode_masks(encode_masks(masks), size=(5, 7))
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 19])
+def test_bits_are_encoded_as_their_bitmaps(
+    width: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solo.evaluation.rle.UNPACKED_PIXELS", 2 * 6 * width)  # two masks at once
+    masks = torch.rand(5, 6, width, generator=generator) < 0.5
+    assert encode_bits(pack_bits(masks), width=width) == encode_masks(masks)
+    assert encode_bits(pack_bits(masks[:0]), width=width) == []
+    with pytest.raises(ValueError, match="width"):
+        encode_bits(pack_bits(masks), width=width + 8)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from solo.datasets import LoadImage
 from solo.evaluation import decode_masks
+from solo.ops import unpack_bits
 from solo.registry import HOOKS
 from solo.visualization import draw_instances, legible_magnification
 
@@ -55,6 +57,8 @@ class PicturesHook(Hook):
             if isinstance(instances.masks, list):
                 instances = instances[instances.scores >= self.score_thr]
                 instances.masks = decode_masks(instances.masks, size=(height, width))
+            elif instances.masks.dtype == torch.uint8:
+                instances.masks = unpack_bits(instances.masks, width=width)
             picture = draw_instances(image, instances, classes, score_thr=self.score_thr, magnify=magnify)
             cv2.imwrite(str(self.show_dir / f"{Path(sample.img_path).stem}.png"), picture)
             self._drawn += 1

@@ -1,0 +1,171 @@
+"""Records of detections: what a crash leaves is noticed, another evaluation is refused, memory stays flat."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from solo.errors import DataError
+from solo.evaluation import CocoMaskMetric, record
+from solo.evaluation.detections import ImageDetections
+from solo.evaluation.record import DetectionRecord, read_frames
+from tests.evaluation.test_average_precision import generated_image
+from tests.evaluation.test_coco_metric import META, annotation, prediction, rectangle, write_file
+
+FINGERPRINT = {"checkpoint": "one", "model.postprocess.nms_pre": "500"}
+
+
+def named(folder: Path, *, resume: bool, **changes: str) -> DetectionRecord:
+    return DetectionRecord.named(folder / "work" / "detections", fingerprint=FINGERPRINT | changes, resume=resume)
+
+
+def ids(detections: DetectionRecord) -> list[object]:
+    return [image.image_id for image in read_frames(detections.frames())]
+
+
+def assert_same(one: ImageDetections, other: ImageDetections) -> None:
+    assert (one.image_id, one.size, one.counts) == (other.image_id, other.size, other.counts)
+    for name in ("labels", "scores", "boxes", "areas"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    logged: list[str] = []
+    monkeypatch.setattr(record, "print_log", lambda text, **_: logged.append(text))
+    return logged
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+@pytest.mark.parametrize("image_id", [7, "übung 3"])
+def test_images_come_back_as_they_were(image_id: object, count: int) -> None:
+    image = generated_image(1, count=count)
+    image = ImageDetections(image_id, image.labels, image.scores, image.boxes, image.areas, image.size, image.counts)
+    kept = DetectionRecord.temporary()
+    kept.append([image, image])
+    kept.append([])
+    read = list(read_frames(kept.frames()))
+    assert len(read) == 2
+    assert_same(read[0], image)
+    assert_same(read[1], image)
+
+
+def test_resumed_record_goes_on_and_a_new_one_is_empty(tmp_path: Path) -> None:
+    named(tmp_path, resume=False).append([generated_image(1, count=3)])
+    resumed = named(tmp_path, resume=True)
+    resumed.append([generated_image(2, count=3)])
+    assert ids(resumed) == [1, 2]
+    assert_same(list(read_frames(resumed.frames()))[1], generated_image(2, count=3))
+    assert ids(named(tmp_path, resume=False)) == []
+
+
+def test_nothing_to_go_on_with_begins(tmp_path: Path) -> None:
+    assert ids(named(tmp_path, resume=True)) == []
+
+
+def test_any_torn_end_is_dropped(tmp_path: Path, warnings: list[str]) -> None:
+    """Cut after each byte: what is whole is kept, and the next image follows it."""
+    whole = named(tmp_path, resume=False)
+    whole.append([generated_image(0, count=0)])
+    path = tmp_path / "work" / "detections.rank0"
+    one_image = path.stat().st_size
+    whole.append([generated_image(1, count=1)])
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        warnings.clear()
+        cut = named(tmp_path, resume=True)
+        assert ids(cut) == ([0] if size >= one_image else [])
+        if size > one_image:
+            assert f"the last {size - one_image} bytes are torn and dropped, 1 images are kept" in warnings[0]
+        cut.append([generated_image(2, count=1)])
+        assert ids(named(tmp_path, resume=True))[-1] == 2
+
+
+def test_a_flipped_bit_ends_the_record(tmp_path: Path, warnings: list[str]) -> None:
+    named(tmp_path, resume=False).append([generated_image(image_id, count=1) for image_id in range(3)])
+    path = tmp_path / "work" / "detections.rank0"
+    content = bytearray(path.read_bytes())
+    content[content.index(b'"image_id": 1') + 12] ^= 1
+    path.write_bytes(content)
+    assert ids(named(tmp_path, resume=True)) == [0]
+    assert "1 images are kept" in warnings[0]
+
+
+def test_damage_at_the_end_of_an_evaluation_is_an_error() -> None:
+    kept = DetectionRecord.temporary()
+    kept.append([generated_image(1, count=1)])
+    with pytest.raises(DataError, match="damaged"):
+        list(read_frames(kept.frames()[:-1]))
+
+
+def test_another_evaluation_is_refused(tmp_path: Path) -> None:
+    named(tmp_path, resume=False, only_before="x").append([generated_image(1, count=1)])
+    with pytest.raises(DataError) as error:
+        named(tmp_path, resume=True, checkpoint="two", only_now="y")
+    for part in ("detections.rank0", "checkpoint was one, is two", "before was x, is absent", "now was absent, is y"):
+        assert part in str(error.value)
+    assert "nms_pre" not in str(error.value)
+
+
+def test_many_differences_are_counted(tmp_path: Path) -> None:
+    named(tmp_path, resume=False)
+    with pytest.raises(DataError, match=r"and 3 more$"):
+        named(tmp_path, resume=True, **{f"key{number}": "x" for number in range(8)})
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "detections.rank0").write_text("no record of ours")
+    with pytest.raises(DataError, match=r"detections\.rank0: .* no record"):
+        named(tmp_path, resume=True)
+
+
+def test_records_of_more_processes_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank in range(5):
+        monkeypatch.setattr(record, "get_dist_info", lambda rank=rank: (rank, 5))
+        named(tmp_path, resume=False).append([generated_image(rank, count=1)])
+    monkeypatch.setattr(record, "get_dist_info", lambda: (1, 2))
+    assert ids(named(tmp_path, resume=True)) == [1, 3]
+    assert {path.name for path in (tmp_path / "work").iterdir()} == {f"detections.rank{rank}" for rank in (0, 1, 2, 4)}
+    monkeypatch.setattr(record, "get_dist_info", lambda: (0, 2))
+    assert ids(named(tmp_path, resume=False)) == []
+    assert {path.name for path in (tmp_path / "work").iterdir()} == {"detections.rank0", "detections.rank1"}
+
+
+def test_two_evaluations_at_once_do_not_mix(tmp_path: Path) -> None:
+    first = named(tmp_path, resume=False)
+    first.append([generated_image(1, count=1)])
+    second = named(tmp_path, resume=False)
+    first.append([generated_image(2, count=1)])
+    second.append([generated_image(3, count=1)])
+    assert (ids(first), ids(second)) == ([1, 2], [3])
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
+    """5,000 images of 480x640 with twenty detections each, of which a list would keep some 17 MB."""
+    masks = [rectangle(10 + shift, 20, 40, 30) for shift in range(20)]
+    entries = [annotation(masks[0], image_id=10, category_id=3)]
+    metric = CocoMaskMetric(ann_file=write_file(tmp_path, entries, num_images=5000))
+    metric.dataset_meta = META
+    metric.keep_record(tmp_path / "detections", fingerprint={}, resume=False)
+    sample = prediction(0, masks, [0] * 20, [0.5] * 20)
+    sample["pred_instances"]["masks"] = generated_image(0, count=20).encodings()
+    sizes = []
+    tracemalloc.start()
+    try:
+        for image_id in range(10, 5010):
+            metric.process(None, [{**sample, "img_id": image_id}])
+            if image_id % 500 == 9:
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "detections.rank0").stat().st_size > 15e6
+    assert len(sizes) == 10
+    assert abs(sizes[-1] - sizes[0]) < 10_000
+    assert peak - sizes[0] < 1_000_000
+    assert metric.evaluate(5000)["coco/segm_mAP"] == 0.0
