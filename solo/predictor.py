@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.config import class_names_of_config, load_config
+from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
 from solo.registry import MODELS, SCOPE, TRANSFORMS
 
@@ -27,7 +28,7 @@ class SOLOPredictor:
 
     Attributes:
         classes: names of the labels, from the checkpoint.
-        model: the model in evaluation mode.
+        model: the model in evaluation mode; deployed, so that its weights have other names than the checkpoint's.
         device: where it runs.
     """
 
@@ -38,6 +39,7 @@ class SOLOPredictor:
         device: str | torch.device | None = None,
         *,
         mask_format: Literal["bool", "rle"] = "bool",
+        deployment: DeploymentOptions | None = None,
     ) -> None:
         """Build the model of a config and fill it from a checkpoint.
 
@@ -47,15 +49,18 @@ class SOLOPredictor:
             device: "cpu", "cuda", ...; None is the GPU where there is one, else the CPU.
             mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's compressed run lengths, for
                 large images: no full-size mask is made).
+            deployment: how the network is run; None for what is recommended on the device, which makes it faster and
+                changes scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained.
 
         Raises:
-            ConfigError: the config is missing, wrong, or has no test pipeline; or the device is not there.
+            ConfigError: the config is missing, wrong, or has no test pipeline; the device is not there, or does not
+                allow the deployment.
             CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs other images.
         """
         config = config if isinstance(config, Config) else load_config(config)
         weights = load_checkpoint(checkpoint)
         init_default_scope(config.get("default_scope") or SCOPE)
-        self.device = _device(device)
+        self.device = find_device(device)
         self._pipeline = Compose([TRANSFORMS.build(step) for step in _test_pipeline(config)])
         model_config = {**config.model}
         if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
@@ -67,6 +72,7 @@ class SOLOPredictor:
         check_preprocessing(weights, config, source=f"checkpoint {checkpoint}")
         load_weights(self.model, weights, source=f"checkpoint {checkpoint}")
         self.model.to(self.device).eval()
+        deploy(self.model, deployment or DeploymentOptions.recommended(self.device))
 
     @overload
     def __call__(self, images: Image, *, batch_size: int = 1) -> InstanceData: ...
@@ -113,7 +119,12 @@ class SOLOPredictor:
         return self._pipeline(dict(img=image, img_path=None, img_id=0))
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def find_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name; None is the GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: it is unknown or not there.
+    """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
