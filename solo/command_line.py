@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from mmengine.config import DictAction
 
 from solo.deployment import DeploymentOptions
@@ -40,14 +39,14 @@ def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> 
     )
 
 
-def chosen_deployment(words: Sequence[str], device: torch.device) -> DeploymentOptions:
-    """What `--deploy` says.
+def chosen_deployment(words: Sequence[str]) -> DeploymentOptions | None:
+    """What `--deploy` says; None for what is recommended on the device.
 
     Raises:
         ConfigError: a word is no KEY=VALUE, or an option is unknown.
     """
     if list(words) == ["auto"]:
-        return DeploymentOptions.recommended(device)
+        return None
     if list(words) == ["none"]:
         return DeploymentOptions()
     values: dict[str, Any] = {}

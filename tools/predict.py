@@ -8,7 +8,7 @@ import sys
 from solo.command_line import add_config_options, add_deployment_options, chosen_deployment, run_command
 from solo.config import load_config
 from solo.engine.predict_files import PREDICTIONS_FILE, find_images, predict_files
-from solo.predictor import SOLOPredictor, find_device
+from solo.predictor import SOLOPredictor
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -20,6 +20,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out-dir", default="predictions", help="folder of the results (default: %(default)s)")
     parser.add_argument("--score-thr", type=float, default=0.3, help="lowest score kept (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--tta", action="store_true", help="merge what several views of each image show")
     add_deployment_options(parser, default="auto")
     add_config_options(parser)
     return parser.parse_args()
@@ -29,13 +30,13 @@ def main() -> int:
     """Predict and say what was done; the exit code is 1 when no image could be read."""
     arguments = parse_arguments()
     images = find_images(arguments.inputs)
-    device = find_device(None if arguments.device == "auto" else arguments.device)
     predictor = SOLOPredictor(
         load_config(arguments.config, overrides=arguments.cfg_options),
         arguments.checkpoint,
-        device=device,
+        device=None if arguments.device == "auto" else arguments.device,
         mask_format="rle",
-        deployment=chosen_deployment(arguments.deploy, device),
+        tta=arguments.tta,
+        deployment=chosen_deployment(arguments.deploy),
     )
     summary = predict_files(images, predictor=predictor, out_dir=arguments.out_dir, score_thr=arguments.score_thr)
     for problem in summary.unreadable:

@@ -9,6 +9,7 @@ from solo.models.mask_feature import MaskFeatureBranch
 from solo.models.postprocess import MatrixNMS, SOLOv2PostProcessor
 from solo.models.preprocessor import ImagePreprocessor
 from solo.models.solov2 import SOLOv2
+from solo.models.tta import MaskTTAModel
 
 __all__ = [
     "DiceLoss",
@@ -17,6 +18,7 @@ __all__ = [
     "GridAssigner",
     "ImagePreprocessor",
     "MaskFeatureBranch",
+    "MaskTTAModel",
     "MatrixNMS",
     "MobileNetV3",
     "SOLOv2",

@@ -115,6 +115,10 @@ class SOLOv2PostProcessor:
         images = zip(cell_scores, outputs.kernels, outputs.mask_feats, image_sizes, original_sizes, strict=True)
         return [self._detect(*image) for image in images]
 
+    def candidates(self, cls_logits: Tensor, kernels: Tensor, mask_feats: Tensor) -> DrawnCandidates:
+        """What enters the NMS of one image, from its (S, C) logits, (S, K) kernels and (E, h, w) features."""
+        return self._draw(self._cell_scores(cls_logits[None])[0], kernels, mask_feats)
+
     def _cell_scores(self, cls_logits: Tensor) -> Tensor:
         """(B, S, C) class logits to (B, S, C) float32 scores after points NMS."""
         levels = self.grid.unflatten(cls_logits.float().sigmoid())
