@@ -41,7 +41,8 @@ def deploy(model: BaseModel, options: DeploymentOptions) -> BaseModel:
     """
     device = next(model.parameters()).device
     _check(model, options, device)
-    model.eval().requires_grad_(False)
+    model.eval()
+    model.requires_grad_(False)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.fold_norms:
