@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmengine.config import DictAction
 
-from solo.errors import UserError
+from solo.deployment import DeploymentOptions
+from solo.errors import ConfigError, UserError
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
@@ -21,6 +24,41 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change values of the config"
     )
+
+
+def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Add `--deploy`: how the network is run, in the form that `chosen_deployment` reads."""
+    parser.add_argument(
+        "--deploy",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="run the network with these deployment options (fold_norms, channels_last, pack_weights, compile, "
+        "cuda_graphs, dtype, threads); 'auto' for those recommended, 'none' for none "
+        f"(default: {default})",
+        default=[default],
+    )
+
+
+def chosen_deployment(words: Sequence[str]) -> DeploymentOptions | None:
+    """What `--deploy` says; None for what is recommended on the device.
+
+    Raises:
+        ConfigError: a word is no KEY=VALUE, or an option is unknown.
+    """
+    if list(words) == ["auto"]:
+        return None
+    if list(words) == ["none"]:
+        return DeploymentOptions()
+    values: dict[str, Any] = {}
+    for word in words:
+        key, is_pair, text = word.partition("=")
+        if not is_pair:
+            raise ConfigError(f"--deploy {word}: expected KEY=VALUE pairs, or 'auto' or 'none' alone")
+        try:
+            values[key] = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            values[key] = text
+    return DeploymentOptions.from_mapping(values)
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:

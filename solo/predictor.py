@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.config import class_names_of_config, load_config
+from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
 from solo.registry import MODELS, SCOPE, TRANSFORMS
+from solo.tta import single_view_pipeline, tta_model, tta_pipeline
 
 Image: TypeAlias = str | Path | np.ndarray
 
@@ -27,7 +30,7 @@ class SOLOPredictor:
 
     Attributes:
         classes: names of the labels, from the checkpoint.
-        model: the model in evaluation mode.
+        model: the model in evaluation mode; deployed, so that its weights have other names than the checkpoint's.
         device: where it runs.
     """
 
@@ -38,6 +41,8 @@ class SOLOPredictor:
         device: str | torch.device | None = None,
         *,
         mask_format: Literal["bool", "bits", "rle"] = "bool",
+        tta: bool = False,
+        deployment: DeploymentOptions | None = None,
     ) -> None:
         """Build the model of a config and fill it from a checkpoint.
 
@@ -48,16 +53,21 @@ class SOLOPredictor:
             mask_format: form of the masks of a result: "bool" (bitmaps), "bits" (bitmaps with eight pixels to a byte in
                 the order of `numpy.packbits`; `solo.ops.unpack_bits` unpacks them) or "rle" (COCO's compressed run
                 lengths). For the last two no full-size mask is made.
+            tta: look at each image in several views, flipped and at other sizes, and merge what is found (`solo.tta`).
+            deployment: how the network is run; None for what is recommended on the device, which makes it faster and
+                changes scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained.
 
         Raises:
-            ConfigError: the config is missing, wrong, or has no test pipeline; or the device is not there.
+            ConfigError: the config is missing, wrong, or has no test pipeline; the device is not there, or does not
+                allow the deployment.
             CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs other images.
         """
         config = config if isinstance(config, Config) else load_config(config)
         weights = load_checkpoint(checkpoint)
         init_default_scope(config.get("default_scope") or SCOPE)
         self.device = _device(device)
-        self._pipeline = Compose([TRANSFORMS.build(step) for step in _test_pipeline(config)])
+        steps = tta_pipeline(config) if tta else single_view_pipeline(config)
+        self._pipeline = Compose([TRANSFORMS.build(step) for step in steps])
         model_config = {**config.model}
         if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
             model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
@@ -68,6 +78,9 @@ class SOLOPredictor:
         check_preprocessing(weights, config, source=f"checkpoint {checkpoint}")
         load_weights(self.model, weights, source=f"checkpoint {checkpoint}")
         self.model.to(self.device).eval()
+        deploy(self.model, deployment or DeploymentOptions.recommended(self.device))
+        if tta:
+            self.model = _with_views(config, self.model)
 
     @overload
     def __call__(self, images: Image, *, batch_size: int = 1) -> InstanceData: ...
@@ -114,6 +127,13 @@ class SOLOPredictor:
         return self._pipeline(dict(img=image, img_path=None, img_id=0))
 
 
+def _with_views(config: Config, model: BaseModel) -> BaseModel:
+    try:
+        return MODELS.build(tta_model(config, model)).eval()
+    except ValueError as error:
+        raise ConfigError(f"config {config.filename}: {error}") from error
+
+
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -124,18 +144,6 @@ def _device(device: str | torch.device | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device {device} is not there: torch sees {torch.cuda.device_count()} GPUs")
     return device
-
-
-def _test_pipeline(config: Config) -> Sequence[Any]:
-    dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
-    while "pipeline" not in dataset and "dataset" in dataset:
-        dataset = dataset["dataset"]
-    steps = dataset.get("pipeline") or config.get("test_pipeline")
-    if not steps:
-        raise ConfigError(
-            f"config {config.filename}: has neither test_pipeline nor test_dataloader.dataset.pipeline, one is needed"
-        )
-    return steps
 
 
 def _class_names(config: Config, checkpoint: dict[str, Any], *, num_classes: int, source: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from solo.command_line import add_config_options, run_command
+from solo.command_line import add_config_options, add_deployment_options, chosen_deployment, run_command
 from solo.config import load_config
 from solo.engine.predict_files import PREDICTIONS_FILE, find_images, predict_files
 from solo.predictor import SOLOPredictor
@@ -20,6 +20,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out-dir", default="predictions", help="folder of the results (default: %(default)s)")
     parser.add_argument("--score-thr", type=float, default=0.3, help="lowest score kept (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--tta", action="store_true", help="merge what several views of each image show")
+    add_deployment_options(parser, default="auto")
     add_config_options(parser)
     return parser.parse_args()
 
@@ -33,6 +35,8 @@ def main() -> int:
         arguments.checkpoint,
         device=None if arguments.device == "auto" else arguments.device,
         mask_format="rle",
+        tta=arguments.tta,
+        deployment=chosen_deployment(arguments.deploy),
     )
     summary = predict_files(images, predictor=predictor, out_dir=arguments.out_dir, score_thr=arguments.score_thr)
     for problem in summary.unreadable:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from solo.command_line import add_config_options, add_launcher_options, run_command, set_local_rank
+from solo.command_line import (
+    add_config_options,
+    add_deployment_options,
+    add_launcher_options,
+    chosen_deployment,
+    run_command,
+    set_local_rank,
+)
 from solo.engine.runner import test
 
 
@@ -21,6 +28,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--show-score-thr", type=float, default=0.3, help="lowest score drawn (default: %(default)s)")
     parser.add_argument("--max-pictures", type=int, help="draw at most this many pictures (default: all)")
     parser.add_argument("--classwise", action="store_true", help="print the AP of every class too")
+    parser.add_argument("--tta", action="store_true", help="merge what several views of each image show")
+    add_deployment_options(parser, default="none")
     add_config_options(parser)
     add_launcher_options(parser)
     return parser.parse_args()
@@ -40,6 +49,8 @@ def main() -> None:
         max_pictures=arguments.max_pictures,
         classwise=arguments.classwise,
         resume=arguments.resume,
+        tta=arguments.tta,
+        deployment=chosen_deployment(arguments.deploy),
         overrides=arguments.cfg_options,
         launcher=arguments.launcher,
     )

@@ -88,6 +88,9 @@ def _fingerprint(runner: Runner, *, checkpoint: str, ann_file: str) -> dict[str,
     values = {"version of solo": __version__, "checkpoint": _sha256(checkpoint), "annotation file": _sha256(ann_file)}
     for key in CONFIG_KEYS:
         values |= dict(_flat(key, runner.cfg.get(key)))
+    for hook in runner.cfg.get("custom_hooks") or ():
+        if hook.get("type") == "DeploymentHook":
+            values |= dict(_flat("deployment", hook["options"] or "recommended"))
     return {name: value for name, value in values.items() if name.removeprefix("test_dataloader.") not in LOADER_KEYS}
 
 

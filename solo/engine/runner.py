@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
@@ -21,13 +21,16 @@ from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.checkpoints.saving import remove_unfinished
 from solo.config import load_config
+from solo.deployment import DeploymentOptions
 from solo.engine.data_loader import WatchedLoader, set_timeouts
 from solo.engine.distributed import processes, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.errors import ConfigError
+from solo.tta import trained_model, use_tta
 
 RESUME_LATEST = "auto"
+AS_TRAINED = DeploymentOptions()
 # Starts of messages that the console is spared: dumps, and remarks of mmengine about its own insides.
 FILE_ONLY_MESSAGES = (
     "\n---",
@@ -85,8 +88,7 @@ class SOLORunner(Runner):
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_weights(model, checkpoint, source=f"checkpoint {filename}")
+        load_weights(trained_model(self.model), checkpoint, source=f"checkpoint {filename}")
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint
@@ -165,6 +167,8 @@ def test(
     max_pictures: int | None = None,
     classwise: bool = False,
     resume: bool = False,
+    tta: bool = False,
+    deployment: DeploymentOptions | None = AS_TRAINED,
     overrides: Mapping[str, Any] | None = None,
     launcher: str = "none",
 ) -> dict[str, float]:
@@ -182,6 +186,8 @@ def test(
         classwise: report the AP of every class too.
         resume: go on with an interrupted evaluation of the work folder, as in a restart by torchrun; images whose
             detections are there are neither loaded nor predicted.
+        tta: merge what several views of each image show; the config's `tta_pipeline`, or flips and scales of its test.
+        deployment: how the network is run; None for what is recommended on the device.
         overrides: config values by dotted key.
         launcher: "none", "pytorch", "slurm" or "mpi".
 
@@ -201,6 +207,12 @@ def test(
     if show_dir is not None:
         pictures = dict(type="PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
         config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(pictures)]
+    if deployment != AS_TRAINED:
+        hook = dict(type="DeploymentHook", options=None if deployment is None else asdict(deployment))
+        config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(hook)]
+    encode_masks_for_evaluation(config)
+    if tta:
+        use_tta(config)
     with processes(config, launcher):
         runner = _build_runner(config, config_path)
         record_evaluation(runner, checkpoint=checkpoint, resume=resume or restart_count() > 0)

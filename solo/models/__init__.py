@@ -10,6 +10,7 @@ from solo.models.postprocess import MatrixNMS, SOLOv2PostProcessor
 from solo.models.preprocessor import ImagePreprocessor
 from solo.models.solo_head import DecoupledSOLOHead, SOLOHead
 from solo.models.solov2 import SOLOv2
+from solo.models.tta import MaskTTAModel
 
 __all__ = [
     "DecoupledSOLOHead",
@@ -19,6 +20,7 @@ __all__ = [
     "GridAssigner",
     "ImagePreprocessor",
     "MaskFeatureBranch",
+    "MaskTTAModel",
     "MatrixNMS",
     "MobileNetV3",
     "SOLOHead",

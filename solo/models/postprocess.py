@@ -119,6 +119,10 @@ class SOLOv2PostProcessor:
         images = zip(cell_scores, masks, image_sizes, original_sizes, strict=True)
         return [self._detect(*image) for image in images]
 
+    def candidates(self, cls_logits: Tensor, masks: CellMasks) -> DrawnCandidates:
+        """What enters the NMS of one image, from its (S, C) class logits and the masks of its cells."""
+        return self._draw(self._cell_scores(cls_logits[None])[0], masks)
+
     def _cell_scores(self, cls_logits: Tensor) -> Tensor:
         """(B, S, C) class logits to (B, S, C) float32 scores after points NMS."""
         levels = self.grid.unflatten(cls_logits.float().sigmoid())

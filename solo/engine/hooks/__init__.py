@@ -7,6 +7,7 @@ from solo.engine.hooks.class_names import ClassNamesHook
 from solo.engine.hooks.curves import CurvesHook
 from solo.engine.hooks.dataset_epoch import DatasetEpochHook
 from solo.engine.hooks.deferred_runtime_info import DeferredRuntimeInfoHook
+from solo.engine.hooks.deployment import DeploymentHook
 from solo.engine.hooks.ema import RampedEMAHook
 from solo.engine.hooks.host_memory import HostMemoryHook
 from solo.engine.hooks.network_options import NetworkOptionsHook
@@ -20,6 +21,7 @@ __all__ = [
     "CurvesHook",
     "DatasetEpochHook",
     "DeferredRuntimeInfoHook",
+    "DeploymentHook",
     "HostMemoryHook",
     "KeepingCheckpointHook",
     "NetworkOptionsHook",

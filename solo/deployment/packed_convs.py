@@ -1,0 +1,67 @@
+"""Convolutions whose weights lie in memory as oneDNN reads them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+PACKED_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class PackedConv2d(nn.Module):
+    """What an `nn.Conv2d` does on the CPU, without bringing its weights into oneDNN's layout at every call.
+
+    It computes with the channels innermost, whatever the layout of its input. The packed weights are no parameter:
+    they have no gradient, cannot be copied, saved or moved, and stand for those of the convolution only.
+
+    Args:
+        conv: a convolution that `can_be_packed`.
+
+    Shape:
+        as `nn.Conv2d`; the output is channels-last.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        weight = conv.weight.detach()
+        self.dtype = weight.dtype
+        self.packed_weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry)
+        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach(), requires_grad=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        packed: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            input.to(self.dtype), self.packed_weight, self.bias, *self.geometry, "none", [], ""
+        )
+        return packed
+
+
+def can_be_packed(module: nn.Module) -> bool:
+    """Whether it is a plain convolution on the CPU, with zeros as padding, of a type that oneDNN has kernels for.
+
+    Of float16 only processors with instructions for it have kernels, and torch does not tell which.
+    """
+    return (
+        type(module) is nn.Conv2d
+        and module.weight.device.type == "cpu"
+        and module.weight.dtype in PACKED_DTYPES
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+    )
+
+
+@torch.no_grad()
+def pack_convs(network: nn.Module) -> list[str]:
+    """Put a `PackedConv2d` in the place of each convolution that can be packed; returns their names.
+
+    Args:
+        network: changed in place.
+    """
+    names = [name for name, part in network.named_modules() if can_be_packed(part)]
+    packed: dict[nn.Module, PackedConv2d] = {}  # one for a convolution that has several places
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d) and can_be_packed(child):
+                packed.setdefault(child, PackedConv2d(child))
+                setattr(parent, name, packed[child])
+    return names

@@ -1,0 +1,148 @@
+"""Each option alone and all together: the same outputs, and clear refusals."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from solo.deployment import DeploymentOptions, deploy
+from solo.deployment.packed_convs import PackedConv2d
+from solo.errors import ConfigError
+from solo.models import SOLOv2
+from solo.structures import SOLOv2Outputs
+from tests.deployment.models import build_drawn, images, largest_error
+from tests.engine.fakes import OneSquareModel
+from tests.models.tiny_model import prediction_sample
+
+needs_mkldnn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+ROUNDING_ALONE: list[dict[str, Any]] = [
+    dict(fold_norms=True),
+    dict(channels_last=True),
+    dict(channels_last="backbone"),
+    dict(pack_weights=True),
+    dict(fold_norms=True, channels_last=True, pack_weights=True),
+    dict(fold_norms=True, channels_last="backbone", pack_weights=True),
+    dict(compile=dict(backend="eager"), fold_norms=True),
+    dict(threads=1),
+    dict(),
+]
+
+
+@torch.no_grad()
+def outputs_of(model: SOLOv2) -> SOLOv2Outputs:
+    outputs: SOLOv2Outputs = model(images(2, 3, 64, 90))
+    return outputs
+
+
+@needs_mkldnn
+@pytest.mark.parametrize("options", ROUNDING_ALONE, ids=str)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile's own imports
+def test_outputs_are_those_of_the_trained_model(options: dict[str, Any]) -> None:
+    expected = outputs_of(build_drawn())
+    model = deploy(build_drawn(), DeploymentOptions(**{"threads": torch.get_num_threads(), **options}))
+    found = outputs_of(model)
+    assert largest_error(found, expected) < 1e-5
+    assert all(field.dtype == torch.float32 for field in found)
+    assert not model.training
+
+
+@needs_mkldnn
+@pytest.mark.parametrize("other", [{}, dict(fold_norms=True, channels_last=True, pack_weights=True)], ids=["", "all"])
+def test_bfloat16(other: dict[str, Any]) -> None:
+    expected = outputs_of(build_drawn())
+    model = deploy(build_drawn(), DeploymentOptions(dtype="bfloat16", **other))
+    found = outputs_of(model)
+    assert all(field.dtype == torch.bfloat16 for field in found)
+    assert largest_error(found, expected) < 0.1
+    assert model.data_preprocessor.mean.dtype == torch.float32
+
+
+def test_float16() -> None:
+    expected = outputs_of(build_drawn())
+    found = outputs_of(deploy(build_drawn(), DeploymentOptions(dtype="float16")))
+    assert all(field.dtype == torch.float16 for field in found)
+    assert largest_error(found, expected) < 0.02
+
+
+def test_detections_are_float32_whatever_the_network_is() -> None:
+    model = deploy(build_drawn(), DeploymentOptions(dtype="bfloat16", fold_norms=True))
+    with torch.no_grad():
+        sample = model(images(1, 3, 64, 64), [prediction_sample((64, 64))], mode="predict")[0]
+    assert len(sample.pred_instances) > 0
+    assert (sample.pred_instances.scores.dtype, sample.pred_instances.labels.dtype) == (torch.float32, torch.int64)
+
+
+def test_the_backbone_alone_is_channels_last() -> None:
+    model = deploy(build_drawn(), DeploymentOptions(channels_last="backbone"))
+    conv, neck_conv = model.backbone.layer1[0].conv1, model.neck.lateral_convs[0].conv
+    assert conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not conv.weight.is_contiguous()
+    assert neck_conv.weight.is_contiguous()
+    with torch.no_grad():
+        assert all(feature_map.is_contiguous() for feature_map in model.backbone(images(1, 3, 64, 64)))
+
+
+@needs_mkldnn
+def test_recommended_options_leave_no_norm_and_no_plain_convolution() -> None:
+    model = deploy(build_drawn(), DeploymentOptions.recommended(torch.device("cpu")))
+    parts = [type(part) for part in model.modules()]
+    assert nn.BatchNorm2d not in parts
+    assert nn.Conv2d not in parts
+    assert parts.count(PackedConv2d) > 20
+    assert DeploymentOptions.recommended(torch.device("cuda")).pack_weights is False
+
+
+def test_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        deploy(build_drawn(), DeploymentOptions(threads=1))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_norms_that_stay_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_drawn()
+    warnings: list[str] = []
+    monkeypatch.setattr(logging.Logger, "warning", lambda self, message, *args: warnings.append(message))
+    model.backbone.layer1 = nn.Sequential(nn.BatchNorm2d(8), *model.backbone.layer1)
+    deploy(model, DeploymentOptions(fold_norms=True))
+    assert warnings == [
+        "1 of 21 batch normalisations stay, since none is fed by a convolution alone: layer1.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(dtype="int8"), "dtype must be one of float32, bfloat16, float16; came 'int8'"),
+        (dict(channels_last="head"), "channels_last: True, False or 'backbone'; came head"),
+        (dict(threads=0), "threads must be a number from 1 on; came 0"),
+        (dict(threads="two"), "came 'two'"),
+        (dict(fold_norms="yes"), "fold_norms is True or False; came 'yes'"),
+        (dict(compile="max"), "compile is True, False or a dict; came 'max'"),
+        (dict(compile={}, pack_weights=True), "compile and pack_weights exclude each other"),
+        (dict(compile=True, cuda_graphs=True), "compile and cuda_graphs exclude each other"),
+        (dict(fold_norm=True), r"'fold_norm' is unknown \(did you mean 'fold_norms'\?\)"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DeploymentOptions.from_mapping(options)
+
+
+def test_cuda_graphs_need_a_gpu() -> None:
+    with pytest.raises(ConfigError, match="cuda_graphs needs a model on a GPU; it is on cpu"):
+        deploy(build_drawn(), DeploymentOptions(cuda_graphs=True))
+
+
+@pytest.mark.parametrize(
+    "options", [dict(dtype="bfloat16"), dict(compile=True), dict(channels_last="backbone")], ids=str
+)
+def test_another_model_has_no_such_parts(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"need a model with `.*`; OneSquareModel has none"):
+        deploy(OneSquareModel(num_classes=2), DeploymentOptions(**options))
