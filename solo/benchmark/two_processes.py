@@ -24,7 +24,7 @@ from solo.benchmark.scaling import Link, Machines, Prediction, Step, predict
 from solo.config import load_config
 
 PROCESSES = 2
-IMAGES = 2
+IMAGES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,10 @@ class Comparison:
 def compare_with_two_processes(config_path: str | os.PathLike[str], *, rounds: int) -> Comparison:
     """Time a step alone, the all-reduce alone and the step of both, in turns, and predict the last from the others.
 
-    Each process has one thread. Drawn pictures, the same number for each process.
+    Each process has one thread, and eight pictures of its own.
 
     Args:
-        config_path: a config with classes enough for the drawn shapes.
+        config_path: a config of the drawn shapes; they are drawn for the comparison.
         rounds: turns of each part, after one that is not counted.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +100,9 @@ def _process(rank: int, config_path: str, folder: str, rounds: int) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=PROCESSES)
     config = load_config(config_path)
-    (contender,) = build_contenders(config, data="drawn", against=None, work_dir=f"{folder}/{rank}")
+    pictures = dict(num_train=PROCESSES * IMAGES, num_val=1, filter_cfg=dict(filter_empty_gt=False))
+    config.train_dataloader.dataset.update(data_root=f"{folder}/shapes{rank}", **pictures)
+    (contender,) = build_contenders(config, data=None, against=None, work_dir=folder)
     batch = pseudo_collate([contender.dataset[rank * IMAGES + index] for index in range(IMAGES)])
     model = contender.model
     works = {
