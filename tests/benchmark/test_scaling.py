@@ -135,6 +135,7 @@ def test_what_cannot_be() -> None:
 
 
 # -------------------------------------------------------------------------------------------------- configs and peers
+@pytest.mark.long
 def test_training_operations_are_three_forward_passes_but_for_what_is_frozen() -> None:
     model = model_on_meta(load_config(CONFIGS / "shapes/solov2-nano_shapes.py"))
     forward = count_flops(model, (160, 160))["total"]
