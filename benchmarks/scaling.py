@@ -11,6 +11,7 @@ from solo.benchmark.scaling_cases import DEVICES, FAST_NETWORK, PUBLISHED, repro
 from solo.benchmark.two_processes import compare_with_two_processes
 from solo.command_line import run_command
 from solo.config import load_config
+from solo.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -43,7 +44,10 @@ def main() -> None:
     if arguments.question == "published":
         print_published()
     elif arguments.question == "predict":
-        print_predictions(arguments)
+        try:
+            print_predictions(arguments)
+        except ValueError as error:
+            raise UserError(str(error)) from error
     else:
         print(compare_with_two_processes(CONFIGS / "shapes/solov2-nano_shapes.py", rounds=arguments.rounds))
 
@@ -79,6 +83,8 @@ def print_predictions(arguments: argparse.Namespace) -> None:
 
 def described_step(arguments: argparse.Namespace) -> Step:
     """The step of one GPU, measured or at a share of the peak."""
+    if arguments.share is not None and not 0 < arguments.share <= 1:
+        raise UserError(f"--share must be in (0, 1]; came {arguments.share}")
     ideal = step_at_peak(
         load_config(arguments.config),
         DEVICES[arguments.device],

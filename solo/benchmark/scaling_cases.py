@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -107,20 +108,22 @@ PUBLISHED = (
 
 
 def training_sizes(config: Config) -> list[tuple[int, int]]:
-    """The sizes (H, W) of a 4:3 image that the training pipeline of a config draws from, padded to multiples of 32.
+    """The sizes (H, W) of a 4:3 image that the training of a config draws from, padded as its batches are.
 
     Without a resize in the pipeline it is the size of its tests.
     """
     resizes = [step for step in config.train_pipeline if "scale" in step or "scales" in step]
     if not resizes:
         return [default_size(config)]
-    scales = resizes[0].get("scales") or [resizes[0]["scale"]]
     sizes = []
-    for scale in scales:
-        long, short = max(scale), min(scale)
-        height = min(short, long / ASPECT)
+    for scale in resizes[0].get("scales") or [resizes[0]["scale"]]:
+        height = min(min(scale), max(scale) / ASPECT)
         sizes.append((_padded(height), _padded(height * ASPECT)))
-    return sizes
+    common = sorted(map(tuple, config.model.data_preprocessor.get("padded_sizes") or ()), key=math.prod)
+    return [
+        next((size for size in common if size[0] >= height and size[1] >= width), (height, width))
+        for height, width in sizes
+    ]
 
 
 def _padded(side: float) -> int:

@@ -144,18 +144,23 @@ def test_training_operations_are_three_forward_passes_but_for_what_is_frozen() -
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_sizes_of_a_config() -> None:
+    sizes = training_sizes(load_config(CONFIGS / "solov2/solov2_r50_fpn_ms-3x_coco.py"))
+    assert sizes[0] == (800, 1088) and sizes[-1] == (640, 864) and len(sizes) == 6
+    assert training_sizes(load_config(CONFIGS / "solov2/solov2_r50_fpn_8xb8-lsj-200e_coco.py")) == [(1024, 1024)]
+
+
 @pytest.mark.long
 def test_step_of_a_config() -> None:
-    config = load_config(CONFIGS / "solov2/solov2_r50_fpn_ms-3x_coco.py")
-    sizes = training_sizes(config)
-    assert sizes[0] == (800, 1088) and sizes[-1] == (640, 864) and len(sizes) == 6
-    step = step_at_peak(config, V100, bytes_a_gradient=2)
+    """R50 at 800 x 1088: 1237.9 GFLOP an image, 46.37 million trained parameters."""
+    step = step_at_peak(load_config(CONFIGS / "solov2/solov2_r50_fpn_1x_coco.py"), V100, bytes_a_gradient=2)
     assert step.gradient_bytes == pytest.approx(2 * 46.37e6, rel=1e-3)
-    assert max(step.seconds) == pytest.approx(2 * 1237.88e9 / 15.7e12, rel=1e-3)
+    assert step.seconds == pytest.approx((2 * 1237.88e9 / 15.7e12,), rel=1e-3)
     assert (step.draws, step.images) == (2, 2)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_published_trainings_as_the_documentation_says() -> None:
     configs = [load_config(CONFIGS / training.config) for training in PUBLISHED]
     rows = {row.training.name: row for row in reproduce(PUBLISHED, configs)}
@@ -169,6 +174,7 @@ def test_published_trainings_as_the_documentation_says() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_two_processes() -> None:
     """They run and are compared; how long they take depends on the machine."""
     found = compare_with_two_processes(CONFIGS / "shapes/solov2-nano_shapes.py", rounds=1)
