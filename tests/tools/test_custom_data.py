@@ -59,6 +59,7 @@ def test_trains_on_nuclei(shared_data: Path, tmp_path: Path) -> None:
     train_two_steps(tmp_path, config, "train_dataloader.dataset.indices=16", "train_cfg.val_begin=2")
 
 
+@pytest.mark.long
 def test_a_wrong_class_name_is_said(tmp_path: Path) -> None:
     ensure_shapes(str(tmp_path / "drawn"), num_train=2, num_val=1, image_size=64, seed=0)
     config = copied_starter(tmp_path, data_root=tmp_path / "drawn", classes=("elipse",))
