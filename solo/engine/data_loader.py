@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+from weakref import WeakSet
 
 from torch.utils.data import DataLoader
 
@@ -49,6 +51,7 @@ class WatchedLoader(DataLoader):
         # A worker is born deaf to SIGTERM, until it knows what to do about it.
         with _sigterm_blocked(bool(self.num_workers)):
             iterator: Any = super().__iter__()
+        _started.update(_workers_of(iterator))
         is_whole = False
         try:
             yield from self._patiently(iterator)
@@ -88,16 +91,30 @@ class WatchedLoader(DataLoader):
 
     def _end_workers(self, iterator: Any) -> None:
         """What torch does at an iterator's end, and what it lacks: a worker that hangs does not outlive it."""
-        workers = list(getattr(iterator, "_workers", ()))
-        if not workers or workers[0]._parent_pid != os.getpid():
+        workers = _workers_of(iterator)
+        if not workers:
             return
         iterator._shutdown_workers()
-        for worker in workers:
-            if worker.is_alive():
-                worker.kill()
-                worker.join()
+        _kill(workers)
         # Persistent workers would be asked again.
         self._iterator = None
+
+
+def _workers_of(iterator: Any) -> list[Any]:
+    """The worker processes of a loader's iterator, unless it was inherited from the process that started them."""
+    return [worker for worker in getattr(iterator, "_workers", ()) if worker._parent_pid == os.getpid()]
+
+
+def _kill(workers: Iterable[Any]) -> None:
+    for worker in workers:
+        if worker._parent_pid == os.getpid() and worker.is_alive():
+            worker.kill()
+            worker.join()
+
+
+_started: WeakSet[Any] = WeakSet()
+# Python waits for its children when it ends, and these no longer follow its SIGTERM at once.
+atexit.register(lambda: _kill(list(_started)))
 
 
 class WorkerStart:
@@ -133,6 +150,7 @@ def _sigterm_blocked(is_asked: bool) -> Iterator[None]:
 
 
 def _end_in_time(number: int, frame: FrameType | None) -> None:
+    """Go on for a while."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_WORKER_GRACE_SECONDS)
 

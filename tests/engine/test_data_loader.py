@@ -36,25 +36,40 @@ from tests.datasets.test_coco import build
 def main():
     loader = WatchedLoader.of(DataLoader(
         build(Path(sys.argv[1])), batch_size=1, num_workers=2, timeout=2, collate_fn=pseudo_collate,
-        persistent_workers=sys.argv[2] == "persistent",
+        persistent_workers=True,
     ))
     for batch in loader:
         print([Path(sample.img_path).name for sample in batch["data_samples"]], flush=True)
 
 sys.exit(run_command(main))
 """
+WAITING = """
+import sys
+from pathlib import Path
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
+import solo
+from solo.engine.data_loader import WatchedLoader
+from tests.datasets.test_coco import build
+
+loader = WatchedLoader.of(
+    DataLoader(build(Path(sys.argv[1])), num_workers=1, collate_fn=pseudo_collate, persistent_workers=True)
+)
+loader.cycle = loader
+print(len(list(loader)), "images", flush=True)
+"""
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("kind", ["persistent", "passing"])
-def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path, kind: str) -> None:
+@pytest.mark.long
+def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path) -> None:
     """A pipe that nobody writes to: opening it waits for ever, as a network disk that has gone does."""
     build(tmp_path, objects(6))
     (tmp_path / "3.png").unlink()
     os.mkfifo(tmp_path / "3.png")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK, str(tmp_path), kind],
+        [sys.executable, "-c", STUCK, str(tmp_path)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -95,6 +110,17 @@ def test_an_iteration_that_is_dropped_ends_its_workers_and_the_next_is_whole(tmp
     assert not any(worker.is_alive() for worker in workers)
     for _ in range(2):
         assert [sample.img_id for batch in watched for sample in batch["data_samples"]] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.long
+def test_a_program_ends_though_its_workers_are_waiting(tmp_path: Path) -> None:
+    """Persistent ones, which nobody has ended: a cycle keeps their loader until the interpreter is gone."""
+    build(tmp_path, objects(2))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WAITING, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0, done.stderr
+    assert "2 images\n" in done.stdout
 
 
 def test_workers_of_a_whole_iteration_persist(tmp_path: Path) -> None:
