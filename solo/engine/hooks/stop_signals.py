@@ -60,7 +60,7 @@ class StopSignalsHook(Hook):
             self._stop_if_asked(runner, step=batch_idx + 1, iterations_done=runner.iter)
 
     def stop_between_steps(self, runner: Runner) -> None:
-        """The same when there is no next batch, since the loader's workers have followed the request at once.
+        """The same when there is no next batch, since a loader that is not ours lost its workers to the request.
 
         Several processes cannot agree here: those go on from their last checkpoint.
         """
@@ -86,7 +86,7 @@ class StopSignalsHook(Hook):
         if number == signal.SIGINT and self._received == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = number
-        # The loader's workers got it too and die; torch would raise an error for that in the middle of the step.
+        # Workers of a loader that is not ours die of it; torch would raise an error in the middle of the step.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def _agreed(self, step: int) -> int:
