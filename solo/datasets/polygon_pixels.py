@@ -48,14 +48,19 @@ def _are_in_doubt(
     points = np.fromiter(map(len, polygons), np.int64, len(polygons)) // 2
     ends = points.cumsum()
     starts = ends - points
-    coordinates = np.fromiter(chain.from_iterable(polygons), np.float64, 2 * int(ends[-1])).reshape(-1, 2)
-    following = np.arange(1, len(coordinates) + 1)
-    following[ends - 1] = starts
-    crosses = coordinates[:, 0] * coordinates[following, 1] - coordinates[following, 0] * coordinates[:, 1]
-    area = np.abs(np.add.reduceat(crosses, starts)) / 2
-    lowest, highest = np.minimum.reduceat(coordinates, starts), np.maximum.reduceat(coordinates, starts)
+    flat = np.fromiter(chain.from_iterable(polygons), np.float64, 2 * int(ends[-1]))
+    x, y = np.ascontiguousarray(flat[0::2]), np.ascontiguousarray(flat[1::2])
     owner = np.repeat(np.arange(len(segmentations)), [len(polygons) for polygons in segmentations])
-    limits = sizes[owner][:, ::-1]
-    is_inside = ((lowest >= -1) & (highest <= limits + 1) & (lowest <= limits - 1) & (highest >= 1)).all(axis=1)
-    is_certain = is_inside & (area > (highest - lowest).sum(axis=1))
+    is_inside = np.ones(len(polygons), np.bool_)
+    half_perimeter = np.zeros(len(polygons))
+    for values, limit in ((x, sizes[owner, 1]), (y, sizes[owner, 0])):
+        lowest, highest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+        is_inside &= (lowest >= -1) & (highest <= limit + 1) & (lowest <= limit - 1) & (highest >= 1)
+        half_perimeter += highest - lowest
+    # The last point of a polygon is followed by its first.
+    crosses = np.empty(len(x))
+    crosses[:-1] = x[:-1] * y[1:] - x[1:] * y[:-1]
+    crosses[ends - 1] = x[ends - 1] * y[starts] - x[starts] * y[ends - 1]
+    area = np.abs(np.add.reduceat(crosses, starts)) / 2
+    is_certain = is_inside & (area > half_perimeter)
     return np.bincount(owner, weights=is_certain, minlength=len(segmentations)) == 0

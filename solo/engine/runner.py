@@ -71,9 +71,7 @@ class SOLORunner(Runner):
     @staticmethod
     def build_dataloader(*args: Any, **kwargs: Any) -> WatchedLoader:
         """Build a loader that names the images its workers are stuck at."""
-        loader = Runner.build_dataloader(*args, **kwargs)
-        loader.__class__ = WatchedLoader
-        return loader
+        return WatchedLoader.of(Runner.build_dataloader(*args, **kwargs))
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load weights; every one must fit, unless they only initialize a training.

@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from solo.datasets.annotations import (
     DUPLICATE,
     MALFORMED_BOX,
+    MALFORMED_ID,
     NO_SEGMENTATION,
     OUTSIDE,
     UNKNOWN_CATEGORY,
@@ -19,7 +20,7 @@ from solo.datasets.annotations import (
     check_coco_file,
     read_annotations,
 )
-from solo.datasets.segmentations import MALFORMED, OTHER_SIZE, SHORT_POLYGON
+from solo.datasets.segmentations import EMPTY, FAR_POLYGON, MALFORMED, OTHER_SIZE, SHORT_POLYGON
 from solo.errors import DataError
 from tests.datasets.coco_files import SQUARE, annotation, content, write
 
@@ -52,7 +53,22 @@ BAD = [
     (dict(bbox=[24, 2, 8, 8]), OUTSIDE),
     (dict(bbox=[-9, 2, 8, 8]), OUTSIDE),
     (dict(category_id=3), UNKNOWN_CATEGORY),
+    (dict(category_id=[1]), UNKNOWN_CATEGORY),
     (dict(image_id=99), UNKNOWN_IMAGE),
+    (dict(image_id={}), UNKNOWN_IMAGE),
+    (dict(id=[7]), MALFORMED_ID),
+    (dict(bbox=[2, 2, 10**400, 8]), MALFORMED_BOX),
+    (dict(bbox="2288"), MALFORMED_BOX),
+    (dict(segmentation=[[2.0, 2.0, float("nan"), 2.0, 10.0, 10.0]]), MALFORMED),
+    (dict(segmentation=[[2.0, 2.0, True, 2.0, 10.0, 10.0]]), MALFORMED),
+    (dict(segmentation=[[2.0, 2.0, 1e9, 2.0, 10.0, 10.0]]), FAR_POLYGON),
+    (dict(segmentation=[[2.0, 2.0, 10**400, 2.0, 10.0, 10.0]]), FAR_POLYGON),
+    (dict(segmentation=[[2.0, 2.0, float("inf"), 2.0, 10.0, 10.0]]), FAR_POLYGON),
+    (dict(segmentation=[[30.0, 2.0, 60.0, 2.0, 60.0, 10.0]]), EMPTY),
+    (dict(segmentation=[[2.0, 2.0, 10.0, 10.0, 2.0, 2.0, 10.0, 10.0]]), EMPTY),
+    (dict(segmentation=[[5.0, 5.0] * 8], iscrowd=1), EMPTY),
+    (dict(segmentation=dict(size=[16, 24], counts=[16 * 24])), EMPTY),
+    (dict(segmentation=dict(size=[16, 24], counts=[10**400, 5])), OTHER_SIZE),
     (dict(id=1), DUPLICATE),
 ]
 
@@ -151,6 +167,13 @@ def without(key: str) -> dict[str, Any]:
         ({**content([]), "categories": [dict(id=1, name="a"), dict(id=1, name="b")]}, "same id"),
         ({**content([]), "images": [dict(id=1, file_name="1.png", height=4, width=4)] * 2}, "two images have the id 1"),
         ({**content([]), "images": [dict(id=1, file_name="1.png", height=0, width=4)]}, "height 0"),
+        ({**content([]), "images": [dict(id=1, file_name="1.png", height=2**21, width=4)]}, "height 2097152"),
+        (
+            {**content([]), "images": [dict(id=[1], file_name="1.png", height=4, width=4)]},
+            "expected a text, and a number",
+        ),
+        ({**content([]), "images": [dict(id=1, file_name=5, height=4, width=4)]}, "file_name 5"),
+        ({**content([]), "categories": [dict(id="a", name="b")]}, "needs 'id' and 'name'"),
     ],
 )
 def test_unusable_file_is_an_error_that_names_it(tmp_path: Path, what: Any, message: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
@@ -72,6 +73,26 @@ class SlowHook(Hook):
         time.sleep(0.1)
 
     after_test_iter = after_train_iter
+
+
+@HOOKS.register_module(force=True)
+class RankWeightsHook(Hook):
+    """At the end each process writes its weights, and how many objects each of its steps had, to `rankN.pth`."""
+
+    def __init__(self) -> None:
+        self.objects: list[int] = []
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self.objects.append(sum(len(sample.gt_instances) for sample in data_batch["data_samples"]))
+
+    def after_train(self, runner: Any) -> None:
+        content = dict(
+            weights=dict(runner.model.module.named_parameters()),
+            objects=self.objects,
+            find_unused_parameters=runner.model.find_unused_parameters,
+            static_graph=runner.model.static_graph,
+        )
+        torch.save(content, Path(runner.work_dir) / f"rank{get_rank()}.pth")
 
 
 @HOOKS.register_module(force=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
 
 from solo.datasets.seeding import batch_numbered
 from solo.engine.data_loader import TIMEOUT_SECONDS, WatchedLoader, set_timeouts
@@ -23,6 +26,7 @@ STUCK = """
 import sys
 from pathlib import Path
 from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
 import solo
 from solo.command_line import run_command
 from solo.datasets.seeding import batch_numbered
@@ -30,27 +34,42 @@ from solo.engine.data_loader import WatchedLoader
 from tests.datasets.test_coco import build
 
 def main():
-    loader = WatchedLoader(
+    loader = WatchedLoader.of(DataLoader(
         build(Path(sys.argv[1])), batch_size=1, num_workers=2, timeout=2, collate_fn=pseudo_collate,
-        persistent_workers=sys.argv[2] == "persistent",
-    )
+        persistent_workers=True,
+    ))
     for batch in loader:
         print([Path(sample.img_path).name for sample in batch["data_samples"]], flush=True)
 
 sys.exit(run_command(main))
 """
+WAITING = """
+import sys
+from pathlib import Path
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
+import solo
+from solo.engine.data_loader import WatchedLoader
+from tests.datasets.test_coco import build
+
+loader = WatchedLoader.of(
+    DataLoader(build(Path(sys.argv[1])), num_workers=1, collate_fn=pseudo_collate, persistent_workers=True)
+)
+loader.cycle = loader
+print(len(list(loader)), "images", flush=True)
+"""
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("kind", ["persistent", "passing"])
-def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path, kind: str) -> None:
+@pytest.mark.long
+def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path) -> None:
     """A pipe that nobody writes to: opening it waits for ever, as a network disk that has gone does."""
     build(tmp_path, objects(6))
     (tmp_path / "3.png").unlink()
     os.mkfifo(tmp_path / "3.png")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK, str(tmp_path), kind],
+        [sys.executable, "-c", STUCK, str(tmp_path)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,7 +97,7 @@ def group_is_alive(group: int) -> bool:
 
 
 def loader(folder: Path, **options: Any) -> WatchedLoader:
-    return WatchedLoader(build(folder, objects(6)), batch_size=2, collate_fn=pseudo_collate, **options)
+    return WatchedLoader.of(DataLoader(build(folder, objects(6)), batch_size=2, collate_fn=pseudo_collate, **options))
 
 
 @pytest.mark.parametrize("persistent", [True, False])
@@ -91,6 +110,17 @@ def test_an_iteration_that_is_dropped_ends_its_workers_and_the_next_is_whole(tmp
     assert not any(worker.is_alive() for worker in workers)
     for _ in range(2):
         assert [sample.img_id for batch in watched for sample in batch["data_samples"]] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.long
+def test_a_program_ends_though_its_workers_are_waiting(tmp_path: Path) -> None:
+    """Persistent ones, which nobody has ended: a cycle keeps their loader until the interpreter is gone."""
+    build(tmp_path, objects(2))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WAITING, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0, done.stderr
+    assert "2 images\n" in done.stdout
 
 
 def test_workers_of_a_whole_iteration_persist(tmp_path: Path) -> None:
@@ -119,6 +149,33 @@ def test_other_errors_of_workers_pass(tmp_path: Path) -> None:
         list(watched)
 
 
+def test_a_worker_that_was_killed_is_noticed(tmp_path: Path) -> None:
+    watched = loader(tmp_path, num_workers=1, timeout=100)
+    batches = iter(watched)
+    next(batches)
+    # Nobody listens: what tells torch at once otherwise.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        for child in multiprocessing.active_children():
+            child.kill()
+        with pytest.raises(RuntimeError, match="exited unexpectedly"):
+            list(batches)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_request_to_stop_does_not_end_workers(tmp_path: Path) -> None:
+    """Launchers and schedulers send it to all processes; the training has to finish its step and save."""
+    watched = loader(tmp_path, num_workers=1)
+    batches = iter(watched)
+    ids = [sample.img_id for sample in next(batches)["data_samples"]]
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGTERM)
+    ids += [sample.img_id for batch in batches for sample in batch["data_samples"]]
+    assert ids == [1, 2, 3, 4, 5, 6]
+
+
 def test_time_outs_are_the_default_where_there_are_workers() -> None:
     config = Config(
         dict(
@@ -140,8 +197,9 @@ def test_draws_of_a_training_by_iterations_depend_on_its_batches_alone(tmp_path:
     dataset = build(tmp_path, objects(7))
     drawn = {}
     for skip in (0, 3):
-        watched: Any = WatchedLoader(
-            NumberedSamples(dataset), batch_size=2, num_workers=num_workers, collate_fn=pseudo_collate
+        samples: Any = NumberedSamples(dataset)
+        watched = WatchedLoader.of(
+            DataLoader(samples, batch_size=2, num_workers=num_workers, collate_fn=pseudo_collate)
         )
         batches = EndlessBatches(watched.batch_sampler)
         batches.skip = skip
@@ -149,7 +207,7 @@ def test_draws_of_a_training_by_iterations_depend_on_its_batches_alone(tmp_path:
         iterator = iter(watched)
         found = [next(iterator)["data_samples"] for _ in range(10 - skip)]
         iterator.close()
-        drawn[skip] = [(sample.img_id, sample.flip) for samples in found for sample in samples]
+        drawn[skip] = [(sample.img_id, sample.flip) for batch in found for sample in batch]
     assert [image for image, _ in drawn[0]] == [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4]
     assert drawn[3] == drawn[0][6:]
     expected = []

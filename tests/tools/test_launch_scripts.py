@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.engine.training_curves import read_records
-from tests.engine.fakes import write_checkpoint, write_config
+from tests.engine.fakes import write_checkpoint, write_config, write_data
+from tests.models.tiny_model import tiny_config
 from tests.tools.test_commands import ROOT, run_tool
 
 
@@ -118,6 +121,84 @@ def test_a_killed_rank_is_brought_back_from_the_last_checkpoint(tmp_path: Path) 
     assert len(runs) == 2
     resumed = [json.loads(line) for line in (runs[1] / "vis_data" / "scalars.json").read_text().splitlines()]
     assert resumed[0]["step"] > 5, "it began again from the last checkpoint, not from the start"
+
+
+EMPTY_RANK = """
+default_scope = "solo"
+custom_imports = dict(imports=["tests.engine.fakes"], allow_failed_imports=False)
+model = {model}
+pipeline = [dict(type="LoadImage"), dict(type="LoadInstances"), dict(type="PackSample")]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(type="CocoInstances", ann_file={ann_file!r}, data_prefix=dict(img={folder!r}), pipeline=pipeline),
+)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=2)
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.01, momentum=0.9))
+custom_hooks = [dict(type="RankWeightsHook")]
+randomness = dict(seed=1)
+"""
+
+
+@pytest.mark.long
+def test_a_rank_without_objects_trains_on_with_the_others(tmp_path: Path) -> None:
+    """The images of rank 1 have no object, and in the second step of each epoch those of rank 0 have none either."""
+    data = tmp_path / "data"
+    data.mkdir()
+    ann_file = write_data(data, count=12)
+    content = json.loads(ann_file.read_text())
+    content["annotations"] = [found for found in content["annotations"] if found["image_id"] in (0, 2, 8, 10)]
+    content["categories"].append(dict(id=3, name="none"))
+    ann_file.write_text(json.dumps(content))
+    config = tmp_path / "empty_rank.py"
+    config.write_text(EMPTY_RANK.format(model=tiny_config(), ann_file=str(ann_file), folder=str(data)))
+    finish(start("dist_train.sh", config, "2", folder=tmp_path))
+    work_dir = tmp_path / "work_dirs" / "empty_rank"
+    one, other = (torch.load(work_dir / f"rank{rank}.pth", weights_only=True) for rank in (0, 1))
+    assert one["objects"] == [2, 0, 2, 2, 0, 2]
+    assert other["objects"] == [0] * 6
+    assert not one["find_unused_parameters"] and not one["static_graph"]
+    assert one["weights"].keys() == other["weights"].keys()
+    assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+    assert all(bool(weight.isfinite().all()) for weight in one["weights"].values())
+
+
+@pytest.mark.long
+def test_a_launcher_that_is_told_to_stop_leaves_no_process_and_a_state_to_go_on_from(tmp_path: Path) -> None:
+    """Ranks, and their loaders' workers."""
+    config = write_config(tmp_path, count=8)
+    options = ["train_cfg.max_epochs=400", "train_cfg.val_interval=1000", "train_dataloader.num_workers=1"]
+    hooks = ["custom_hooks.0.type=SlowHook", "custom_hooks.3.type=StopSignalsHook", "custom_hooks.3.interval=2"]
+    process = start("dist_train.sh", config, "2", "--cfg-options", *options, *hooks, folder=tmp_path)
+    work_dir = tmp_path / "work_dirs" / "square"
+    deadline = time.monotonic() + 60
+    while not (work_dir / "epoch_2.pth").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    ranks = worker_processes(process.pid)
+    started = [*ranks, *(worker for rank in ranks for worker in worker_processes(rank))]
+    assert len(started) >= 4, "two ranks with a worker each"
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode != 0, "a launcher tells that it was stopped"
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, started)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, started))
+    saved = latest_checkpoint(work_dir)
+    assert saved is not None and saved.name.startswith("iter_"), out + error
+    done = int(saved.stem.removeprefix("iter_"))
+    more = f"train_cfg.max_epochs={done // 2 + 2}"
+    finish(start("dist_train.sh", config, "2", "--resume", "--cfg-options", more, folder=tmp_path))
+    assert [record["step"] for record in read_records(work_dir).train] == list(range(1, (done // 2 + 2) * 2 + 1))
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def worker_processes(launcher: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -20,7 +19,6 @@ from solo.engine.latest_checkpoint import POINTER
 from solo.registry import HOOKS
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-WORKER_GRACE_SECONDS = 60
 
 
 @HOOKS.register_module()
@@ -40,11 +38,9 @@ class StopSignalsHook(Hook):
         self.interval = interval
         self._received: int | None = None
         self._before: dict[int, Any] = {}
-        self._process = 0
 
     def before_train(self, runner: Runner) -> None:
         """Listen from here on; Python lets the main thread alone do so."""
-        self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
@@ -64,7 +60,7 @@ class StopSignalsHook(Hook):
             self._stop_if_asked(runner, step=batch_idx + 1, iterations_done=runner.iter)
 
     def stop_between_steps(self, runner: Runner) -> None:
-        """The same when there is no next batch, since the loader's workers have followed the request at once.
+        """The same when there is no next batch, since a loader that is not ours lost its workers to the request.
 
         Several processes cannot agree here: those go on from their last checkpoint.
         """
@@ -87,13 +83,10 @@ class StopSignalsHook(Hook):
         sys.exit(0)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            _end_in_time()
-            return
         if number == signal.SIGINT and self._received == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = number
-        # The loader's workers got it too and die; torch would raise an error for that in the middle of the step.
+        # Workers of a loader that is not ours die of it; torch would raise an error in the middle of the step.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def _agreed(self, step: int) -> int:
@@ -106,9 +99,3 @@ class StopSignalsHook(Hook):
         number = torch.tensor(self._received or 0, device=device)
         distributed.all_reduce(number, op=distributed.ReduceOp.MAX)
         return int(number)
-
-
-def _end_in_time() -> None:
-    """A worker of the loader, which inherits the handler, goes on until the training has saved, but not for ever."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(WORKER_GRACE_SECONDS)

@@ -1,0 +1,29 @@
+"""A short version of `python -m tests.fuzz`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fuzz import fuzz_annotations, fuzz_files, fuzz_images
+
+SEED = 5
+
+
+def test_damaged_annotations_are_used_or_counted(tmp_path: Path) -> None:
+    found = fuzz_annotations(600, seed=SEED, folder=tmp_path)
+    assert found["annotations"] == 600
+    assert found["used"] > 50
+    assert found["steps"] > 2
+
+
+def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
+    found = fuzz_files(150, seed=SEED, folder=tmp_path)
+    assert found["read"] + found["refused"] == 150
+    assert min(found["read"], found["refused"]) > 20
+
+
+def test_damaged_images_are_used_or_replaced_and_counted(tmp_path: Path) -> None:
+    found = fuzz_images(60, seed=SEED, folder=tmp_path)
+    assert found["used"] + found["replaced"] + found["refused"] == 60
+    assert found["replaced"] == found["unreadable"] > 10
+    assert found["used"] > 10
