@@ -13,7 +13,7 @@ import torch
 
 from solo.benchmark.contenders import Contender, build_contenders, fixed_features
 from solo.benchmark.counters import OperationCounter, peak_memory
-from solo.benchmark.measures import Measures, measured
+from solo.benchmark.measures import Measures, check_options, measured
 from solo.benchmark.pairs import Progress, Row, Work, count_row, time_in_turns, time_row
 from solo.benchmark.same_training import TargetsCase, TrainingCase, spread
 from solo.benchmark.throughput import measure_throughput
@@ -73,9 +73,8 @@ def benchmark_training(
         UserError: config or data cannot be used.
         AssertionError: the two do not compute the same.
     """
+    check_options(against=against, pairs=pairs, warmup=warmup, images=images, batch_size=batch_size)
     config = load_config(config_path, overrides=overrides)
-    if min(images, batch_size or 1) < 1:
-        raise ConfigError(f"--images and --batch-size must be at least 1, got {images} and {batch_size}")
     if amp:
         use_amp(config)
     if compile:
