@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from solo.benchmark.contenders import Contender, build_contenders, fixed_features
 from solo.benchmark.counters import OperationCounter, peak_memory
@@ -74,13 +75,9 @@ def benchmark_training(
         AssertionError: the two do not compute the same.
     """
     check_options(against=against, pairs=pairs, warmup=warmup, images=images, batch_size=batch_size)
-    config = load_config(config_path, overrides=overrides)
-    if amp:
-        use_amp(config)
-    if compile:
-        if against is not None:
-            raise ConfigError("--compile: ours would be compared with a peer that is not compiled; leave --against out")
-        config.custom_hooks = [*config.get("custom_hooks", []), dict(type="NetworkOptionsHook", compile={})]
+    if compile and against is not None:
+        raise ConfigError("--compile: ours would be compared with a peer that is not compiled; leave --against out")
+    config = _config(config_path, overrides, amp=amp, compile=compile)
     if rows is None and (compile or launcher != "none"):
         rows = [_THROUGHPUT]
     timing = dict(pairs=pairs, warmup=warmup)
@@ -114,6 +111,15 @@ def benchmark_training(
             (_THROUGHPUT,): throughput,
         }
         return measured(measures, rows)
+
+
+def _config(path: str, overrides: Mapping[str, Any] | None, *, amp: bool, compile: bool) -> Config:
+    config = load_config(path, overrides=overrides)
+    if amp:
+        use_amp(config)
+    if compile:
+        config.custom_hooks = [*config.get("custom_hooks", []), dict(type="NetworkOptionsHook", compile={})]
+    return config
 
 
 def _count_operations(case: TrainingCase) -> list[Row]:
