@@ -9,9 +9,11 @@ from typing import Any
 
 from torch.distributed import is_torchelastic_launched
 
+from solo.benchmark.clock import CLOCKS, clock
 from solo.benchmark.evaluation import benchmark_evaluation
 from solo.benchmark.inference import benchmark_inference
 from solo.benchmark.loading import benchmark_data
+from solo.benchmark.pairs import Row
 from solo.benchmark.report import as_table, write_json
 from solo.benchmark.throughput import throughput_line
 from solo.benchmark.training import benchmark_training
@@ -64,6 +66,12 @@ def _add_common(parser: argparse.ArgumentParser, *, iters: int = 9, warmup: int 
     parser.add_argument(
         "--synthetic", dest="data", action="store_const", const="drawn", help="the same as --data drawn"
     )
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: the computing time of this process, for a busy machine; loaders keep the wall clock (default: wall)",
+    )
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="measure only these rows (default: all)")
     parser.add_argument("--json", metavar="FILE", help="write the rows there too")
     add_config_options(parser)
@@ -84,6 +92,11 @@ def _launcher(arguments: argparse.Namespace) -> str:
 def main() -> None:
     """Parse, measure, print."""
     arguments = parse_arguments()
+    with clock(arguments.clock):
+        _report(_measure(arguments), arguments)
+
+
+def _measure(arguments: argparse.Namespace) -> list[Row]:
     common: dict[str, Any] = dict(
         against=arguments.against,
         pairs=arguments.iters,
@@ -94,17 +107,18 @@ def main() -> None:
     )
     common.update(batch_size=arguments.batch_size, images=arguments.images)
     if arguments.measure == "data":
-        rows = benchmark_data(arguments.config, split=arguments.split, workers=arguments.workers, **common)
-    elif arguments.measure == "train":
+        return benchmark_data(arguments.config, split=arguments.split, workers=arguments.workers, **common)
+    if arguments.measure == "train":
         set_local_rank(arguments)
         own = {name: getattr(arguments, name) for name in ("amp", "compile", "device")}
-        rows = benchmark_training(arguments.config, launcher=_launcher(arguments), **own, **common)
-    else:
-        common.update(checkpoint=arguments.checkpoint, device=arguments.device)
-        if arguments.measure == "infer":
-            rows = benchmark_inference(arguments.config, **common)
-        else:
-            rows = benchmark_evaluation(arguments.config, result_images=arguments.result_images, **common)
+        return benchmark_training(arguments.config, launcher=_launcher(arguments), **own, **common)
+    common.update(checkpoint=arguments.checkpoint, device=arguments.device)
+    if arguments.measure == "infer":
+        return benchmark_inference(arguments.config, **common)
+    return benchmark_evaluation(arguments.config, result_images=arguments.result_images, **common)
+
+
+def _report(rows: list[Row], arguments: argparse.Namespace) -> None:
     if int(os.environ.get("RANK", 0)) > 0:
         return
     print(as_table(rows))

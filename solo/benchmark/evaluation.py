@@ -19,7 +19,7 @@ from solo.benchmark.drawn_outputs import DrawnOutputs
 from solo.benchmark.drawn_results import DrawnResults, draw_results
 from solo.benchmark.images import dataset_config
 from solo.benchmark.inference import CANDIDATES
-from solo.benchmark.measures import Measures, measured
+from solo.benchmark.measures import Measures, check_options, measured
 from solo.benchmark.mmdet_metric import MMDetMetric
 from solo.benchmark.mmdet_peer import mmdet_validation_pipeline
 from solo.benchmark.pairs import Progress, Row, Work, rate_row, time_in_turns, time_row
@@ -27,7 +27,6 @@ from solo.benchmark.predictors import Predictor, build_predictors
 from solo.benchmark.same_detections import SCORE_TOLERANCE
 from solo.benchmark.stages import Stages
 from solo.config import load_config
-from solo.errors import ConfigError
 from solo.evaluation import CocoMaskMetric
 from solo.registry import DATASETS
 
@@ -82,9 +81,8 @@ def benchmark_evaluation(
         UserError: config, checkpoint or data cannot be used.
         AssertionError: the two do not compute the same.
     """
-    for option, value in dict(images=images, result_images=result_images, batch_size=batch_size).items():
-        if value is not None and value < 1:
-            raise ConfigError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
+    sizes = dict(images=images, result_images=result_images, batch_size=batch_size)
+    check_options(against=against, pairs=pairs, warmup=warmup, **sizes)
     config = load_config(config_path, overrides=overrides)
     MMLogger.get_current_instance().setLevel("WARNING")
     timing = dict(pairs=pairs, warmup=warmup)

@@ -17,13 +17,12 @@ from torch import Tensor
 from solo.benchmark.counters import peak_memory
 from solo.benchmark.drawn_outputs import DrawnOutputs
 from solo.benchmark.images import dataset_config, inner_dataset
-from solo.benchmark.measures import Measures, measured
+from solo.benchmark.measures import Measures, check_options, measured
 from solo.benchmark.pairs import Progress, Row, Work, count_row, rate_row, time_in_turns, time_row
 from solo.benchmark.predictors import STAGES, Predictor, Size, build_predictors
 from solo.benchmark.same_detections import check_detections, check_encodings, check_outputs
 from solo.benchmark.stages import Stages
 from solo.config import load_config
-from solo.errors import ConfigError
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.ops.masks import MASK_STRIDE
 from solo.registry import DATASETS, TRANSFORMS
@@ -78,8 +77,7 @@ def benchmark_inference(
         UserError: config, checkpoint or data cannot be used.
         AssertionError: the two do not compute the same.
     """
-    if batch_size < 1 or images < 1:
-        raise ConfigError(f"--batch-size and --images must be at least 1, got {batch_size} and {images}")
+    check_options(against=against, pairs=pairs, warmup=warmup, images=images, batch_size=batch_size)
     config = load_config(config_path, overrides=overrides)
     name = f"latency_{Path(config_path).stem}"
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from solo.benchmark.images import Split, dataset_config
-from solo.benchmark.measures import Measures, measured
+from solo.benchmark.measures import Measures, check_options, measured
 from solo.benchmark.mmdet_peer import OUR_TRANSFORMS, mmdet_pipeline, mmdet_validation_pipeline
 from solo.benchmark.pairs import Progress, Row, count_row, rate_row, time_in_turns, time_row
 from solo.benchmark.same_training import spread
@@ -73,8 +73,9 @@ def benchmark_data(
         AssertionError: the two do not make the same samples.
     """
     counts = _worker_counts() if workers is None else list(workers)
-    if min([images, batch_size or 1, *(count + 1 for count in counts)]) < 1:
-        raise ConfigError("--images and --batch-size must be at least 1, --workers at least 0")
+    check_options(against=against, pairs=pairs, warmup=warmup, images=images, batch_size=batch_size)
+    if min(counts) < 0:
+        raise ConfigError(f"--workers must be at least 0, got {min(counts)}")
     config = load_config(config_path, overrides=overrides)
     init_default_scope(config.get("default_scope") or SCOPE)
     MMLogger.get_current_instance().setLevel("WARNING")

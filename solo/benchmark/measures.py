@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -10,6 +11,26 @@ from solo.errors import ConfigError, suggestion
 
 Measures: TypeAlias = Mapping[tuple[str, ...], Callable[[], list[Row]]]
 """What measures rows, by the names of those rows. One that bears a config's name goes by what stands before it."""
+
+
+def check_options(*, against: str | None, pairs: int, warmup: int, **counts: int | None) -> None:
+    """Look at what every benchmark takes.
+
+    Args:
+        against: the peer, None for none.
+        pairs: turns.
+        warmup: turns before those.
+        **counts: numbers that have to be positive, by the name of their option; None is left out.
+
+    Raises:
+        ConfigError: a number is too small, or the peer is not installed.
+    """
+    positive = {"iters": pairs, **counts}
+    for name, least, value in [("warmup", 0, warmup), *((name, 1, value) for name, value in positive.items())]:
+        if value is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    if against is not None and importlib.util.find_spec(against) is None:
+        raise ConfigError(f"--against {against}: the package is not installed")
 
 
 def measured(measures: Measures, names: Sequence[str] | None) -> list[Row]:

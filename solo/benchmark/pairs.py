@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.dist import is_main_process
 
+from solo.benchmark.clock import now
+
 NOISE_LIMIT = 0.25
 PROGRESS_SECONDS = 10.0
 """A timing that takes longer tells after each so many seconds how far it is."""
@@ -133,10 +135,10 @@ def time_in_turns(
         for taken, prepare in zip(seconds, preparations, strict=True):
             work = prepare()
             wait_for_device()
-            start = time.perf_counter()
+            start = now()
             result = work()
             wait_for_device()
-            end = time.perf_counter()
+            end = now()
             # Before the other's turn, which is to find the same memory free.
             del work, result
             if turn >= 0:
@@ -165,7 +167,8 @@ class Progress:
 
     def done(self, parts: int) -> None:
         """So many parts are done."""
-        now = time.perf_counter()
-        if self._name is not None and now - self._told >= PROGRESS_SECONDS:
-            print(f"{self._name}: {parts} of {self._total}, {now - self._start:.0f} s", file=sys.stderr, flush=True)
-            self._told = now
+        passed = time.perf_counter()
+        if self._name is not None and passed - self._told >= PROGRESS_SECONDS:
+            seconds = passed - self._start
+            print(f"{self._name}: {parts} of {self._total}, {seconds:.0f} s", file=sys.stderr, flush=True)
+            self._told = passed

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from solo.benchmark.clock import chosen_clock
 from solo.benchmark.pairs import NOISE_LIMIT, Row
 
 OPENMMLAB = ("mmengine", "mmdet", "mmcv-lite", "mmcv")
@@ -34,6 +35,7 @@ def machine() -> dict[str, Any]:
         memory_bytes=_memory_bytes(),
         gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         torch_threads=torch.get_num_threads(),
+        clock=chosen_clock(),
         system=platform.platform(),
         python=platform.python_version(),
         versions=versions,
@@ -62,7 +64,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     spread = "" if row.spread is None else "{:.2f} to {:.2f}".format(*row.spread)
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     peer = "" if row.peer is None else f"{row.peer:,.6g}"
-    p95 = _both(row.p95, row.peer_p95, "{:,.4g}")
+    p95 = _both(row.p95, row.peer_p95, "{:,.5g}")
     noise = "exact" if row.noise == 0 == (row.peer_noise or 0) else _both(row.noise, row.peer_noise, "{:.0%}")
     equal = {True: "yes", None: ""}.get(row.equal, "no")
     return row.name, f"{row.ours:,.6g}", peer, row.unit, p95, ratio, spread, noise, equal

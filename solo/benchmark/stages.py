@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
+from solo.benchmark.clock import now
 from solo.benchmark.pairs import wait_for_device
 
 
@@ -79,10 +79,10 @@ class Stages:
 
     def _charge(self) -> None:
         wait_for_device()
-        now = time.perf_counter()
+        reached = now()
         if self._running:
-            self.seconds[self._running[-1]] += now - self._since
-        self._since = now
+            self.seconds[self._running[-1]] += reached - self._since
+        self._since = reached
 
     def _timer(self, function: Callable[..., Any], stage: str, within: str | None) -> Callable[..., Any]:
         @functools.wraps(function, updated=())

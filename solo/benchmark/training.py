@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from solo.benchmark.contenders import Contender, build_contenders, fixed_features
 from solo.benchmark.counters import OperationCounter, peak_memory
-from solo.benchmark.measures import Measures, measured
+from solo.benchmark.measures import Measures, check_options, measured
 from solo.benchmark.pairs import Progress, Row, Work, count_row, time_in_turns, time_row
 from solo.benchmark.same_training import TargetsCase, TrainingCase, spread
 from solo.benchmark.throughput import measure_throughput
@@ -73,15 +74,10 @@ def benchmark_training(
         UserError: config or data cannot be used.
         AssertionError: the two do not compute the same.
     """
-    config = load_config(config_path, overrides=overrides)
-    if min(images, batch_size or 1) < 1:
-        raise ConfigError(f"--images and --batch-size must be at least 1, got {images} and {batch_size}")
-    if amp:
-        use_amp(config)
-    if compile:
-        if against is not None:
-            raise ConfigError("--compile: ours would be compared with a peer that is not compiled; leave --against out")
-        config.custom_hooks = [*config.get("custom_hooks", []), dict(type="NetworkOptionsHook", compile={})]
+    check_options(against=against, pairs=pairs, warmup=warmup, images=images, batch_size=batch_size)
+    if compile and against is not None:
+        raise ConfigError("--compile: ours would be compared with a peer that is not compiled; leave --against out")
+    config = _config(config_path, overrides, amp=amp, compile=compile)
     if rows is None and (compile or launcher != "none"):
         rows = [_THROUGHPUT]
     timing = dict(pairs=pairs, warmup=warmup)
@@ -115,6 +111,15 @@ def benchmark_training(
             (_THROUGHPUT,): throughput,
         }
         return measured(measures, rows)
+
+
+def _config(path: str, overrides: Mapping[str, Any] | None, *, amp: bool, compile: bool) -> Config:
+    config = load_config(path, overrides=overrides)
+    if amp:
+        use_amp(config)
+    if compile:
+        config.custom_hooks = [*config.get("custom_hooks", []), dict(type="NetworkOptionsHook", compile={})]
+    return config
 
 
 def _count_operations(case: TrainingCase) -> list[Row]:

@@ -62,5 +62,5 @@ def test_workers_up_to_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ConfigError, match="must be at least 1, --workers at least 0"):
+    with pytest.raises(ConfigError, match="--workers must be at least 0, got -1"):
         benchmark_data(CONFIG, **{**OPTIONS, "workers": [-1]})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from solo.benchmark.measures import Measures, measured
+from solo.benchmark.measures import Measures, check_options, measured
 from solo.benchmark.pairs import count_row
 from solo.errors import ConfigError
 
@@ -40,3 +40,16 @@ def test_an_unknown_name_ends_it_before_anything_is_measured() -> None:
     with pytest.raises(ConfigError, match=r"--rows lop: unknown \(did you mean 'loop'\?\); there are ops, ops_with"):
         measured(measures(done), ["step", "lop"])
     assert not done
+
+
+def test_options() -> None:
+    good = dict(against=None, pairs=1, warmup=0)
+    check_options(**good, images=None, batch_size=1)
+    for wrong, message in (
+        (dict(pairs=0), "--iters must be at least 1, got 0"),
+        (dict(warmup=-1), "--warmup must be at least 0, got -1"),
+        (dict(result_images=0), "--result-images must be at least 1, got 0"),
+        (dict(against="no_such_package"), "--against no_such_package: the package is not installed"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_options(**{**good, **wrong})

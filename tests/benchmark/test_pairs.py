@@ -91,7 +91,7 @@ def test_report(tmp_path: Path) -> None:
     assert {"name", "unit", "ours", "peer", "ratio", "spread", "equal"} <= set(report["rows"][0])
     assert report["rows"][1]["peer"] is None
     table = as_table(rows).splitlines()
-    cells = ["step", "2,000", "3,000", "ms", "3,800", "|", "1.83e+04", "2.00", "1.75", "to", "3.50", "75%", "|", "300%"]
+    cells = ["step", "2,000", "3,000", "ms", "3,800", "|", "18,300", "2.00", "1.75", "to", "3.50", "75%", "|", "300%"]
     assert table[1].split() == [*cells, "yes"]
     assert table[2].split() == ["bytes", "5", "B", "exact"]
     assert table[3] == "noisy, values of one side vary by more than 25%: step"

@@ -14,7 +14,7 @@ from solo.benchmark.stages import Stages, Timed
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(stages.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(stages, "now", lambda: clock.now)
     return clock
 
 

@@ -54,7 +54,7 @@ def test_defects_keep_their_traceback() -> None:
         ("test.py", ["--out", "--show-dir", "--classwise", "--cfg-options", "--launcher"]),
         ("predict.py", ["--config", "--checkpoint", "--out-dir", "--score-thr", "--device"]),
         ("demo.py", ["--work-dir"]),
-        ("benchmark.py", ["train"]),
+        ("benchmark.py", ["train", "infer", "data", "evaluate"]),
     ],
 )
 def test_help(tool: str, options: list[str], tmp_path: Path) -> None:
