@@ -33,7 +33,6 @@ from tests.parity.test_against_mmdet import (
 pytest.importorskip("mmdet")
 pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),  # of mmdet
-    pytest.mark.filterwarnings("ignore:Default upsampling behavior:UserWarning"),
 ]
 
 
