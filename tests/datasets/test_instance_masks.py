@@ -37,6 +37,9 @@ def both(segmentations: list[Any], height: int, width: int) -> tuple[InstanceMas
     return ours, BitmapMasks([to_bitmap(s, height, width) for s in segmentations], height, width)
 
 
+STRIDES = (4, 8, 16)
+
+
 def assert_same(ours: InstanceMasks, peer: BitmapMasks) -> None:
     """Pixels, areas, boxes and, above all, what training takes of them."""
     assert (ours.height, ours.width, len(ours)) == (peer.height, peer.width, len(peer))
@@ -44,11 +47,13 @@ def assert_same(ours: InstanceMasks, peer: BitmapMasks) -> None:
     np.testing.assert_array_equal(ours.areas, peer.areas)
     assert torch.equal(ours.get_bboxes("hbox").tensor, peer.get_bboxes("hbox").tensor)
     bitmaps = torch.from_numpy(peer.masks.astype(bool))
-    targets = mask_targets(ours)
+    targets = mask_targets(ours, strides=STRIDES)
     np.testing.assert_array_equal(targets.pixels, peer.areas)
     np.testing.assert_array_equal(targets.centers, mass_centers(bitmaps).numpy())
     assert targets.centers.dtype == np.float32
-    assert torch.equal(unpack_masks([targets.masks], targets.masks.size), downsample_masks(bitmaps))
+    for stride, masks in targets.masks.items():
+        assert torch.equal(unpack_masks([masks], masks.size), downsample_masks(bitmaps, stride=stride))
+    assert tuple(targets.masks) == STRIDES
 
 
 # ------------------------------------------------------------------------------------------------------- properties
@@ -270,7 +275,8 @@ def test_one_pixel_and_none() -> None:
     assert empty.areas.tolist() == [0]
     nothing = InstanceMasks.of_segmentations([], height=12, width=12).resize((30, 6))
     assert (len(nothing), nothing.areas.shape, nothing.to_ndarray().shape) == (0, (0,), (0, 30, 6))
-    assert mask_targets(nothing).masks.shape == (0, 8, 2)
+    assert mask_targets(nothing).masks[4].shape == (0, 8, 2)
+    assert mask_targets(nothing, strides=(8,)).masks[8].shape == (0, 4, 1)
 
 
 def test_mmdets_masks_are_taken() -> None:

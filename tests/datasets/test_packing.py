@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,25 @@ def test_pixels_of_views(axes: tuple[int, ...], hole: bool) -> None:
     image = np.flip(image[2:7, 1:9] if hole else image, axes)
     inputs = PackSample()(dict(img=image))["inputs"]
     np.testing.assert_array_equal(inputs.numpy(), image.transpose(2, 0, 1))
+
+
+def test_coarse_masks_are_there_when_asked_for() -> None:
+    given = results(rectangles((0, 0, 4, 4), (4, 2, 14, 10)))
+    instances = PackSample(coarse_strides=(8, 16))(given)["data_samples"].gt_instances
+    bitmaps = torch.from_numpy(given["gt_masks"].masks.astype(bool))
+    for stride in (8, 16):
+        masks = instances[f"masks_{stride}"]
+        assert torch.equal(unpack_masks([masks], masks.size), downsample_masks(bitmaps, stride=stride))
+    sent = pickle.loads(ForkingPickler.dumps(instances[[1]]))
+    assert torch.equal(unpack_masks([sent.masks_8], (2, 2)), downsample_masks(bitmaps[1:], stride=8))
+    assert set(PackSample()(given)["data_samples"].gt_instances.keys()) == {"labels", "bboxes", "centers", "masks"}
+    assert "(8, 16)" in repr(PackSample(coarse_strides=[8, 16]))
+
+
+@pytest.mark.parametrize("stride", [4, 2, 9])
+def test_strides_that_are_not_coarse(stride: int) -> None:
+    with pytest.raises(ValueError, match=rf"even numbers above 4, not \(8, {stride}\)"):
+        PackSample(coarse_strides=(8, stride))
 
 
 def test_masks_and_image_must_agree() -> None:

@@ -285,6 +285,40 @@ def test_a_label_that_the_model_does_not_have(label: int, shown: str) -> None:
         assigner_of()([truth_of([(0, 0, 4, 4)], labels=[0]), truth_of([(0, 0, 4, 4)], labels=[label])], (4, 4))
 
 
+@pytest.mark.parametrize(("shared_cell", "owner"), [("later", 1), ("smaller", 0)])
+def test_a_shared_cell_may_train_its_owner_alone(shared_cell: str, owner: int) -> None:
+    truth = truth_of([(4, 4, 8, 8), (3, 3, 9, 9)], labels=[1, 2])
+    both = assigner_of(shared_cell=shared_cell)([truth], (4, 4))
+    alone = assigner_of(shared_cell=shared_cell, shared_cell_masks="owner")([truth], (4, 4))
+    assert [row for _, _, row in pairs(both)] == [0, 1]
+    assert [row for _, _, row in pairs(alone)] == [owner]
+    assert torch.equal(alone.labels, both.labels) and torch.equal(alone.num_cells, both.num_cells)
+
+
+@pytest.mark.parametrize("shared_cell_masks", ["all", "owner"])
+@pytest.mark.parametrize("max_positives", [None, 5])
+def test_positives_are_sorted_by_image_and_level(
+    shared_cell_masks: str, max_positives: int | None, generator: torch.Generator
+) -> None:
+    assigner = assigner_of(
+        (7, 5, 2), ((1, 24), (16, 48), (40, 400)), shared_cell_masks=shared_cell_masks, max_positives=max_positives
+    )
+    targets = assigner([random_objects(count, (64, 64), generator) for count in (25, 0, 9)], (16, 16))
+    level = torch.bucketize(targets.cell_idx, torch.tensor([49, 74]), right=True)
+    places = (3 * targets.image_idx + level).tolist()
+    assert places == sorted(places)
+    counts = torch.tensor(targets.positives_per_level)
+    assert counts.flatten().tolist() == [places.count(place) for place in range(9)]
+    assert counts.sum(dim=1).tolist() == targets.positives_per_image
+    if shared_cell_masks == "owner" and max_positives is None:
+        assert len(targets.cell_idx) == int(targets.num_cells)
+
+
+def test_unknown_rule_for_the_masks_of_shared_cells() -> None:
+    with pytest.raises(ValueError, match="'all' or 'owner', not 'both'"):
+        assigner_of(shared_cell_masks="both")
+
+
 def test_unknown_rule_for_shared_cells() -> None:
     with pytest.raises(ValueError, match="'later' or 'smaller', not 'larger'"):
         assigner_of(shared_cell="larger")

@@ -83,6 +83,7 @@ def test_only_the_masks_move_to_the_device() -> None:
     result = preprocessor(dict(inputs=[constant_image(1, 2, 3)], data_samples=[sample]))
     objects = sample.gt_instances
     assert result["inputs"].device.type == objects.masks.device.type == "meta"
+    assert objects.masks_8.device.type == objects.masks_16.device.type == "meta"
     assert {objects[name].device.type for name in ("labels", "bboxes", "centers")} == {"cpu"}
 
 

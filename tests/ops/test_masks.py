@@ -62,15 +62,16 @@ def test_full_masks_of_sides_that_four_does_not_divide(height: int, width: int, 
     assert downsample_masks(torch.ones(1, height, width, dtype=torch.bool)).tolist() == [expected]
 
 
+@pytest.mark.parametrize("stride", [4, 8, 16])
 @pytest.mark.parametrize("size", list(itertools.product([1, 2, 3, 4, 5, 7, 8, 11, 32, 45], [1, 3, 4, 6, 9, 20, 33])))
-def test_equals_opencv(size: tuple[int, int], generator: torch.Generator) -> None:
+def test_equals_opencv(size: tuple[int, int], stride: int, generator: torch.Generator) -> None:
     masks = random_masks(4, *size, generator=generator)
-    height, width = (-(-side // 4) for side in size)
-    shrunk = downsample_masks(masks)
+    height, width = (-(-side // stride) for side in size)
+    shrunk = downsample_masks(masks, stride=stride)
     assert shrunk.shape == (4, height, width)
     assert shrunk.dtype == torch.bool
     for mask, ours in zip(masks.numpy(), shrunk.numpy(), strict=True):
-        padded = np.zeros((height * 4, width * 4), dtype=np.uint8)
+        padded = np.zeros((height * stride, width * stride), dtype=np.uint8)
         padded[: size[0], : size[1]] = mask
         peer = cv2.resize(padded, (width, height), interpolation=cv2.INTER_LINEAR)
         assert np.array_equal(ours, peer.astype(bool))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmengine.structures import BaseDataElement, InstanceData
 
 from solo.benchmark.contenders import fixed_features
 from solo.benchmark.counters import OperationCounter
-from solo.ops import pack_masks
 from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
-from tests.parity.test_against_mmdet import draw_objects, to_ground_truth, to_mmdet
+from tests.parity.test_against_mmdet import draw_objects, to_mmdet, to_sample
 
 # mmdet's head calls it so at every step.
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
@@ -28,12 +26,7 @@ def count_both(count: int) -> tuple[OperationCounter, OperationCounter]:
     ours.load_state_dict(our_state_dict(peer.state_dict()))
     images = torch.randn(2, 3, *SIZE, generator=generator)
     objects = [draw_objects(*SIZE, count=count, num_classes=5, generator=generator) for _ in images]
-    samples = [BaseDataElement() for _ in images]
-    for sample, image in zip(samples, objects, strict=True):
-        truth = to_ground_truth(image)
-        sample.gt_instances = InstanceData(
-            labels=truth.labels, bboxes=truth.boxes, centers=truth.centers, masks=pack_masks(truth.masks)
-        )
+    samples = [to_sample(image) for image in objects]
     peer_objects = [to_mmdet(image) for image in objects]
     with torch.no_grad():
         features = [level.requires_grad_() for level in ours.neck(ours.backbone(images))]
