@@ -58,7 +58,7 @@ def learned(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=STEPS)
     samples = [dataset[index] for index in range(len(dataset))]
     model.train()
-    for step in range(STEPS):
+    for _ in range(STEPS):
         batch = model.data_preprocessor(pseudo_collate(samples), True)
         losses = model(**batch, mode="loss")
         optimizer.zero_grad()
@@ -66,7 +66,6 @@ def learned(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
         optimizer.step()
         schedule.step()
-        if step % 20 == 0: print(step, {k: round(float(v.detach()), 3) for k, v in losses.items()}, flush=True)
     checkpoint = folder / "learned.pth"
     torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dataset.metainfo)), checkpoint)
     return config, checkpoint, [Path(dataset.get_data_info(index)["img_path"]) for index in range(len(dataset))]
@@ -84,7 +83,7 @@ def unlike(detections: InstanceData, others: InstanceData) -> list[str]:
     problems = []
     free = torch.ones(len(others), dtype=torch.bool)
     sure = detections[detections.scores > SCORE_THR + SCORE_MARGIN]
-    overlaps = mask_iou_between(sure, others)
+    overlaps = mask_iou(sure, others)
     for place, (score, label) in enumerate(zip(sure.scores, sure.labels, strict=True)):
         near = (overlaps[place] > MIN_IOU) & (others.labels == label) & free
         near &= (others.scores - score).abs() < SCORE_MARGIN
@@ -95,7 +94,7 @@ def unlike(detections: InstanceData, others: InstanceData) -> list[str]:
     return problems
 
 
-def mask_iou_between(some: InstanceData, others: InstanceData) -> torch.Tensor:
+def mask_iou(some: InstanceData, others: InstanceData) -> torch.Tensor:
     """(D, D') float32."""
     masks = torch.cat([some.masks, others.masks])
     common = mask_intersections(masks)
@@ -107,7 +106,6 @@ def mask_iou_between(some: InstanceData, others: InstanceData) -> torch.Tensor:
 @pytest.mark.timeout(900)
 def test_detections_are_those_of_float32(learned: tuple[Any, Path, list[Path]]) -> None:
     expected = detect(learned, nullcontext())
-    print([(len(e), [round(float(s),2) for s in e.scores[:8]]) for e in expected])
     assert sum((image.scores > 0.5).sum() for image in expected) >= 4
     problems = {}
     for name, (options, autocast) in WAYS.items():
