@@ -51,8 +51,8 @@ def test_defects_keep_their_traceback() -> None:
     ("tool", "options"),
     [
         ("train.py", ["--work-dir", "--resume", "--amp", "--auto-scale-lr", "--cfg-options", "--launcher", "--seed"]),
-        ("test.py", ["--out", "--show-dir", "--classwise", "--cfg-options", "--launcher"]),
-        ("predict.py", ["--config", "--checkpoint", "--out-dir", "--score-thr", "--device"]),
+        ("test.py", ["--out", "--show-dir", "--classwise", "--tta", "--deploy", "--cfg-options", "--launcher"]),
+        ("predict.py", ["--config", "--checkpoint", "--out-dir", "--score-thr", "--device", "--tta", "--deploy"]),
         ("demo.py", ["--work-dir"]),
         ("benchmark.py", ["train", "infer", "data", "evaluate"]),
     ],
