@@ -136,7 +136,14 @@ class SOLOv2PostProcessor:
         image_size: tuple[int, int],
         original_size: tuple[int, int],
     ) -> InstanceData:
-        drawn = self._draw(cell_scores, kernels, mask_feats)
+        # To look whether it is enough costs a GPU a wait and about what it could save.
+        may_end_early = cell_scores.device.type == "cpu" and getattr(self.nms, "better_ones_decide", False)
+        drawn = self._draw(
+            cell_scores,
+            kernels,
+            mask_feats,
+            suppression=Suppression(self.nms, self.max_per_img) if may_end_early else None,
+        )
         candidates = drawn.candidates
         scores = self.nms(drawn.masks[candidates.rows], candidates.labels, candidates.scores)
         candidates = candidates._replace(scores=scores)
@@ -154,9 +161,10 @@ class SOLOv2PostProcessor:
             result.bboxes = boxes_from_masks(result.masks)
         return result
 
-    def _draw(self, cell_scores: Tensor, kernels: Tensor, mask_feats: Tensor) -> DrawnCandidates:
-        # To look whether it is enough costs a GPU a wait and about what it could save.
-        may_end_early = cell_scores.device.type == "cpu" and getattr(self.nms, "better_ones_decide", False)
+    def _draw(
+        self, cell_scores: Tensor, kernels: Tensor, mask_feats: Tensor, *, suppression: Suppression | None = None
+    ) -> DrawnCandidates:
+        """What enters the NMS; with `suppression` only as much as decides over the detections of this image alone."""
         return draw_candidates(
             cell_scores,
             kernels,
@@ -166,5 +174,5 @@ class SOLOv2PostProcessor:
             mask_thr=self.mask_thr,
             limit=self.nms_pre,
             chunk_bytes=self.chunk_bytes,
-            suppression=Suppression(self.nms, self.max_per_img) if may_end_early else None,
+            suppression=suppression,
         )
