@@ -8,8 +8,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
-from solo.models import candidates as candidates_module
-from solo.ops import boxes_from_masks, dynamic_conv, encode_bitmaps, pack_bits
+from solo.ops import boxes_from_masks, encode_bitmaps, pack_bits
 from solo.structures import SOLOv2Outputs
 from tests.models.postprocess_oracle import loop_oracle
 
@@ -443,72 +442,3 @@ def test_chunk_size_changes_nothing(cells_held: int, generator: torch.Generator)
     assert torch.equal(expected.labels, found.labels)
     torch.testing.assert_close(expected.scores, found.scores, rtol=1e-6, atol=0)
     assert (expected.masks != found.masks).sum() <= 1
-
-
-# --------------------------------------------------------------------------------------------------- drawing ends early
-class DrawsAll(MatrixNMS):
-    """The same suppression, which says nothing about what its scores depend on."""
-
-    better_ones_decide = False
-
-
-def random_crowd(seed: int, *, cells: int = 300, kinds: int = 40) -> SOLOv2Outputs:
-    """Many candidates, of which several have nearly the same mask."""
-    generator = torch.Generator().manual_seed(seed)
-    kernels = torch.randn(kinds, 6, generator=generator)[torch.randint(kinds, (cells,), generator=generator)]
-    kernels += 0.2 * torch.randn(cells, 6, generator=generator)
-    cls_logits = 1.5 * torch.randn(1, cells, 3, generator=generator)
-    return SOLOv2Outputs(cls_logits, 3 * kernels[None], torch.randn(1, 6, 12, 16, generator=generator))
-
-
-def both_ways(
-    outputs: SOLOv2Outputs, monkeypatch: pytest.MonkeyPatch, *, step: int = 20, **options: Any
-) -> tuple[InstanceData, InstanceData, list[int]]:
-    """Detections with and without an early end, and how many cells were drawn with and without."""
-    monkeypatch.setattr(candidates_module, "CELLS_PER_STEP", step)
-    drawn, results = [], []
-    for nms in (MatrixNMS(), DrawsAll()):
-        counts: list[int] = []
-
-        def counting(mask_feats: torch.Tensor, kernels: torch.Tensor, counts: list[int] = counts) -> torch.Tensor:
-            counts.append(len(kernels))
-            return dynamic_conv(mask_feats, kernels)
-
-        monkeypatch.setattr(candidates_module, "dynamic_conv", counting)
-        grid = Grid(
-            num_grids=(1,) * outputs.cls_logits.shape[1],
-            strides=(4,) * outputs.cls_logits.shape[1],
-            scale_ranges=[(1, 9)] * outputs.cls_logits.shape[1],
-        )
-        process = SOLOv2PostProcessor(grid=grid, nms=nms, **options)
-        results += process(outputs, image_sizes=[(48, 64)], original_sizes=[(30, 41)])
-        drawn.append(sum(counts))
-    return results[0], results[1], drawn
-
-
-@pytest.mark.parametrize("nms_pre", [30, 500])
-@pytest.mark.parametrize("max_per_img", [0, 1, 10, 60, 500])
-@pytest.mark.parametrize("seed", range(4))
-def test_detections_of_an_early_end_are_the_same(
-    seed: int, max_per_img: int, nms_pre: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = dict(max_per_img=max_per_img, nms_pre=nms_pre, score_thr=0.1)
-    early, late, drawn = both_ways(random_crowd(seed), monkeypatch, **options)
-    assert torch.equal(early.labels, late.labels)
-    torch.testing.assert_close(early.scores, late.scores, rtol=1e-6, atol=0)
-    assert (early.masks != late.masks).sum() <= 1
-    assert drawn[0] <= drawn[1]
-    if 1 <= max_per_img <= 10 and nms_pre == 500:
-        assert drawn[0] < drawn[1]
-
-
-def test_suppressed_ones_do_not_end_the_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty times the same mask first: one detection, so that the others have to be looked for."""
-    outputs = random_crowd(0)
-    outputs.kernels[0, :50] = outputs.kernels[0, 0]
-    outputs.cls_logits[0, :50] = -9
-    outputs.cls_logits[0, :50, 1] = 4 + torch.arange(50) / 1000
-    early, late, drawn = both_ways(outputs, monkeypatch, max_per_img=10)
-    assert torch.equal(early.labels, late.labels)
-    torch.testing.assert_close(early.scores, late.scores, rtol=1e-6, atol=0)
-    assert 60 < drawn[0] < drawn[1]
