@@ -15,8 +15,9 @@ from solo.errors import ConfigError
 from solo.evaluation import CocoMaskMetric
 
 STEM = "detections"
-CONFIG_KEYS = ("model", "test_dataloader", "test_cfg", "tta_model", "tta_pipeline")
+CONFIG_KEYS = ("model", "test_dataloader", "test_cfg", "custom_hooks", "tta_model", "tta_pipeline")
 """Parts of a config that detections depend on."""
+HOOKS_WITHOUT_EFFECT = {"PicturesHook"}
 LOADER_KEYS = {"num_workers", "persistent_workers", "pin_memory", "prefetch_factor"}
 """What of the loader they do not depend on."""
 
@@ -86,11 +87,9 @@ def _leave_out(loader: Any, done: set[Any]) -> None:
 def _fingerprint(runner: Runner, *, checkpoint: str, ann_file: str) -> dict[str, str]:
     """What the detections depend on, as texts by name."""
     values = {"version of solo": __version__, "checkpoint": _sha256(checkpoint), "annotation file": _sha256(ann_file)}
+    hooks = [hook for hook in runner.cfg.get("custom_hooks") or () if hook["type"] not in HOOKS_WITHOUT_EFFECT]
     for key in CONFIG_KEYS:
-        values |= dict(_flat(key, runner.cfg.get(key)))
-    for hook in runner.cfg.get("custom_hooks") or ():
-        if hook.get("type") == "DeploymentHook":
-            values |= dict(_flat("deployment", hook["options"] or "recommended"))
+        values |= dict(_flat(key, hooks if key == "custom_hooks" else runner.cfg.get(key)))
     return {name: value for name, value in values.items() if name.removeprefix("test_dataloader.") not in LOADER_KEYS}
 
 

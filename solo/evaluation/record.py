@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import struct
 import tempfile
 import weakref
@@ -61,8 +62,7 @@ class DetectionRecord:
         rank, world_size = get_dist_info()
         stem.parent.mkdir(parents=True, exist_ok=True)
         own = Path(f"{stem}.rank{rank}")
-        found = {int(path.suffix.removeprefix(".rank")): path for path in stem.parent.glob(f"{stem.name}.rank*[0-9]")}
-        mine = [path for number, path in sorted(found.items()) if number % world_size == rank]
+        mine = [path for number, path in sorted(_records(stem).items()) if number % world_size == rank]
         kept = [_frames_of_images(path, fingerprint) for path in mine] if resume else []
         # A new file: an evaluation that still writes to the old one keeps that for itself.
         unfinished = Path(f"{own}.new")
@@ -101,6 +101,12 @@ def read_frames(frames: bytes) -> Iterator[ImageDetections]:
         yield ImageDetections.from_bytes(frames[start:stop])
     if stop < len(frames):
         raise DataError(f"the record of the detections is damaged, {len(frames) - stop} bytes before its end")
+
+
+def _records(stem: Path) -> dict[int, Path]:
+    """The files of an evaluation by rank."""
+    name = re.compile(re.escape(stem.name) + r"\.rank(\d+)")
+    return {int(match[1]): path for path in stem.parent.iterdir() if (match := name.fullmatch(path.name))}
 
 
 def _frames_of_images(path: Path, fingerprint: Mapping[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ from solo.structures import Candidates, CellMasks
 
 STEPS_PER_CHUNK = 8
 """Cells are drawn in steps of this part of `chunk_bytes`."""
+
+CELLS_PER_STEP = 64
+"""Most cells of a step where drawing may end early, so that little is drawn in vain."""
 
 SPARE_MASKS = 1.5
 """So many masks for each wanted candidate are kept before those without one are dropped."""
@@ -46,6 +50,19 @@ class DrawnCandidates(NamedTuple):
         return torch.stack(maps) if maps else torch.zeros((0, *cell_masks.size), device=cells.device)
 
 
+class Suppression(NamedTuple):
+    """What turns candidates into detections.
+
+    Attributes:
+        suppress: (D, h, w) bool masks by descending score, (D,) labels and (D,) scores to (D,) scores, none larger than
+            before. A score may depend on better candidates alone.
+        wanted: how many detections are taken, the best.
+    """
+
+    suppress: Callable[[Tensor, Tensor, Tensor], Tensor]
+    wanted: int
+
+
 def draw_candidates(
     cell_scores: Tensor,
     cell_masks: CellMasks,
@@ -55,12 +72,17 @@ def draw_candidates(
     mask_thr: float,
     limit: int,
     chunk_bytes: int,
+    suppression: Suppression | None = None,
 ) -> DrawnCandidates:
     """The best candidates, each cell drawn once and only as many cells as that takes.
 
     A candidate's score is class score times maskness, and a maskness is at most 1. Hence a cell whose best class
     score is below the `limit`-th best score found so far can have no candidate among the best, nor can any cell after
     it: the result is the same as if every cell had been drawn.
+
+    With `suppression` only the detections are the same. A candidate whose score is above the class scores that are left
+    is better than all that come, so its suppressed score is final. When `wanted` of those are above the class scores
+    that are left, no candidate that comes can be among the detections, nor any drawn one with a lower score.
 
     Args:
         cell_scores: (S, C) float32 class scores.
@@ -70,16 +92,19 @@ def draw_candidates(
         mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
         limit: how many candidates are wanted.
         chunk_bytes: most bytes of mask probabilities that are held.
+        suppression: what follows, if it may end the drawing.
     """
     everything, cells = _by_class_score(cell_scores, score_thr)
     held_cells = max(1, chunk_bytes // (4 * math.prod(cell_masks.size)))
-    steps = range(0, len(cells), -(-held_cells // STEPS_PER_CHUNK))
+    step = -(-held_cells // STEPS_PER_CHUNK)
+    steps = range(0, len(cells), min(step, CELLS_PER_STEP) if suppression else step)
     borders = torch.searchsorted(everything.rows, torch.tensor([*steps, len(cells)], device=cells.device)).tolist()
     held: list[Tensor] = []
-    best = _Best(limit, size=cell_masks.size, device=cells.device)
+    best = _Best(limit, suppression, size=cell_masks.size, device=cells.device)
     for start, first, stop in zip(steps, borders, borders[1:], strict=False):
         # Cells come by falling class score: what follows has no higher one than this step.
-        if best.is_final(everything.scores[first:stop].max()):
+        class_score = everything.scores[first:stop].max()
+        if best.is_final(class_score) or best.has_detections(class_score):
             break
         step_cells = cells[start : start + steps.step]
         probabilities = cell_masks.draw(step_cells)
@@ -99,8 +124,12 @@ def draw_candidates(
 class _Best:
     """The best candidates so far with their masks; a score of -inf marks those whose mask is too small."""
 
-    def __init__(self, limit: int, *, size: tuple[int, int], device: torch.device) -> None:
+    def __init__(
+        self, limit: int, suppression: Suppression | None, *, size: tuple[int, int], device: torch.device
+    ) -> None:
         self._limit = limit
+        self._suppression = suppression
+        self._worth_a_look = suppression.wanted if suppression else 0
         self._masks = [torch.zeros((0, *size), dtype=torch.bool, device=device)]
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
         self._candidates = Candidates(scores=nothing.float(), labels=nothing, cells=nothing, rows=nothing)
@@ -118,6 +147,22 @@ class _Best:
         if len(self._candidates.scores) < self._limit or self._limit == 0:
             return self._limit == 0
         return bool(class_score * MASKNESS_LIMIT < self._candidates.scores.min())
+
+    def has_detections(self, class_score: Tensor) -> bool:
+        """Whether no candidate with this class score or a lower one can be among the detections."""
+        if self._suppression is None or len(self._candidates.scores) < self._worth_a_look:
+            return False
+        bound = class_score * MASKNESS_LIMIT
+        candidates = _in_order(self._candidates)
+        better = candidates.take(slice(int((candidates.scores > bound).sum())))
+        if len(better.scores) < self._worth_a_look:
+            return False
+        self._masks = [torch.cat(self._masks)]
+        final = self._suppression.suppress(self._masks[0][better.rows], better.labels, better.scores)
+        missing = self._suppression.wanted - int((final > bound).sum())
+        # Looks cost more the more there are: at least half as many again before the next one.
+        self._worth_a_look = len(better.scores) + max(missing, len(better.scores) // 2)
+        return missing <= 0
 
     def result(self) -> tuple[Candidates, Tensor]:
         """The best candidates in their order, and the masks (D', h, w) their rows point to."""

@@ -98,9 +98,9 @@ def _edges(parts: Iterable[ResizedPart], device: torch.device) -> _Edges:
     for part in parts:
         count, height, width = part.pixels.shape
         # With background above and below, every run of a column starts and ends in it.
-        columns = F.pad(part.pixels.transpose(1, 2), (1, 1))
-        found.append((columns[..., 1:] ^ columns[..., :-1]).flatten().nonzero()[:, 0])
-        origins.append((len(found[-1]), part.masks.start, part.left, part.top, width, height + 1))
+        pixels = F.pad(part.pixels.transpose(1, 2), (1, 1)).flatten()
+        found.append((pixels[1:] ^ pixels[:-1]).nonzero()[:, 0])
+        origins.append((found[-1].shape[0], part.masks.start, part.left, part.top, width, height + 2))
         in_order &= count == 1
     if not found:
         return _Edges(*torch.zeros(3, 0, dtype=torch.int64, device=device))

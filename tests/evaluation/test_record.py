@@ -128,12 +128,17 @@ def test_records_of_more_processes_are_merged(tmp_path: Path, monkeypatch: pytes
     for rank in range(5):
         monkeypatch.setattr(record, "get_dist_info", lambda rank=rank: (rank, 5))
         named(tmp_path, resume=False).append([generated_image(rank, count=1)])
+    strangers = {"detections.rank1.new", "detections.rank1.bak1", "other_detections.rank1"}
+    for name in strangers:
+        (tmp_path / "work" / name).touch()
     monkeypatch.setattr(record, "get_dist_info", lambda: (1, 2))
     assert ids(named(tmp_path, resume=True)) == [1, 3]
-    assert {path.name for path in (tmp_path / "work").iterdir()} == {f"detections.rank{rank}" for rank in (0, 1, 2, 4)}
+    left = {path.name for path in (tmp_path / "work").iterdir()}
+    assert left == {f"detections.rank{rank}" for rank in (0, 1, 2, 4)} | strangers - {"detections.rank1.new"}
     monkeypatch.setattr(record, "get_dist_info", lambda: (0, 2))
     assert ids(named(tmp_path, resume=False)) == []
-    assert {path.name for path in (tmp_path / "work").iterdir()} == {"detections.rank0", "detections.rank1"}
+    left = {path.name for path in (tmp_path / "work").iterdir()}
+    assert left == {"detections.rank0", "detections.rank1"} | strangers - {"detections.rank1.new"}
 
 
 def test_two_evaluations_at_once_do_not_mix(tmp_path: Path) -> None:

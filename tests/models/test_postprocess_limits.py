@@ -98,6 +98,7 @@ def test_waits_do_not_grow_with_detections(mask_format: str, generator: torch.Ge
         with pytest.MonkeyPatch.context() as patch, HostSyncs() as syncs:
             patch.setattr("solo.ops.windows.BAND_PIXELS", 10**6)
             patch.setattr("solo.ops.windows.masks_per_group", lambda pixels, device: 10**6)
+            patch.setattr(MatrixNMS, "better_ones_decide", False)
             result = processor(min_area_factor=0.1, mask_format=mask_format)(
                 outputs, image_sizes=[(80, 128)], original_sizes=[(60, 90)]
             )[0]
