@@ -7,22 +7,11 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
-    dict(
-        type="RandomChoiceResize",
-        scales=[(852, 512), (852, 480), (852, 448), (852, 416), (852, 384), (852, 352)],
-        keep_ratio=True,
-        resize_type="mmdet.Resize",
-    ),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample", coarse_strides=(8, 16)),
+    *_base_.train_pipeline[:2],
+    dict(_base_.train_pipeline[2], scales=[(852, 512), (852, 480), (852, 448), (852, 416), (852, 384), (852, 352)]),
+    *_base_.train_pipeline[3:],
 ]
-test_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(852, 512), keep_ratio=True),
-    dict(type="PackSample"),
-]
+test_pipeline = [_base_.test_pipeline[0], dict(_base_.test_pipeline[1], scale=(852, 512)), _base_.test_pipeline[2]]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
