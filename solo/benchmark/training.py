@@ -20,7 +20,7 @@ from solo.benchmark.same_training import TargetsCase, TrainingCase, spread
 from solo.benchmark.throughput import measure_throughput
 from solo.config import load_config
 from solo.engine.distributed import processes
-from solo.engine.runner import use_amp
+from solo.engine.run_options import use_amp
 from solo.errors import ConfigError
 
 _STEP, _THROUGHPUT = "train_step", "throughput"

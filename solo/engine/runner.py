@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -26,6 +26,15 @@ from solo.engine.data_loader import WatchedLoader, set_timeouts
 from solo.engine.distributed import processes, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.latest_checkpoint import latest_checkpoint
+from solo.engine.run_options import (
+    encode_masks_for_evaluation,
+    fill_annotation_files,
+    pin_memory_for_gpus_only,
+    prepare_determinism,
+    set_metric_options,
+    use_amp,
+    use_auto_scale_lr,
+)
 from solo.errors import ConfigError
 from solo.tta import trained_model, use_tta
 
@@ -67,6 +76,20 @@ class SOLORunner(Runner):
             return super().build_model(model)
         except ValueError as error:
             raise ConfigError(f"config key 'model' cannot be built: {error}") from error
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes.
+
+        Raises:
+            ConfigError: it has synchronised norms, which torch has for GPUs alone, and there is none.
+        """
+        synchronised = [name for name, part in model.named_modules() if isinstance(part, nn.SyncBatchNorm)]
+        if synchronised and get_world_size() > 1 and not torch.cuda.is_available():
+            raise ConfigError(
+                f"{len(synchronised)} norms such as {synchronised[0]} are SyncBN, which several processes cannot "
+                "compute without GPUs; --cfg-options model.backbone.norm_cfg.type=BN has norms of each process"
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
 
     @staticmethod
     def build_dataloader(*args: Any, **kwargs: Any) -> WatchedLoader:
@@ -131,12 +154,12 @@ def train(
     if amp:
         use_amp(config)
     if auto_scale_lr:
-        _use_auto_scale_lr(config, config_path)
+        use_auto_scale_lr(config, config_path)
     if seed is not None:
         config.randomness = ConfigDict({**config.get("randomness", {}), "seed": seed})
     if deterministic:
         config.randomness = ConfigDict({**config.get("randomness", {}), "deterministic": True})
-    _prepare_determinism(config)
+    prepare_determinism(config)
     if resume is None and restart_count():
         resume = RESUME_LATEST
     if resume == RESUME_LATEST:
@@ -201,7 +224,7 @@ def test(
     config.work_dir = _work_dir(config, config_path, work_dir)
     config.load_from = checkpoint
     config.resume = False
-    _set_metric_options(config, out=out, classwise=classwise)
+    set_metric_options(config, out=out, classwise=classwise)
     if show_dir is not None:
         pictures = dict(type="PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
         config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(pictures)]
@@ -221,53 +244,10 @@ def _build_runner(config: Config, config_path: str) -> SOLORunner:
     """mmengine shares loggers between runners of one name, and names hold seconds only: count the runs of a process."""
     fill_annotation_files(config)
     encode_masks_for_evaluation(config)
-    _pin_memory_for_gpus_only(config)
+    pin_memory_for_gpus_only(config)
     set_timeouts(config)
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
-
-
-def _pin_memory_for_gpus_only(config: Config) -> None:
-    """Without a GPU torch warns about every loader that pins memory, and has no use for it."""
-    for split in ("train", "val", "test"):
-        loader = config.get(f"{split}_dataloader")
-        if loader and loader.get("pin_memory") and not torch.cuda.is_available():
-            loader.pin_memory = False
-
-
-def encode_masks_for_evaluation(config: Config) -> None:
-    """CocoMaskMetric takes run lengths: bitmaps are not made for it, unless a config or another metric wants them.
-
-    Args:
-        config: the config; changed in place.
-    """
-    for split in ("val", "test"):
-        evaluators = config.get(f"{split}_evaluator") or []
-        if len(_coco_metrics(config, split)) != len(evaluators if isinstance(evaluators, list) else [evaluators]):
-            return
-    if "postprocess" in config.model:
-        config.model.postprocess.setdefault("mask_format", "rle")
-
-
-def fill_annotation_files(config: Config) -> None:
-    """Give each CocoMaskMetric without `ann_file` that of the dataset it evaluates, so that configs state it once.
-
-    Args:
-        config: the config; changed in place.
-    """
-    for split in ("val", "test"):
-        dataset = (config.get(f"{split}_dataloader") or {}).get("dataset") or {}
-        while "ann_file" not in dataset and "dataset" in dataset:
-            dataset = dataset["dataset"]
-        for evaluator in _coco_metrics(config, split):
-            if evaluator.get("ann_file") is None and "ann_file" in dataset:
-                evaluator.ann_file = os.path.join(dataset.get("data_root") or "", dataset["ann_file"])
-
-
-def _coco_metrics(config: Config, split: str) -> list[ConfigDict]:
-    evaluators = config.get(f"{split}_evaluator") or []
-    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-    return [evaluator for evaluator in evaluators if evaluator.get("type") in ("CocoMaskMetric", "solo.CocoMaskMetric")]
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:
@@ -278,50 +258,3 @@ def _is_for_console(record: logging.LogRecord) -> bool:
 
 def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:
     return work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
-
-
-def use_amp(config: Config) -> None:
-    """Give the config the optimizer wrapper of `train(amp=True)`.
-
-    Args:
-        config: the config; changed in place.
-
-    Raises:
-        ConfigError: its wrapper is none of mmengine's or ours.
-    """
-    wrapper = config.optim_wrapper
-    kind = wrapper.get("type", "OptimWrapper")
-    if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
-        raise ConfigError(f"--amp: optim_wrapper.type must be OptimWrapper, got {kind!r}")
-    if not torch.cuda.is_available():
-        # The CPU has no fast float16, and mmengine's wrapper wants a GPU.
-        for key in ("loss_scale", "dtype"):
-            wrapper.pop(key, None)
-        wrapper.type = "BFloat16OptimWrapper"
-    elif kind != "BFloat16OptimWrapper":
-        wrapper.type = "AmpOptimWrapper"
-        wrapper.setdefault("loss_scale", "dynamic")
-
-
-def _use_auto_scale_lr(config: Config, config_path: str) -> None:
-    if "base_batch_size" not in config.get("auto_scale_lr", {}):
-        raise ConfigError(f"{config_path}: --auto-scale-lr needs the key auto_scale_lr.base_batch_size")
-    config.auto_scale_lr.enable = True
-
-
-def _prepare_determinism(config: Config) -> None:
-    """What cuBLAS needs for `randomness.deterministic`, before its first use; mmengine does the rest."""
-    if config.get("randomness", {}).get("deterministic"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        config.env_cfg = ConfigDict({**(config.get("env_cfg") or {}), "cudnn_benchmark": False})
-
-
-def _set_metric_options(config: Config, *, out: str | None, classwise: bool) -> None:
-    """Hand command-line wishes to the CocoMaskMetric of the test evaluator."""
-    if out is None and not classwise:
-        return
-    for evaluator in _coco_metrics(config, "test")[:1]:
-        evaluator.results_file = out or evaluator.get("results_file")
-        evaluator.classwise = classwise or evaluator.get("classwise", False)
-        return
-    raise ConfigError("--out and --classwise need a CocoMaskMetric in test_evaluator")

@@ -67,7 +67,7 @@ class SOLOv2Head(BaseModule):
         feature_strides: input pixels per pixel of each pyramid map, finest first.
         feat_channels: channels of both towers.
         num_convs: convolutions of each tower.
-        kernel_channels: K.
+        kernel_channels: K; the model states it, from the channels of its mask feature branch.
         num_groups: groups of the group normalisation.
         dcn: config of the deformable convolutions of the towers, as `dict(type="DCNv2")`; None for none.
         dcn_convs: the convolutions of both towers, counted from 0, that are deformable; None for all, where `dcn` is
@@ -77,7 +77,8 @@ class SOLOv2Head(BaseModule):
 
     Raises:
         ValueError: the grid has another number of levels than the pyramid, or a stride that no map has; `dcn_convs`
-            names a convolution that is not there, or comes without `dcn`; a grid is smaller than a dropped square.
+            names a convolution that is not there, or comes without `dcn`; a grid is smaller than a dropped square;
+            `kernel_channels` is missing.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class SOLOv2Head(BaseModule):
         feature_strides: Sequence[int] = (4, 8, 16, 32, 64),
         feat_channels: int,
         num_convs: int,
-        kernel_channels: int,
+        kernel_channels: int | None = None,
         num_groups: int = 32,
         dcn: dict[str, Any] | None = None,
         dcn_convs: Sequence[int] | None = None,
@@ -97,6 +98,8 @@ class SOLOv2Head(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if kernel_channels is None:
+            raise ValueError("SOLOv2Head predicts kernels: the model needs `mask_feature`, features that they convolve")
         self.levels = GridLevels(grid, feature_strides)
         self.grid = grid
         self.mask_strides = (MASK_STRIDE,) * grid.num_levels

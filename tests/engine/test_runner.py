@@ -11,7 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from solo.engine.runner import SOLORunner, encode_masks_for_evaluation, fill_annotation_files, test, train
+from solo.engine.run_options import encode_masks_for_evaluation, fill_annotation_files
+from solo.engine.runner import SOLORunner, test, train
 from solo.errors import CheckpointError, ConfigError, DataError
 from tests.engine.fakes import write_checkpoint, write_config
 
@@ -221,3 +222,11 @@ def test_evaluation_asks_for_encoded_masks(evaluator: str, stated: str | None, e
     config = Config(dict(model=dict(postprocess=postprocess), test_evaluator=[dict(type=evaluator)]))
     encode_masks_for_evaluation(config)
     assert config.model.postprocess.get("mask_format") == expected
+
+
+def test_synchronised_norms_of_several_processes_need_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solo.engine.runner.get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.SyncBatchNorm(2))
+    with pytest.raises(ConfigError, match=r"1 norms such as 1 are SyncBN.*norm_cfg\.type=BN"):
+        SOLORunner.wrap_model(SOLORunner.__new__(SOLORunner), None, model)

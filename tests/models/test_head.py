@@ -224,3 +224,8 @@ def test_drop_block_draws_for_each_tower(generator: torch.Generator, monkeypatch
 def test_a_grid_smaller_than_a_dropped_square_is_refused() -> None:
     with pytest.raises(ValueError, match="a map of 2 x 2 cannot lose squares with a side of 3"):
         head_of((5, 4, 3, 3, 2), drop_block={})
+
+
+def test_a_model_without_mask_features_is_refused() -> None:
+    with pytest.raises(ValueError, match="the model needs `mask_feature`"):
+        head_of(kernel_channels=None)
