@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from solo.datasets.polygon_pixels import without_pixels
 from solo.datasets.segmentations import EMPTY, SegmentationError, box_of_segmentation, usable_segmentation
 from solo.errors import DataError, missing_file_message, suggestion
+from solo.garbage_collection import paused_garbage_collection
 
 _EXAMPLES = 5
 # What OpenCV reads.
@@ -127,20 +126,8 @@ def read_annotations(path: str | os.PathLike[str], *, classes: Sequence[str] | N
         DataError: The file is missing, no JSON, or no COCO instance file, two images share an id, or a class is
             unknown.
     """
-    with without_search_for_cycles():
+    with paused_garbage_collection():
         return _read_annotations(Path(path), classes)
-
-
-@contextmanager
-def without_search_for_cycles() -> Iterator[None]:
-    """Spare Python its looks for cycles among millions of new lists, which take longer than reading them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnotations:

@@ -14,12 +14,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from solo.datasets.annotations import AnnotationReport, read_annotations, without_search_for_cycles
+from solo.datasets.annotations import AnnotationReport, read_annotations
 from solo.datasets.in_progress import ImagesInProgress
 from solo.datasets.loading import UnreadableImageError
 from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.unreadable import UnreadableImages
 from solo.errors import DataError, suggestion
+from solo.garbage_collection import paused_garbage_collection
 from solo.registry import DATASETS, TRANSFORMS
 
 _FILTERS = {"filter_empty_gt": False, "min_size": 0}
@@ -100,7 +101,7 @@ class CocoInstances(BaseDataset):
         """Read, check, filter, and report once."""
         if self._fully_initialized:
             return
-        with without_search_for_cycles():
+        with paused_garbage_collection():
             super().full_init()
         self._unreadable = UnreadableImages(num_images=len(self), limit=self.max_unreadable)
         if is_main_process():

@@ -7,7 +7,6 @@ the form that an evaluator reads.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.util
 import io
 import itertools
@@ -20,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 
 from solo.errors import ConfigError
 from solo.evaluation.detections import ImageDetections
+from solo.garbage_collection import paused_garbage_collection
 
 BACKENDS = ("auto", "hotcoco", "pycocotools")
 GROUP_DETECTIONS = 50_000
@@ -38,18 +38,6 @@ def choose_backend(name: str) -> Literal["hotcoco", "pycocotools"]:
     if name == "hotcoco" and not installed:
         raise ConfigError("CocoMaskMetric.backend: hotcoco is not installed; 'auto' takes pycocotools then")
     return "hotcoco" if installed and name != "pycocotools" else "pycocotools"
-
-
-@contextlib.contextmanager
-def paused_garbage_collection() -> Iterator[None]:
-    """Many small dicts are made, none in a cycle: looking for cycles would take as long as the evaluation."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @paused_garbage_collection()
