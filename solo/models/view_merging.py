@@ -11,13 +11,15 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from solo.models.candidates import DrawnCandidates
-from solo.models.postprocess import MASK_FORMATS, SOLOv2PostProcessor
+from solo.models.postprocess import SOLOv2PostProcessor
 from solo.ops import boxes_from_masks, encode_bitmaps, encode_resized, resize_masks
 from solo.ops.masks import MASK_STRIDE
 from solo.ops.rle import RLE
 
 CHUNK_PIXELS = 2**25
 """Most pixels of the masks that are worked on at once."""
+
+MERGED_FORMATS = ("bool", "rle")
 
 FLIPPED_AXES = {None: (), "horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
 """Axes of (..., height, width) that each direction of a flip turns round."""
@@ -103,8 +105,10 @@ def _check(views: Sequence[View], postprocess: SOLOv2PostProcessor) -> None:
             raise ValueError(
                 f"flip_direction must be one of {', '.join(map(str, FLIPPED_AXES))}; came {view.flip_direction!r}"
             )
-    if postprocess.mask_format not in MASK_FORMATS:
-        raise ValueError(f"mask_format must be one of {MASK_FORMATS} to merge views; came {postprocess.mask_format!r}")
+    if postprocess.mask_format not in MERGED_FORMATS:
+        raise ValueError(
+            f"mask_format must be one of {MERGED_FORMATS} to merge views; came {postprocess.mask_format!r}"
+        )
 
 
 def _in_frame_of(reference: View, masks: Tensor, view: View) -> Tensor:

@@ -188,3 +188,7 @@ def test_mistakes_are_named(generator: torch.Generator) -> None:
         merged([])
     with pytest.raises(ValueError, match=r"flip_direction must be one of .* came 'sideways'"):
         merged([view(flip_direction="sideways")])
+    post = processor()
+    post.mask_format = "polygons"
+    with pytest.raises(ValueError, match=r"mask_format must be one of .* to merge views; came 'polygons'"):
+        merge_views([view()], postprocess=post, original_size=(64, 96))
