@@ -57,11 +57,11 @@ def deploy(model: BaseModel, options: DeploymentOptions) -> BaseModel:
             part.to(memory_format=torch.channels_last)
     if options.pack_weights:
         pack_convs(model)
-    if hasattr(model, "backbone"):
+    if hasattr(model, "backbone") and (options.channels_last or options.dtype != "float32"):
         layout = torch.channels_last if options.channels_last else torch.preserve_format
         model.backbone.register_forward_pre_hook(functools.partial(_convert_images, dtype=dtype, layout=layout))
-        if options.channels_last == "backbone":
-            model.backbone.register_forward_hook(_with_channels_outermost)
+    if options.channels_last == "backbone":
+        model.backbone.register_forward_hook(_with_channels_outermost)
     if options.compiles:
         arguments = options.compile if isinstance(options.compile, Mapping) else {}
         # As a method of this object alone: a compiled module would put its prefix before the weights' names.
@@ -99,7 +99,7 @@ def _fold_norms(model: BaseModel, device: torch.device) -> None:
 def _convert_images(
     backbone: nn.Module, inputs: tuple[Tensor, ...], *, dtype: torch.dtype, layout: torch.memory_format
 ) -> tuple[Tensor, ...]:
-    """A forward pre-hook. Under autocast, and with weights in float32, images stay as they are."""
+    """A forward pre-hook."""
     return tuple(images.to(dtype, memory_format=layout) for images in inputs)
 
 

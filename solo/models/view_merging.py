@@ -20,6 +20,7 @@ from solo.structures import CellMasks
 CHUNK_PIXELS = 2**25
 """Most pixels of the masks that are worked on at once."""
 
+
 FLIPPED_AXES = {None: (), "horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
 """Axes of (..., height, width) that each direction of a flip turns round."""
 

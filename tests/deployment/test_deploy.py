@@ -96,6 +96,12 @@ def test_recommended_options_leave_no_norm_and_no_plain_convolution() -> None:
     assert DeploymentOptions.recommended(torch.device("cuda")).pack_weights is False
 
 
+def test_a_model_as_trained_takes_the_type_it_is_brought_to() -> None:
+    model = deploy(build_drawn(), DeploymentOptions()).bfloat16()
+    with torch.no_grad():
+        assert model(images(1, 3, 64, 64).bfloat16()).cls_logits.dtype == torch.bfloat16
+
+
 def test_threads() -> None:
     before = torch.get_num_threads()
     try:
