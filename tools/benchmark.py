@@ -17,7 +17,14 @@ from solo.benchmark.pairs import Row
 from solo.benchmark.report import as_table, write_json
 from solo.benchmark.throughput import throughput_line
 from solo.benchmark.training import benchmark_training
-from solo.command_line import add_config_options, add_launcher_options, run_command, set_local_rank
+from solo.command_line import (
+    add_config_options,
+    add_deployment_options,
+    add_launcher_options,
+    chosen_deployment,
+    run_command,
+    set_local_rank,
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -34,12 +41,12 @@ def parse_arguments() -> argparse.Namespace:
     add_launcher_options(train)
     infer = commands.add_parser("infer", help="times of a prediction, from outputs and from files, by stage; memory")
     _add_common(infer)
-    _add_prediction(infer)
+    _add_prediction(infer, deploy="auto")
     infer.add_argument("--batch-size", type=int, default=1, help="images a turn (default: 1)")
     infer.add_argument("--images", type=int, default=4, help="images that take turns (default: 4)")
     evaluate = commands.add_parser("evaluate", help="times of AP over many results, and of a whole validation loop")
     _add_common(evaluate, iters=3, warmup=0)
-    _add_prediction(evaluate)
+    _add_prediction(evaluate, deploy="none")
     evaluate.add_argument("--batch-size", type=int, help="images a batch (default: the config's)")
     evaluate.add_argument("--images", type=int, help="only the first so many images (default: all)")
     evaluate.add_argument("--result-images", type=int, default=5000, help="images of cocoeval (default: 5000)")
@@ -77,9 +84,11 @@ def _add_common(parser: argparse.ArgumentParser, *, iters: int = 9, warmup: int 
     add_config_options(parser)
 
 
-def _add_prediction(parser: argparse.ArgumentParser) -> None:
+def _add_prediction(parser: argparse.ArgumentParser, *, deploy: str) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="weights (default: drawn, with drawn network outputs)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+    # The defaults are those of tools/predict.py and tools/test.py.
+    add_deployment_options(parser, default=deploy)
 
 
 def _launcher(arguments: argparse.Namespace) -> str:
@@ -113,6 +122,7 @@ def _measure(arguments: argparse.Namespace) -> list[Row]:
         own = {name: getattr(arguments, name) for name in ("amp", "compile", "device")}
         return benchmark_training(arguments.config, launcher=_launcher(arguments), **own, **common)
     common.update(checkpoint=arguments.checkpoint, device=arguments.device)
+    common.update(deployment=chosen_deployment(arguments.deploy))
     if arguments.measure == "infer":
         return benchmark_inference(arguments.config, **common)
     return benchmark_evaluation(arguments.config, result_images=arguments.result_images, **common)

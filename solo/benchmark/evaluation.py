@@ -27,6 +27,7 @@ from solo.benchmark.predictors import Predictor, build_predictors
 from solo.benchmark.same_detections import SCORE_TOLERANCE
 from solo.benchmark.stages import Stages
 from solo.config import load_config
+from solo.deployment import DeploymentOptions
 from solo.evaluation import CocoMaskMetric
 from solo.registry import DATASETS
 
@@ -48,6 +49,7 @@ def benchmark_evaluation(
     result_images: int = RESULT_IMAGES,
     batch_size: int | None = None,
     device: str | None = None,
+    deployment: DeploymentOptions | None = None,
     rows: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Row]:
@@ -69,6 +71,7 @@ def benchmark_evaluation(
         result_images: images whose results are drawn for cocoeval.
         batch_size: images of a batch; by default the config's.
         device: "cpu", "cuda", ...; None is the GPU where there is one.
+        deployment: how our network is run; None for what is recommended on the device.
         rows: names of the rows to measure, None for all.
         overrides: config values by dotted key.
 
@@ -94,7 +97,7 @@ def benchmark_evaluation(
 
         def loop() -> list[Row]:
             predictors = build_predictors(
-                config, checkpoint=checkpoint, against=against, work_dir=folder, device=device
+                config, checkpoint=checkpoint, against=against, work_dir=folder, device=device, deployment=deployment
             )
             if checkpoint is None:
                 drawn = DrawnOutputs(config.model, num_candidates=CANDIDATES)

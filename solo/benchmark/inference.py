@@ -23,6 +23,7 @@ from solo.benchmark.predictors import STAGES, Predictor, Size, build_predictors
 from solo.benchmark.same_detections import check_detections, check_encodings, check_outputs
 from solo.benchmark.stages import Stages
 from solo.config import load_config
+from solo.deployment import DeploymentOptions
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.ops.masks import MASK_STRIDE
 from solo.registry import DATASETS, TRANSFORMS
@@ -42,6 +43,7 @@ def benchmark_inference(
     images: int = 4,
     batch_size: int = 1,
     device: str | None = None,
+    deployment: DeploymentOptions | None = None,
     rows: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Row]:
@@ -64,6 +66,7 @@ def benchmark_inference(
         images: how many of them, spread over the data set, by turns.
         batch_size: images of one turn.
         device: "cpu", "cuda", ...; None is the GPU where there is one.
+        deployment: how our network is run; None for what is recommended on the device.
         rows: names of the rows to measure, None for all; `latency`, `stages` and `images_per_second` stand for those
             that bear the config's name.
         overrides: config values by dotted key.
@@ -81,7 +84,9 @@ def benchmark_inference(
     config = load_config(config_path, overrides=overrides)
     name = f"latency_{Path(config_path).stem}"
     with tempfile.TemporaryDirectory() as folder:
-        predictors = build_predictors(config, checkpoint=checkpoint, against=against, work_dir=folder, device=device)
+        predictors = build_predictors(
+            config, checkpoint=checkpoint, against=against, work_dir=folder, device=device, deployment=deployment
+        )
         heads = _HeadCase(config, predictors)
         timing = dict(pairs=pairs, warmup=warmup)
 

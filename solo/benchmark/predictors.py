@@ -22,6 +22,7 @@ from solo.benchmark.stages import Timed
 from solo.checkpoints import load_checkpoint
 from solo.checkpoints.saving import save_atomically
 from solo.datasets import LoadImage
+from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
 from solo.evaluation import encode_masks
 from solo.models.grid import Grid
@@ -68,7 +69,13 @@ class Predictor(Protocol):
 
 
 def build_predictors(
-    config: Config, *, checkpoint: str | None, against: str | None, work_dir: str, device: str | None = None
+    config: Config,
+    *,
+    checkpoint: str | None,
+    against: str | None,
+    work_dir: str,
+    device: str | None = None,
+    deployment: DeploymentOptions | None = None,
 ) -> list[Predictor]:
     """Ours as a user gets it and, if asked for, mmdet's detector with its weights and thresholds.
 
@@ -78,6 +85,7 @@ def build_predictors(
         against: "mmdet" or None.
         work_dir: folder for drawn weights.
         device: "cpu", "cuda", ...; None is the GPU where there is one.
+        deployment: how our network is run; None for what is recommended on the device.
 
     Raises:
         ConfigError: a model that mmdet cannot build.
@@ -90,7 +98,8 @@ def build_predictors(
             raise ConfigError("model.kernel_size: mmdet's prediction cannot pad, so its dynamic convolution is 1x1")
         config.model.postprocess.min_area_factor = 1.0
     MMLogger.get_current_instance().setLevel("WARNING")
-    ours = OurPredictor(config, checkpoint or _drawn_weights(config, work_dir), device=device)
+    weights = checkpoint or _drawn_weights(config, work_dir)
+    ours = OurPredictor(config, weights, device=device, deployment=deployment)
     if against is None:
         return [ours]
     return [ours, MMDetPredictor(config, ours.weights, device=ours.device)]
@@ -113,9 +122,10 @@ class OurPredictor:
         device: where it runs.
     """
 
-    def __init__(self, config: Config, checkpoint: str, *, device: str | None) -> None:
-        # The one place where ours is made ready for prediction: options of deployment belong here.
-        self._predictor = SOLOPredictor(config, checkpoint, device)
+    def __init__(
+        self, config: Config, checkpoint: str, *, device: str | None, deployment: DeploymentOptions | None
+    ) -> None:
+        self._predictor = SOLOPredictor(config, checkpoint, device, deployment=deployment)
         self.model = self._predictor.model
         self.device = self._predictor.device
         # Not the model's own, which deployment may have changed.

@@ -13,6 +13,7 @@ from solo.benchmark.drawn_outputs import DrawnOutputs
 from solo.benchmark.inference import _FileCase, _HeadCase, _paths, benchmark_inference
 from solo.benchmark.predictors import STAGES, Predictor, build_predictors
 from solo.config import load_config
+from solo.deployment import DeploymentOptions
 from solo.errors import CheckpointError, ConfigError
 from solo.registry import MODELS
 from tests.benchmark.tiny import CONFIG, OVERRIDES, ignore_meshgrid, needs_mmdet
@@ -63,7 +64,7 @@ def predictors(folder: Path, *, against: str | None = "mmdet") -> tuple[Any, lis
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda model: torch.nn.init.ones_(model.backbone.bn1.bias), "cls_logits differs"),
+        (lambda model: torch.nn.init.ones_(model.backbone.conv1.bias), "cls_logits differs"),
         (lambda model: setattr(model.postprocess.nms, "sigma", 3.0), "image 0: "),
         (lambda model: setattr(model.postprocess, "mask_thr", 0.4), "image 0: |mask pixels differ"),
     ],
@@ -118,3 +119,14 @@ def test_wrong_options() -> None:
         benchmark_inference(CONFIG, against="mmdet", **{**OPTIONS, "overrides": {"model.kernel_size": 3}})
     with pytest.raises(ConfigError, match="--rows latencies: unknown"):
         benchmark_inference(CONFIG, rows=["latencies"], **OPTIONS)
+
+
+def test_the_network_is_measured_as_it_is_deployed(tmp_path: Path) -> None:
+    config = load_config(CONFIG, overrides=SMALL_PICTURES)
+    norms = {}
+    for name, options in dict(auto=None, none=DeploymentOptions()).items():
+        (ours,) = build_predictors(
+            config, checkpoint=None, against=None, work_dir=str(tmp_path), device="cpu", deployment=options
+        )
+        norms[name] = sum(isinstance(part, torch.nn.BatchNorm2d) for part in ours.model.modules())
+    assert norms["auto"] == 0 < norms["none"]
