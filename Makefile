@@ -1,7 +1,8 @@
 # Every action of a developer; CI runs `make test`.
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?=
+# CI runs the long tests too.
+PYTEST_ARGS ?= $(if $(CI),,-m "not long")
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.solo-installed
@@ -24,7 +25,7 @@ $(STAMP): $(SETUP_FILES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[dev]'
 	@touch $@
 
-test: lint  ## lint, types and all tests (PYTEST_ARGS="-m 'not long'" leaves out the long ones)
+test: lint  ## lint, types and tests; the long ones too with CI=true
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: install  ## train on drawn shapes, evaluate, draw: about ten minutes on two cores

@@ -30,9 +30,12 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
         Operations by part: `backbone`, `neck`, `mask_feature`, `head`, and their sum, `total`.
     """
     counter = FlopCounterMode(depth=2, display=False)
+    # The counter's hooks cannot bear parameters among the outputs that want a gradient.
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with counter, torch.no_grad(), torch.device("meta"):
-        # The counter's hooks cannot bear parameters among the outputs that want a gradient.
         model.eval().requires_grad_(False)(torch.empty(1, 3, *size))
+    for parameter in trained:
+        parameter.requires_grad_()
     counts = counter.get_flop_counts()
     # A head that needs no mask feature branch leaves that part at 0.
     parts = {part: sum(counts.get(f"{type(model).__name__}.{part}", {}).values()) for part in PARTS}
@@ -47,7 +50,12 @@ def count_training_flops(model: nn.Module, size: tuple[int, int]) -> int:
     Args:
         model: a SOLOv2 on the meta device.
         size: height and width of the image in pixels; padded to multiples of 32.
+
+    Raises:
+        ConfigError: another model, whose masks are made in the loss.
     """
+    if getattr(model, "mask_feature", None) is None:
+        raise ConfigError("operations of a training are counted for SOLOv2 alone: this model has no mask_feature")
     counter = FlopCounterMode(display=False)
     with counter, torch.device("meta"):
         outputs: SOLOv2Outputs = model.train()(torch.empty(1, 3, *size))

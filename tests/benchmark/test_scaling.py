@@ -28,6 +28,7 @@ from solo.benchmark.two_processes import compare_with_two_processes
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
 from solo.engine.flops import count_flops, count_training_flops
+from solo.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -142,6 +143,12 @@ def test_training_operations_are_three_forward_passes_but_for_what_is_frozen() -
     # Nothing is frozen; the first convolution alone has no gradient of its input: 16 x 3 x 7 x 7 at 80 x 80.
     assert count_training_flops(model, (160, 160)) == 3 * forward - 2 * 16 * 3 * 49 * 80 * 80
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_training_operations_of_solo_are_not_counted() -> None:
+    model = model_on_meta(load_config(CONFIGS / "solo/decoupled-solo-light_r50_fpn_3x_coco.py"))
+    with pytest.raises(ConfigError, match="for SOLOv2 alone"):
+        count_training_flops(model, (160, 160))
 
 
 def test_sizes_of_a_config() -> None:
