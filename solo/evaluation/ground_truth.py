@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from pycocotools import mask as mask_api
 
 from solo.errors import DataError
+from solo.garbage_collection import paused_garbage_collection
 
 MAX_NAMED = 5
 
@@ -34,6 +35,7 @@ def read_annotation_file(path: str | Path) -> dict[str, Any]:
     return content
 
 
+@paused_garbage_collection()
 def usable_ground_truth(content: dict[str, Any], *, with_masks: bool, source: str) -> dict[str, Any]:
     """The annotation file with the annotations that masks (or boxes) can be compared with, and no others.
 

@@ -45,7 +45,7 @@ class SOLOv2PostProcessor:
     """Points NMS, selection, dynamic convolution, area filter, maskness, NMS, resize, boxes: in this order.
 
     No number of candidates is set, yet memory is bounded: beside outputs and results an image takes at most about
-    `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (245 MB at 800x1333 with the defaults), half a
+    `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (225 MB at 800x1333 with the defaults), half a
     `chunk_bytes` more where masks are products (Decoupled SOLO). Results in the form "bool" are up to `max_per_img`
     masks of the size of the picture, "bits" an eighth of that; those in the form "rle" are small. For the last two no
     full-size mask is made.
@@ -81,7 +81,7 @@ class SOLOv2PostProcessor:
         filter_thr: float = 0.05,
         max_per_img: int = 100,
         mask_format: Literal["bool", "bits", "rle"] = "bool",
-        chunk_bytes: int = 64 * 2**20,
+        chunk_bytes: int = 48 * 2**20,
     ) -> None:
         if mask_format not in MASK_FORMATS:
             raise ValueError(f"mask_format must be one of {MASK_FORMATS}, not {mask_format!r}")
