@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from solo.deployment.graphs import GraphedNetwork
 from solo.deployment.norm_folding import fold_norms
 from solo.deployment.options import DTYPES, DeploymentOptions
-from solo.deployment.packed_convs import pack_convs
+from solo.deployment.packed_convs import pack_convs, packing_is_available
 from solo.errors import ConfigError
 
 SAMPLE_SIDE = 64
@@ -74,8 +74,10 @@ def deploy(model: BaseModel, options: DeploymentOptions) -> BaseModel:
 def _check(model: BaseModel, options: DeploymentOptions, device: torch.device) -> None:
     if options.cuda_graphs and device.type != "cuda":
         raise ConfigError(f"deployment option cuda_graphs needs a model on a GPU; it is on {device}")
-    if options.pack_weights and (device.type != "cpu" or not torch.backends.mkldnn.is_available()):
-        raise ConfigError(f"deployment option pack_weights needs a CPU, and oneDNN in torch; the model is on {device}")
+    if options.pack_weights and (device.type != "cpu" or not packing_is_available()):
+        raise ConfigError(
+            f"deployment option pack_weights needs a CPU, and oneDNN operators in torch; the model is on {device}"
+        )
     needed = {"backbone": options.dtype != "float32" or options.channels_last == "backbone"}
     needed["_network"] = options.compiles or options.cuda_graphs
     for name, is_needed in needed.items():

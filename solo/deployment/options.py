@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from solo.deployment.packed_convs import packing_is_available
 from solo.errors import ConfigError, suggestion
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -73,7 +74,7 @@ class DeploymentOptions:
     @classmethod
     def recommended(cls, device: torch.device) -> DeploymentOptions:
         """What gains everywhere and changes results by rounding alone."""
-        packs = device.type == "cpu" and torch.backends.mkldnn.is_available()
+        packs = device.type == "cpu" and packing_is_available()
         return cls(fold_norms=True, channels_last=True, pack_weights=packs)
 
     @classmethod

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 
 PACKED_DTYPES = (torch.float32, torch.bfloat16)
+OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise")
+
+
+def packing_is_available() -> bool:
+    """Whether torch was built with oneDNN and has the operators, which are not part of its public interface."""
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
 
 
 class PackedConv2d(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from solo.deployment import DeploymentOptions, deploy
-from solo.deployment.packed_convs import PackedConv2d
+from solo.deployment.packed_convs import PackedConv2d, packing_is_available
 from solo.errors import ConfigError
 from solo.models import SOLOv2
 from solo.structures import SOLOv2Outputs
@@ -18,7 +18,7 @@ from tests.deployment.models import build_drawn, images, largest_error
 from tests.engine.fakes import OneSquareModel
 from tests.models.tiny_model import prediction_sample
 
-needs_mkldnn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+needs_mkldnn = pytest.mark.skipif(not packing_is_available(), reason="this torch has no oneDNN")
 ROUNDING_ALONE: list[dict[str, Any]] = [
     dict(fold_norms=True),
     dict(channels_last=True),

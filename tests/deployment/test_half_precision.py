@@ -18,6 +18,7 @@ from mmengine.structures import InstanceData
 from solo.config import load_config
 from solo.datasets.subset import write_subset
 from solo.deployment import DeploymentOptions
+from solo.deployment.packed_convs import packing_is_available
 from solo.ops.matrix_nms import mask_intersections
 from solo.predictor import SOLOPredictor
 from solo.registry import DATASETS, MODELS
@@ -28,7 +29,7 @@ SCORE_THR, SCORE_MARGIN, MIN_IOU = 0.3, 2e-2, 0.98
 WAYS: dict[str, tuple[dict[str, Any], torch.dtype | None]] = {
     "bfloat16 weights": (dict(dtype="bfloat16"), None),
     "bfloat16 packed weights": (
-        dict(dtype="bfloat16", fold_norms=True, channels_last=True, pack_weights=torch.backends.mkldnn.is_available()),
+        dict(dtype="bfloat16", fold_norms=True, channels_last=True, pack_weights=packing_is_available()),
         None,
     ),
     "float16 weights": (dict(dtype="float16"), None),

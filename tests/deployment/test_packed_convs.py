@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from solo.deployment.packed_convs import PackedConv2d, can_be_packed, pack_convs
+from solo.deployment import DeploymentOptions
+from solo.deployment.packed_convs import PackedConv2d, can_be_packed, pack_convs, packing_is_available
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+pytestmark = pytest.mark.skipif(not packing_is_available(), reason="this torch has no oneDNN")
 
 
 @settings(max_examples=30, deadline=None)
@@ -76,3 +77,11 @@ def test_a_convolution_in_two_places_is_packed_once() -> None:
         torch.testing.assert_close(network(inputs), expected)
     assert network[0] is network[2][0]
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_without_the_operators_nothing_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert packing_is_available()
+    monkeypatch.setattr("solo.deployment.packed_convs.OPERATORS", ("_no_such_operator",))
+    assert not packing_is_available()
+    options = DeploymentOptions.recommended(torch.device("cpu"))
+    assert options == DeploymentOptions(fold_norms=True, channels_last=True)
