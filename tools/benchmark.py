@@ -36,6 +36,8 @@ def parse_arguments() -> argparse.Namespace:
     train.add_argument("--batch-size", type=int, help="images a step of a process (default: the config's)")
     train.add_argument("--images", type=int, default=30, help="images of targets and sample_pipeline (default: 30)")
     train.add_argument("--amp", action="store_true", help="mixed precision")
+    train.add_argument("--peer-fp32", action="store_true", help="with --amp: ours alone, the peer stays in float32")
+    train.add_argument("--channels-last", action="store_true", help="our network keeps channels innermost in memory")
     train.add_argument("--compile", action="store_true", help="torch.compile for the network; without --against")
     train.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
     add_launcher_options(train)
@@ -119,7 +121,8 @@ def _measure(arguments: argparse.Namespace) -> list[Row]:
         return benchmark_data(arguments.config, split=arguments.split, workers=arguments.workers, **common)
     if arguments.measure == "train":
         set_local_rank(arguments)
-        own = {name: getattr(arguments, name) for name in ("amp", "compile", "device")}
+        own = {name: getattr(arguments, name) for name in ("amp", "channels_last", "compile", "device")}
+        own.update(peer_amp=not arguments.peer_fp32)
         return benchmark_training(arguments.config, launcher=_launcher(arguments), **own, **common)
     common.update(checkpoint=arguments.checkpoint, device=arguments.device)
     common.update(deployment=chosen_deployment(arguments.deploy))

@@ -68,7 +68,13 @@ class Contender:
 
 
 def build_contenders(
-    config: Config, *, data: str | None, against: str | None, work_dir: str, device: str = "cpu"
+    config: Config,
+    *,
+    data: str | None,
+    against: str | None,
+    work_dir: str,
+    peer_optim_wrapper: Mapping[str, Any] | None = None,
+    device: str = "cpu",
 ) -> list[Contender]:
     """Ours and, if asked for, mmdet's with the same weights, normaliser and data; ours with its `NetworkOptionsHook`.
 
@@ -79,6 +85,7 @@ def build_contenders(
         data: folder of a COCO data set, "drawn", "crowded:N", or None for the data of the config.
         against: "mmdet" or None.
         work_dir: folder where pictures are drawn.
+        peer_optim_wrapper: that of the peer, None for the same as ours.
         device: where the models are.
 
     Raises:
@@ -94,10 +101,11 @@ def build_contenders(
     torch.manual_seed(0)
     ours = MODELS.build(config.model)
     ours.init_weights()
-    models = [(ours, dataset["pipeline"])]
+    models = [(ours, dataset["pipeline"], config.optim_wrapper)]
     if against == "mmdet":
-        models.append((build_mmdet(config.model, ours.state_dict()), mmdet_pipeline(dataset["pipeline"])))
-    models = [(_placed(model, device), pipeline) for model, pipeline in models]
+        peer = build_mmdet(config.model, ours.state_dict())
+        models.append((peer, mmdet_pipeline(dataset["pipeline"]), peer_optim_wrapper or config.optim_wrapper))
+    models = [(_placed(model, device), *others) for model, *others in models]
     _apply_network_options(config, models[0][0])
     return [
         Contender(
@@ -105,9 +113,9 @@ def build_contenders(
             dataset=DATASETS.build({**dataset, "pipeline": pipeline}),
             image_dataset=DATASETS.build({**dataset, "pipeline": _without_annotations(pipeline)}),
             dataset_config={**dataset, "pipeline": pipeline},
-            optim_wrapper=build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper)),
+            optim_wrapper=build_optim_wrapper(model, copy.deepcopy(optim_wrapper)),
         )
-        for model, pipeline in models
+        for model, pipeline, optim_wrapper in models
     ]
 
 

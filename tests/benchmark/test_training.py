@@ -8,17 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from mmengine.config import Config
 
-from solo.benchmark.contenders import build_contenders
+from solo.benchmark.contenders import Contender, build_contenders
 from solo.benchmark.mmdet_peer import mmdet_config
 from solo.benchmark.pairs import Row
 from solo.benchmark.same_training import TargetsCase, TrainingCase
 from solo.benchmark.throughput import TRAINING_STAGES
 from solo.benchmark.training import benchmark_training
 from solo.config import load_config
+from solo.engine.run_options import use_amp
 from solo.errors import ConfigError
 from tests.benchmark.tiny import CONFIG, OVERRIDES, ROOT, command_line_overrides, ignore_meshgrid, needs_mmdet
 
@@ -46,6 +49,43 @@ def rows() -> dict[str, Row]:
     found = benchmark_training(CONFIG, against="mmdet", **options)
     assert [row.name for row in found] == NAMES
     return {row.name: row for row in found}
+
+
+@needs_mmdet
+def test_the_peer_may_stay_in_float32(tmp_path: Path) -> None:
+    config = load_config(CONFIG, overrides=OVERRIDES)
+    wrapper = dict(config.optim_wrapper)
+    use_amp(config)
+    options = dict(data="drawn", against="mmdet", work_dir=str(tmp_path))
+    mixed = [contender.optim_wrapper for contender in build_contenders(config, **options)]
+    assert {type(found).__name__ for found in mixed} == {type(mixed[0]).__name__} != {"OptimWrapper"}
+    ours, peer = build_contenders(config, peer_optim_wrapper=wrapper, **options)
+    assert type(ours.optim_wrapper) is type(mixed[0])
+    assert type(peer.optim_wrapper).__name__ == "OptimWrapper"
+    assert type(peer.optim_wrapper.optimizer) is type(ours.optim_wrapper.optimizer)
+
+
+def test_the_peer_in_float32_needs_a_peer_and_mixed_precision() -> None:
+    for options in (dict(against="mmdet"), dict(amp=True)):
+        with pytest.raises(ConfigError, match="--peer-fp32: it needs --amp"):
+            benchmark_training(CONFIG, peer_amp=False, data="drawn", **options)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_channels_innermost(channels_last: bool) -> None:
+    built = []
+
+    def build(config: Config, **options: Any) -> list[Contender]:
+        built.extend(build_contenders(config, **options))
+        return built
+
+    backbone = {"model.backbone.base_channels": 16, "model.neck.in_channels": [16, 32, 64, 128]}
+    options: dict[str, Any] = dict(pairs=1, warmup=0, data="drawn", batch_size=1, overrides=OVERRIDES | backbone)
+    with mock.patch("solo.benchmark.training.build_contenders", build):
+        benchmark_training(CONFIG, channels_last=channels_last, rows=["train_step"], **options)
+    weights = [weight for weight in built[0].model.parameters() if weight.ndim == 4 and min(weight.shape[1:]) > 1]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) == channels_last for weight in weights)
 
 
 @needs_mmdet

@@ -18,11 +18,13 @@ from solo.models import SOLOv2
 from tests.models.tiny_model import build_tiny, rectangles, training_sample
 
 SIZE = (64, 96)
+# With fewer channels torch crashes on the CPU when they are innermost.
+WIDE: dict[str, Any] = dict(backbone=dict(base_channels=16), neck=dict(in_channels=[16, 32, 64, 128]))
 
 
 def build(*, norm_eval: bool = True, **options: Any) -> SOLOv2:
     """As a runner has it before training: every part in training mode, those too that will leave it with norm_eval."""
-    model = build_tiny(norm_eval=norm_eval)
+    model = build_tiny(norm_eval=norm_eval, **WIDE)
     for module in model.modules():
         module.training = True
     NetworkOptionsHook(**options).before_train(SimpleNamespace(model=model))  # type: ignore[arg-type]
@@ -112,3 +114,9 @@ def test_a_part_that_is_not_there(name: str) -> None:
 def test_batch_statistics_are_not_counted_twice() -> None:
     with pytest.raises(ConfigError, match=r"backbone\.layer1\.0\.bn1 would count every batch twice"):
         build(norm_eval=False, recompute=["backbone.layer1"])
+
+
+def test_channels_that_torch_crashes_on_are_refused() -> None:
+    model = build_tiny()
+    with pytest.raises(ConfigError, match=r"channels_last: backbone\.layer2\.0\.downsample\.0 .* 8 channels"):
+        NetworkOptionsHook(channels_last=True).before_train(SimpleNamespace(model=model))  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from solo.errors import ConfigError
 from solo.registry import HOOKS
 
+_FEWEST_CHANNELS = 16
+
 
 @HOOKS.register_module()
 class NetworkOptionsHook(Hook):
@@ -24,7 +26,7 @@ class NetworkOptionsHook(Hook):
 
     Args:
         channels_last: keep weights and images with the channels innermost, as tensor cores and bfloat16 on the CPU
-            want them. In float32 on the CPU it gains nothing: group normalisation is slower by what convolutions gain.
+            want them. In float32 on the CPU it gains little: group normalisation is slower by what convolutions gain.
         compile: arguments of `torch.compile` for the network, `dict()` for its defaults. Losses and targets stay as
             they are. Every new image size compiles again: `padded_sizes` of the `ImagePreprocessor` makes them few.
         recompute: names of parts such as "neck" or "backbone.layer3" whose activations are not kept but computed again
@@ -32,8 +34,8 @@ class NetworkOptionsHook(Hook):
         bfloat16_all_reduce: gradients travel between GPUs as bfloat16, half the bytes, rounded. Needs CUDA and NCCL.
 
     Raises:
-        ConfigError: a part that the model does not have, or whose batch normalisation would count its batch twice; or
-            processes that cannot exchange bfloat16.
+        ConfigError: a part that the model does not have, or whose batch normalisation would count its batch twice;
+            processes that cannot exchange bfloat16; or channels innermost with a convolution that would crash.
     """
 
     priority = "VERY_LOW"
@@ -61,6 +63,7 @@ class NetworkOptionsHook(Hook):
         # mmengine does this only afterwards; until then a backbone with norm_eval=True looks as if it had none.
         model.train()
         if self.channels_last:
+            _check_few_channels(model)
             model.to(memory_format=torch.channels_last)
             model.backbone.register_forward_pre_hook(_to_channels_last)
         for name in self.recompute:
@@ -68,6 +71,18 @@ class NetworkOptionsHook(Hook):
         if self.compile is not None:
             # As a method of this object alone: a compiled module would put its prefix before the weights' names.
             model._network = torch.compile(model._network, **self.compile)
+
+
+def _check_few_channels(model: nn.Module) -> None:
+    """oneDNN writes past its memory in the backward pass of such a convolution (torch 2.13), and the process dies."""
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Conv2d) or module.weight.device.type != "cpu":
+            continue
+        if module.kernel_size == (1, 1) and module.stride != (1, 1) and module.in_channels < _FEWEST_CHANNELS:
+            raise ConfigError(
+                f"NetworkOptionsHook.channels_last: {name} is a 1x1 convolution with a stride and {module.in_channels} "
+                f"channels; torch crashes on it on the CPU with fewer than {_FEWEST_CHANNELS}"
+            )
 
 
 def _round_all_reduce(model: Any) -> None:
