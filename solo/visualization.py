@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,6 +26,15 @@ def instance_color(index: int) -> tuple[int, int, int]:
     value = (1.0, 0.85)[(index // 3) % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def picture_name(image: Path, *, taken: Collection[str]) -> str:
+    """The PNG name for a picture of an image: the image's own, with a number where that is taken."""
+    name, number = f"{image.stem}.png", 1
+    while name in taken:
+        number += 1
+        name = f"{image.stem}_{number}.png"
+    return name
 
 
 def draw_instances(

@@ -164,3 +164,14 @@ def test_wrong_masks() -> None:
 def test_label_without_a_name() -> None:
     with pytest.raises(ValueError, match="0 class names"):
         draw_instances(blank(), rectangles((10, 10, 50, 50)), ())
+
+
+def test_boxes_grow_with_the_picture() -> None:
+    """A box apart from its mask: its corners at three times their places, pixels of the color all along its sides."""
+    instances = rectangles((10, 10, 20, 20))
+    instances.bboxes = torch.tensor([[30.0, 20.0, 60.0, 50.0]])
+    picture = draw(instances, magnify=3, draw_boxes=True)
+    color = np.array(instance_color(0))
+    for side in (picture[60, 90:180], picture[149, 90:180], picture[60:150, 90], picture[60:150, 179]):
+        assert (side == color).all()
+    assert (picture[70:140, 100:170] == GRAY).all()

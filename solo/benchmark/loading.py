@@ -120,16 +120,21 @@ class _SampleCase:
         turns: list[list[dict[str, float]]] = [[] for _ in timers]
         for turn in range(-warmup, pairs):
             for dataset, stages, taken in zip(self._datasets, timers, turns, strict=True):
-                stages.reset()
-                with stages.timing(), stages.stage(OTHER):
-                    for index in self._indices:
-                        dataset[index]
-                taken += [dict(stages.seconds)] * (turn >= 0)
+                seconds = self._stage_seconds(dataset, stages)
+                if turn >= 0:
+                    taken.append(seconds)
         names = dict.fromkeys(name for side in turns for taken in side for name in sorted(taken, key=_order(timers)))
         return [
             time_row(f"transform/{name}", *([taken.get(name, 0.0) for taken in side] for side in turns))
             for name in names
         ]
+
+    def _stage_seconds(self, dataset: Any, stages: Stages) -> dict[str, float]:
+        stages.reset()
+        with stages.timing(), stages.stage(OTHER):
+            for index in self._indices:
+                dataset[index]
+        return dict(stages.seconds)
 
     def count_bytes(self) -> Row:
         sizes = [

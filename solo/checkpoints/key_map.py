@@ -52,16 +52,15 @@ class Template:
     def __init__(self, text: str, words: Mapping[str, Mapping[str, str]]) -> None:
         self._text = text
         self._words = words
-        self._fields: list[tuple[str, int, int]] = []
+        self._fields = [
+            (match["name"], int(match["factor"] or 1), int(match["offset"] or 0)) for match in _FIELD.finditer(text)
+        ]
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         pattern, end = "", 0
         for match in _FIELD.finditer(self._text):
-            name = match["name"]
-            pattern += re.escape(self._text[end : match.start()])
-            pattern += f"({self._alternatives(name)})"
-            self._fields.append((name, int(match["factor"] or 1), int(match["offset"] or 0)))
+            pattern += re.escape(self._text[end : match.start()]) + f"({self._alternatives(match['name'])})"
             end = match.end()
         return re.compile(pattern + re.escape(self._text[end:]))
 

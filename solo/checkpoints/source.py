@@ -68,10 +68,10 @@ def read_source(path: str | os.PathLike[str], *, weights_key: str | None = None)
     return SourceCheckpoint(path, file_sha256(path), weights, nesting, ignored, _classes(content))
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: str | os.PathLike[str]) -> str:
     """The sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         while block := file.read(_CHUNK):
             digest.update(block)
     return digest.hexdigest()

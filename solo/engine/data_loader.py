@@ -22,6 +22,7 @@ _TIMED_OUT = "DataLoader timed out"
 _MAX_NAMED = 8
 _POLL_SECONDS = 5.0
 _WORKER_GRACE_SECONDS = 60
+_END_SECONDS = 0.5
 
 
 class WatchedLoader(DataLoader):
@@ -74,6 +75,9 @@ class WatchedLoader(DataLoader):
                 if self.patience and waited >= self.patience:
                     raise DataError(self._stuck_message()) from None
                 continue
+            except (EOFError, ConnectionError) as error:
+                _raise_if_gone(_workers_of(iterator), error)
+                raise
             waited = 0.0
             yield batch
 
@@ -103,6 +107,14 @@ class WatchedLoader(DataLoader):
 def _workers_of(iterator: Any) -> list[Any]:
     """The worker processes of a loader's iterator, unless it was inherited from the process that started them."""
     return [worker for worker in getattr(iterator, "_workers", ()) if worker._parent_pid == os.getpid()]
+
+
+def _raise_if_gone(workers: Iterable[Any], error: Exception) -> None:
+    """Say as torch does that a worker has died: what it was handing over goes first, and its end is found out later."""
+    for worker in workers:
+        worker.join(_END_SECONDS)
+        if not worker.is_alive():
+            raise RuntimeError(f"DataLoader worker (pid {worker.pid}) exited unexpectedly") from error
 
 
 def _kill(workers: Iterable[Any]) -> None:

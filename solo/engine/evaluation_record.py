@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from solo import __version__
+from solo.checkpoints.source import file_sha256
 from solo.errors import ConfigError
 from solo.evaluation import CocoMaskMetric
 
@@ -86,7 +86,11 @@ def _leave_out(loader: Any, done: set[Any]) -> None:
 
 def _fingerprint(runner: Runner, *, checkpoint: str, ann_file: str) -> dict[str, str]:
     """What the detections depend on, as texts by name."""
-    values = {"version of solo": __version__, "checkpoint": _sha256(checkpoint), "annotation file": _sha256(ann_file)}
+    values = {
+        "version of solo": __version__,
+        "checkpoint": file_sha256(checkpoint),
+        "annotation file": file_sha256(ann_file),
+    }
     hooks = [hook for hook in runner.cfg.get("custom_hooks") or () if hook["type"] not in HOOKS_WITHOUT_EFFECT]
     for key in CONFIG_KEYS:
         values |= dict(_flat(key, hooks if key == "custom_hooks" else runner.cfg.get(key)))
@@ -103,11 +107,3 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{name}.{index}", part)
     elif value is not None:
         yield name, repr(tuple(value)) if isinstance(value, (list, tuple)) else repr(value)
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()[:16]

@@ -18,7 +18,7 @@ from solo.errors import DataError
 from solo.evaluation.rle import decode_masks, encode_masks
 from solo.ops import RLE
 from solo.predictor import SOLOPredictor
-from solo.visualization import draw_instances, legible_magnification
+from solo.visualization import draw_instances, legible_magnification, picture_name
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 PREDICTIONS_FILE = "predictions.json"
@@ -117,14 +117,8 @@ def predict_files(
 def _picture_names(images: Sequence[Path]) -> dict[Path, str]:
     """A PNG name for each image; images of the same name in several folders get a number."""
     names: dict[Path, str] = {}
-    taken: set[str] = set()
     for path in images:
-        name, number = f"{path.stem}.png", 1
-        while name in taken:
-            number += 1
-            name = f"{path.stem}_{number}.png"
-        taken.add(name)
-        names[path] = name
+        names[path] = picture_name(path, taken=names.values())
     return names
 
 

@@ -88,7 +88,8 @@ class SOLOv2(BaseModel):
             `pred_instances`.
 
         Raises:
-            ValueError: unknown mode, no samples where they are needed, or samples without masks at the head's strides.
+            ValueError: unknown mode, no samples where they are needed, samples without masks at the head's strides, or
+                mask features that are not at stride 4.
         """
         if mode not in ("tensor", "loss", "predict"):
             raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
@@ -110,7 +111,9 @@ class SOLOv2(BaseModel):
         if self.mask_feature is None:
             return self.head(features)
         cls_logits, kernels = self.head(features)
-        return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=self.mask_feature(features))
+        mask_feats = self.mask_feature(features)
+        _check_stride(mask_feats, inputs)
+        return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=mask_feats)
 
     def _losses(
         self, outputs: Outputs, data_samples: list[BaseDataElement], mask_size: tuple[int, int]
@@ -143,3 +146,13 @@ class SOLOv2(BaseModel):
         for sample, result in zip(data_samples, results, strict=True):
             sample.pred_instances = result
         return data_samples
+
+
+def _check_stride(mask_feats: Tensor, inputs: Tensor) -> None:
+    """Masks at another stride would be enlarged to a wrong size without a word."""
+    expected = tuple(side // MASK_STRIDE for side in inputs.shape[-2:])
+    if mask_feats.shape[-2:] != expected:
+        raise ValueError(
+            f"the neck's first map must be at stride {MASK_STRIDE}: of inputs {tuple(inputs.shape)} the mask features "
+            f"should be {expected}, came {tuple(mask_feats.shape[-2:])}"
+        )

@@ -24,7 +24,11 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, 
 
     Returns:
         (...) float32 loss of every element, which can be differentiated once.
+
+    Raises:
+        ValueError: targets of another shape.
     """
+    _check_shapes(logits, targets)
     loss: Tensor = _SigmoidFocalLoss.apply(logits, targets.bool(), alpha, gamma, logits.requires_grad)  # type: ignore[no-untyped-call]
     return loss
 
@@ -63,7 +67,13 @@ def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1e-3) -> Tensor:
 
     Returns:
         (P,) float32, which can be differentiated once.
+
+    Raises:
+        ValueError: targets of another shape, or not bool.
     """
+    _check_shapes(logits, targets)
+    if targets.dtype != torch.bool:
+        raise ValueError(f"targets of the dice loss must be bool, got {targets.dtype}")
     loss: Tensor = _DiceLoss.apply(logits, targets, eps)  # type: ignore[no-untyped-call]
     return loss
 
@@ -92,3 +102,9 @@ class _DiceLoss(torch.autograd.Function):
         slope = (probabilities * by_probability[:, None]).addcmul_(inside, by_target[:, None])
         dtype, shape = ctx.like
         return torch.ops.aten.sigmoid_backward(slope, probabilities).view(shape).to(dtype), None, None
+
+
+def _check_shapes(logits: Tensor, targets: Tensor) -> None:
+    """Other shapes might broadcast, and train towards nonsense."""
+    if logits.shape != targets.shape:
+        raise ValueError(f"targets must have the logits' shape {tuple(logits.shape)}, got {tuple(targets.shape)}")

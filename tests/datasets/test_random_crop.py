@@ -114,6 +114,20 @@ def test_one_choice_in_seven_is_no_crop() -> None:
     assert 70 < unchanged < 140
 
 
+def test_windows_have_the_drawn_area_and_both_forms() -> None:
+    """A scale of one half: a quarter of the image, up to twice as wide, or as high, as the image's form."""
+    np.random.seed(0)
+    height, width = 400, 600
+    crop = RandomOverlapCrop(thresholds=(0.0,), scaling=(0.5, 0.5))
+    windows = np.array([crop._draw_window((height, width)) for _ in range(200)])
+    sides = (windows[:, 2:] - windows[:, :2]) / [width, height]
+    np.testing.assert_allclose(sides.prod(axis=1), 0.25, rtol=0.02)
+    forms = sides[:, 0] / sides[:, 1]
+    assert 0.48 < forms.min() < 0.6 and 1.8 < forms.max() < 2.05
+    assert (windows[:, :2] >= 0).all() and (windows[:, 2:] <= [width, height]).all()
+    assert windows[:, 0].max() > width / 3 and windows[:, 1].max() > height / 3
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from solo.datasets import SHAPES_CLASSES, ensure_shapes
 from solo.datasets.annotations import check_coco_file
-from solo.datasets.shapes import _trace_polygons
+from solo.datasets.shapes import _publish, _trace_polygons
 from solo.datasets.shapes_drawing import draw_picture
 from solo.errors import DataError
 from solo.registry import DATASETS
@@ -51,12 +50,27 @@ def test_a_picture_depends_on_no_other(shapes: Path, tmp_path: Path) -> None:
     assert many["train/000000.png"] != many["val/000000.png"]
 
 
-def test_nothing_is_drawn_twice(shapes: Path) -> None:
+def test_nothing_is_drawn_twice(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        raise AssertionError("a picture is drawn")
+
     before = (shapes / "manifest.json").stat().st_mtime_ns
-    start = time.perf_counter()
+    monkeypatch.setattr("solo.datasets.shapes.draw_picture", fail)
     ensure_shapes(shapes, **COUNTS)
-    assert time.perf_counter() - start < 0.1
     assert (shapes / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_another_process_was_faster(tmp_path: Path) -> None:
+    root, drawn = (ensure_shapes(tmp_path / name, num_train=2, num_val=1) for name in ("shapes", "drawn"))
+    before = files(root)
+    _publish(drawn, root, json.loads((root / "manifest.json").read_text()))
+    assert files(root) == before
+
+
+def test_a_folder_that_cannot_be_moved_is_told(tmp_path: Path) -> None:
+    drawn = ensure_shapes(tmp_path / "drawn", num_train=2, num_val=1)
+    with pytest.raises(OSError, match="missing"):
+        _publish(drawn, tmp_path / "missing" / "shapes", json.loads((drawn / "manifest.json").read_text()))
 
 
 def test_other_parameters_draw_anew(tmp_path: Path) -> None:

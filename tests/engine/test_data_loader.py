@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -162,6 +163,29 @@ def test_a_worker_that_was_killed_is_noticed(tmp_path: Path) -> None:
             list(batches)
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+class HandingOver:
+    """A loader's iterator whose worker was about to hand over a batch."""
+
+    def __init__(self, *, is_alive: bool) -> None:
+        worker = SimpleNamespace(pid=7, _parent_pid=os.getpid(), join=lambda timeout: None, is_alive=lambda: is_alive)
+        self._workers = [worker]
+
+    def __next__(self) -> None:
+        raise EOFError("no more bytes")
+
+
+@pytest.mark.parametrize(
+    ("is_alive", "error", "message"),
+    [(False, RuntimeError, r"worker \(pid 7\) exited unexpectedly"), (True, EOFError, "no more bytes")],
+)
+def test_a_worker_that_was_killed_while_it_handed_over(
+    tmp_path: Path, is_alive: bool, error: type[Exception], message: str
+) -> None:
+    iterator: Any = HandingOver(is_alive=is_alive)
+    with pytest.raises(error, match=message):
+        next(loader(tmp_path, num_workers=0)._patiently(iterator))
 
 
 def test_a_request_to_stop_does_not_end_workers(tmp_path: Path) -> None:

@@ -15,13 +15,8 @@ NORMS = ["targets", "cells", "nonempty"]
 LOG_2 = math.log(2)
 
 
-def criterion_of(num_classes: int = 2, *, mask_loss_norm: str = "targets", **losses: Any) -> SOLOv2Criterion:
-    return SOLOv2Criterion(
-        num_classes=num_classes,
-        loss_cls=losses.get("loss_cls", FocalLoss()),
-        loss_mask=losses.get("loss_mask", DiceLoss()),
-        mask_loss_norm=mask_loss_norm,  # type: ignore[arg-type]
-    )
+def criterion_of(num_classes: int = 2, **options: Any) -> SOLOv2Criterion:
+    return SOLOv2Criterion(num_classes=num_classes, **{"loss_cls": FocalLoss(), "loss_mask": DiceLoss(), **options})
 
 
 def targets_of(labels: list[list[int]], positives: list[tuple[int, int, int]], masks: Tensor) -> GridTargets:
@@ -105,6 +100,20 @@ def test_against_loops(norm: str, generator: torch.Generator) -> None:
         assert loss.shape == ()
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(expected[name], rel=1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_divisors_over_the_job_by_hand(norm: str, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
+    """The other of two processes counts three: the sums are divided by half of all."""
+    outputs, targets = random_case(generator)
+    of_process = criterion_of(mask_loss_norm=norm)(outputs, targets)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda count: count.add_(3))
+    of_job = criterion_of(mask_loss_norm=norm, normalize_over="job")(outputs, targets)
+    own = {"targets": 5, "cells": 4, "nonempty": 4}[norm]
+    assert of_job["loss_mask"].item() == pytest.approx(of_process["loss_mask"].item() * own / ((own + 3) / 2))
+    assert of_job["loss_cls"].item() == pytest.approx(of_process["loss_cls"].item() * 5 / ((4 + 3 + 1) / 2))
 
 
 def test_the_norms_differ_by_their_divisor(generator: torch.Generator) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -195,3 +196,14 @@ def test_dice_loss_is_a_fraction_whatever_the_order(values: list[float], target:
     loss = dice_loss(logits, targets).item()
     assert 0 <= loss <= 1
     assert dice_loss(logits[:, order], targets[:, order]).item() == pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [dice_loss, sigmoid_focal_loss])
+def test_targets_of_another_shape(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 4\), got \(2, 1, 4\)"):
+        loss(torch.zeros(2, 3, 4), torch.zeros(2, 1, 4, dtype=torch.bool))
+
+
+def test_dice_targets_must_be_bool() -> None:
+    with pytest.raises(ValueError, match=r"must be bool, got torch\.float32"):
+        dice_loss(torch.zeros(1, 2), torch.zeros(1, 2))

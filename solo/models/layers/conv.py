@@ -34,6 +34,9 @@ class ConvNormReLU(nn.Sequential):
 
     Shape:
         (B, in_channels, H, W) -> (B, out_channels, H, W)
+
+    Raises:
+        ValueError: channels that the groups do not divide.
     """
 
     def __init__(

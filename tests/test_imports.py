@@ -1,0 +1,46 @@
+"""Imports go down only (docs/architecture.md): what each part may know, and which packages the algorithm stands on."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "solo"
+EVERYWHERE = {"errors", "garbage_collection", "registry", "structures"}
+MAY_KNOW = {
+    "ops": set(),
+    "structures.py": {"ops"},
+    "models": {"ops", "registry", "structures"},
+    "datasets": {"ops", *EVERYWHERE},
+    "evaluation": {"ops", *EVERYWHERE},
+    "checkpoints": {"config", "datasets", "ops", *EVERYWHERE},
+    "deployment": {"models", "ops", *EVERYWHERE},
+}
+STANDS_ON = {"ops": {"numpy", "torch"}, "models": {"mmengine", "numpy", "torch"}}
+
+
+def imported_modules(part: str) -> Iterator[str]:
+    """All that the files of a part import, within functions too."""
+    path = ROOT / part
+    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield str(node.module)
+
+
+@pytest.mark.parametrize("part", MAY_KNOW)
+def test_a_part_knows_only_those_below(part: str) -> None:
+    known = {name.split(".")[1] for name in imported_modules(part) if name.startswith("solo.")}
+    assert known - {part.removesuffix(".py")} <= MAY_KNOW[part]
+
+
+@pytest.mark.parametrize("part", STANDS_ON)
+def test_the_algorithm_stands_on_few_packages(part: str) -> None:
+    packages = {name.partition(".")[0] for name in imported_modules(part)} - sys.stdlib_module_names - {"solo"}
+    assert packages == STANDS_ON[part]
