@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from solo.datasets.polygon_pixels import without_pixels
-from solo.datasets.segmentations import EMPTY, SegmentationError, box_of_segmentation, usable_segmentation
+from solo.datasets.instance_table import ImageInstances, InstanceTable
+from solo.datasets.polygon_table import CheckedPolygons, PolygonTable, unpack_polygons
+from solo.datasets.segmentations import EMPTY, SegmentationError, box_of_segmentation, check_rle
 from solo.errors import DataError, missing_file_message, suggestion
 from solo.garbage_collection import paused_garbage_collection
 
@@ -94,15 +93,14 @@ class CheckedAnnotations:
         classes: Class names; their positions are the labels.
         category_ids: The file's category id of each class.
         images: The file's image records, in its order.
-        instances: Image id -> usable instances `dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag, mask)`, boxes in
-            pixels of the image.
+        instances: Image id -> its usable instances.
         report: What was found on the way.
     """
 
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     images: list[dict[str, Any]]
-    instances: dict[Any, list[dict[str, Any]]]
+    instances: dict[Any, ImageInstances]
     report: AnnotationReport
 
 
@@ -131,14 +129,14 @@ def read_annotations(path: str | os.PathLike[str], *, classes: Sequence[str] | N
 
 
 def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnotations:
-    content = _read_json(path)
+    polygon_table = PolygonTable()
+    content = _read_json(path, object_hook=polygon_table.take_from)
+    polygons = polygon_table.checked()
     selected, all_ids = _select_categories(content["categories"], classes, path)
-    images = {_image_id(image, path): image for image in content["images"]}
-    if len(images) != len(content["images"]):
-        raise DataError(f"annotation file {path}: two images have the id {_first_duplicate(content['images'])}")
+    images = _images_by_id(content["images"], path)
     report = AnnotationReport(path=path, images=len(images), annotations=len(content["annotations"]))
     labels = {category_id: label for label, (_, category_id) in enumerate(selected)}
-    instances: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
+    table = InstanceTable(images)
     seen: set[Any] = set()
     for annotation in content["annotations"]:
         annotation_id = annotation.get("id", "(no id)")
@@ -156,10 +154,14 @@ def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnot
         elif annotation["category_id"] not in labels:
             report.other_classes += 1
         else:
-            _keep_if_usable(annotation, image, labels, instances[image["id"]], report)
+            _keep_if_usable(annotation, image, labels, polygons, table, report)
         seen.add(annotation_id)
-    _leave_out_empty(instances, images, report)
-    report.images_without_objects = sum(all(i["ignore_flag"] for i in found) for found in instances.values())
+    for annotation_id, is_crowd in table.remove_empty(polygons):
+        report.add_problem(EMPTY, annotation_id)
+        report.crowds -= is_crowd
+        report.used -= not is_crowd
+    instances = table.of_images(polygons)
+    report.images_without_objects = sum(all(found.ignore_flags) for found in instances.values())
     names, ids = tuple(name for name, _ in selected), tuple(category_id for _, category_id in selected)
     return CheckedAnnotations(
         classes=names, category_ids=ids, images=list(images.values()), instances=instances, report=report
@@ -170,12 +172,12 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, (int, float, str))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     """The file's top-level object, with the three COCO lists in it."""
     if not path.is_file():
         raise DataError(missing_file_message(path, kind="annotation file"))
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_hook=object_hook)
     except (ValueError, RecursionError) as error:
         raise DataError(f"annotation file {path} is not JSON: {error}") from None
     except OSError as error:
@@ -188,6 +190,16 @@ def _read_json(path: Path) -> dict[str, Any]:
         if not isinstance(content[key], list) or not all(isinstance(record, dict) for record in content[key]):
             raise DataError(f"annotation file {path}: {key!r} must be a list of objects")
     return content
+
+
+def _images_by_id(records: Sequence[dict[str, Any]], path: Path) -> dict[Any, dict[str, Any]]:
+    images: dict[Any, dict[str, Any]] = {}
+    for record in records:
+        image_id = _image_id(record, path)
+        if image_id in images:
+            raise DataError(f"annotation file {path}: two images have the id {image_id}")
+        images[image_id] = record
+    return images
 
 
 def _image_id(image: Mapping[str, Any], path: Path) -> Any:
@@ -208,11 +220,6 @@ def _image_id(image: Mapping[str, Any], path: Path) -> Any:
                 f"<= {_LONGEST_SIDE}"
             )
     return image["id"]
-
-
-def _first_duplicate(images: Sequence[Mapping[str, Any]]) -> Any:
-    seen: set[Any] = set()
-    return next(image["id"] for image in images if image["id"] in seen or seen.add(image["id"]))  # type: ignore[func-returns-value]
 
 
 def _select_categories(
@@ -245,21 +252,26 @@ def _select_categories(
 
 def _keep_if_usable(
     annotation: Mapping[str, Any],
-    image: Mapping[str, Any],
+    image: dict[str, Any],
     labels: Mapping[int, int],
-    kept: list[dict[str, Any]],
+    polygons: CheckedPolygons,
+    kept: InstanceTable,
     report: AnnotationReport,
 ) -> None:
     """Append the instance to `kept`, or count in the report why it cannot be used."""
     annotation_id = annotation.get("id", "(no id)")
     is_crowd = bool(annotation.get("iscrowd", 0))
     height, width = image["height"], image["width"]
-    if not annotation.get("segmentation"):
+    segmentation = annotation.get("segmentation")
+    if not segmentation:
         report.add_problem(NO_SEGMENTATION, annotation_id)
         return
     try:
-        segmentation = usable_segmentation(annotation["segmentation"], height=height, width=width)
-        box = _box(annotation, segmentation, height=height, width=width)
+        if isinstance(segmentation, range):
+            segmentation = polygons.usable(segmentation)
+        else:
+            check_rle(segmentation, height=height, width=width)
+        box = _box(annotation, segmentation, polygons, height=height, width=width)
     except SegmentationError as problem:
         report.add_problem(problem.kind, annotation_id)
         return
@@ -273,40 +285,20 @@ def _keep_if_usable(
         report.clipped.append(annotation_id)
     label = labels[annotation["category_id"]]
     kept.append(
-        dict(bbox=clipped, bbox_label=label, ignore_flag=int(is_crowd), mask=segmentation, annotation_id=annotation_id)
+        annotation_id=annotation_id, image=image, box=clipped, label=label, is_crowd=is_crowd, mask=segmentation
     )
     report.crowds += is_crowd
     report.used += not is_crowd
 
 
-def _leave_out_empty(
-    instances: Mapping[Any, list[dict[str, Any]]], images: Mapping[Any, Mapping[str, Any]], report: AnnotationReport
-) -> None:
-    """Remove the instances whose polygons cover no pixel; take the annotations' ids out of all instances."""
-    polygons, sizes, places = [], [], []
-    for image_id, found in instances.items():
-        size = images[image_id]["height"], images[image_id]["width"]
-        for position, instance in enumerate(found):
-            if isinstance(instance["mask"], list):
-                polygons.append(instance["mask"])
-                sizes.append(size)
-                places.append((image_id, position))
-    # From the last to the first, so that positions stay what they are.
-    for index in reversed(without_pixels(polygons, np.array(sizes, np.int64).reshape(-1, 2))):
-        image_id, position = places[index]
-        empty = instances[image_id].pop(position)
-        report.add_problem(EMPTY, empty["annotation_id"])
-        report.crowds -= empty["ignore_flag"]
-        report.used -= not empty["ignore_flag"]
-    for found in instances.values():
-        for instance in found:
-            del instance["annotation_id"]
-
-
-def _box(annotation: Mapping[str, Any], segmentation: Any, *, height: int, width: int) -> list[float]:
+def _box(
+    annotation: Mapping[str, Any], segmentation: Any, polygons: CheckedPolygons, *, height: int, width: int
+) -> list[float]:
     """x1 y1 x2 y2 of an annotation, from its segmentation when it has no box."""
     box = annotation.get("bbox")
     if box is None:
+        if not isinstance(segmentation, dict):
+            segmentation = unpack_polygons(polygons.packed(segmentation))
         x, y, box_width, box_height = box_of_segmentation(segmentation, height=height, width=width)
     else:
         if not isinstance(box, list):

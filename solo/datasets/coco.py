@@ -141,7 +141,7 @@ class CocoInstances(BaseDataset):
             info
             for info in self.data_list
             if min(info["height"], info["width"]) >= options["min_size"]
-            and not (options["filter_empty_gt"] and all(instance["ignore_flag"] for instance in info["instances"]))
+            and not (options["filter_empty_gt"] and all(info["instances"].ignore_flags))
         ]
         self.report.images_filtered = len(self.data_list) - len(kept)
         if not self.report.used or not kept:
@@ -151,7 +151,9 @@ class CocoInstances(BaseDataset):
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The data info of an image; what a worker asks for here is what it turns to next."""
         self._in_progress.begin(idx)
-        return super().get_data_info(idx)
+        info: dict[str, Any] = super().get_data_info(idx)
+        info["instances"] = info["instances"].unpack()
+        return info
 
     @property
     def images_in_progress(self) -> list[tuple[str, float]]:

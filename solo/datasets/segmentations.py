@@ -21,8 +21,6 @@ FARTHEST_POINT = 100_000
 FAR_POLYGON = f"polygon with a point more than {FARTHEST_POINT:,} pixels away"
 EMPTY = "segmentation without a pixel in the image"
 
-_NUMBERS = {int, float}
-
 
 class SegmentationError(ValueError):
     """A segmentation cannot be used; `kind` says why."""
@@ -32,43 +30,19 @@ class SegmentationError(ValueError):
         self.kind = kind
 
 
-def usable_segmentation(segmentation: Any, *, height: int, width: int) -> Segmentation:
-    """The segmentation as transforms can rasterise it: polygons too short to enclose anything are left out.
+def check_rle(rle: Any, *, height: int, width: int) -> None:
+    """Check that transforms can decode it.
 
     Args:
-        segmentation: As in the file.
+        rle: As in the file.
         height: Height of the image in pixels.
         width: Width of the image in pixels.
 
     Raises:
-        SegmentationError: Nothing of it can be used.
+        SegmentationError: It is no RLE, of another size, or without a pixel.
     """
-    if isinstance(segmentation, dict):
-        return _usable_rle(segmentation, height=height, width=width)
-    if not isinstance(segmentation, list):
+    if not isinstance(rle, dict):
         raise SegmentationError(MALFORMED)
-    if segmentation and type(segmentation[0]) in _NUMBERS:
-        segmentation = [segmentation]  # one polygon that is not in a list of polygons
-    for polygon in segmentation:
-        _check_coordinates(polygon)
-    polygons = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
-    if not polygons:
-        raise SegmentationError(SHORT_POLYGON)
-    return polygons
-
-
-def _check_coordinates(polygon: Any) -> None:
-    """All must be finite numbers, within reach. There are millions: functions of C look at a whole polygon each."""
-    if not isinstance(polygon, list) or not set(map(type, polygon)) <= _NUMBERS:
-        raise SegmentationError(MALFORMED)
-    if polygon and not -FARTHEST_POINT <= min(polygon) <= max(polygon) <= FARTHEST_POINT:
-        raise SegmentationError(FAR_POLYGON)
-    # NaN may hide from `min` and `max`, but not in a sum.
-    if sum(polygon) != sum(polygon):
-        raise SegmentationError(MALFORMED)
-
-
-def _usable_rle(rle: dict[str, Any], *, height: int, width: int) -> dict[str, Any]:
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or not isinstance(counts, (list, str)):
         raise SegmentationError(MALFORMED)
@@ -80,7 +54,6 @@ def _usable_rle(rle: dict[str, Any], *, height: int, width: int) -> dict[str, An
     (runs,) = runs_of_segmentations([rle], height=height, width=width)
     if not len(runs.starts):
         raise SegmentationError(EMPTY)
-    return rle
 
 
 def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> list[RunLengths]:

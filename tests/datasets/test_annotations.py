@@ -79,7 +79,7 @@ def test_unusable_annotation_is_left_out_and_reported(tmp_path: Path, changes: d
     checked = read_annotations(write(tmp_path, content([annotation(1), bad])))
     assert checked.report.problems == {kind: [bad["id"]]}
     assert (checked.report.used, checked.report.left_out) == (1, 1)
-    assert len(checked.instances[1]) == 1
+    assert len(checked.instances[1].unpack()) == 1
     assert f"1 left out, {kind}: annotation {bad['id']}" in str(checked.report)
 
 
@@ -92,7 +92,7 @@ def test_unusable_annotation_is_left_out_and_reported(tmp_path: Path, changes: d
 def test_usable_segmentations(tmp_path: Path, segmentation: Any, is_crowd: int) -> None:
     path = write(tmp_path, content([annotation(1, segmentation=segmentation, iscrowd=is_crowd)]))
     checked = read_annotations(path)
-    (instance,) = checked.instances[1]
+    (instance,) = checked.instances[1].unpack()
     assert instance["ignore_flag"] == is_crowd
     assert instance["bbox"] == [2, 2, 10, 10]
     assert isinstance(instance["mask"], dict) or all(
@@ -106,13 +106,13 @@ def test_usable_segmentations(tmp_path: Path, segmentation: Any, is_crowd: int) 
 def test_missing_box_is_computed(tmp_path: Path, segmentation: Any) -> None:
     checked = read_annotations(write(tmp_path, content([annotation(1, bbox=None, segmentation=segmentation)])))
     expected = [2, 2, 3, 10] if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list) else None
-    assert checked.instances[1][0]["bbox"] == (expected or [2, 2, 10, 10])
+    assert checked.instances[1].unpack()[0]["bbox"] == (expected or [2, 2, 10, 10])
 
 
 def test_box_over_the_border_is_clipped(tmp_path: Path) -> None:
     boxes = [[-4, -4, 10, 10], [20, 12, 100, 100], [0, 0, 24.4, 16.3]]
     checked = read_annotations(write(tmp_path, content([annotation(i, bbox=box) for i, box in enumerate(boxes)])))
-    assert [i["bbox"] for i in checked.instances[1]] == [[0, 0, 6, 6], [20, 12, 24, 16], [0, 0, 24, 16]]
+    assert [i["bbox"] for i in checked.instances[1].unpack()] == [[0, 0, 6, 6], [20, 12, 24, 16], [0, 0, 24, 16]]
     assert checked.report.clipped == [0, 1]
     assert "2 boxes clipped" in str(checked.report)
 
@@ -121,7 +121,7 @@ def test_classes_are_sorted_by_category_id(tmp_path: Path) -> None:
     path = write(tmp_path, content([annotation(1), annotation(2, category_id=7)]))
     checked = read_annotations(path)
     assert (checked.classes, checked.category_ids) == (("cat", "dog"), (1, 7))
-    assert [i["bbox_label"] for i in checked.instances[1]] == [0, 1]
+    assert [i["bbox_label"] for i in checked.instances[1].unpack()] == [0, 1]
 
 
 def test_chosen_classes_keep_their_order_and_leave_out_the_others(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_chosen_classes_keep_their_order_and_leave_out_the_others(tmp_path: Path
     checked = read_annotations(path, classes=["dog"])
     assert checked.report.other_classes == 1
     assert checked.report.left_out == 0
-    assert [i["bbox_label"] for i in checked.instances[1]] == [0]
+    assert [i["bbox_label"] for i in checked.instances[1].unpack()] == [0]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,18 @@ def test_data_info_is_what_mmdet_expects(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("serialize_data", [True, False])
+def test_data_info_is_made_anew_each_time(tmp_path: Path, serialize_data: bool) -> None:
+    """What a transform does to one has no effect on the next."""
+    dataset = build(tmp_path, objects(2), serialize_data=serialize_data)
+    expected = build(tmp_path).get_data_info(1)
+    for _ in range(2):
+        info = dataset.get_data_info(1)
+        assert info == expected
+        info["instances"][0]["mask"][0][:] = []
+        info["instances"].clear()
+
+
 def test_class_names_travel_in_the_metainfo(tmp_path: Path) -> None:
     dataset = build(tmp_path, objects(1))
     assert dataset.metainfo == dict(classes=("cat", "dog"), category_ids=(1, 7))

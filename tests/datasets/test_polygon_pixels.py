@@ -5,9 +5,17 @@ import random
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solo.datasets.polygon_pixels import without_pixels
+from solo.datasets import polygon_pixels
+from solo.datasets.polygon_table import PolygonTable
 
 HEIGHT, WIDTH = 24, 32
+
+
+def without_pixels(objects: list[list[list[float]]], sizes: np.ndarray) -> list[int]:
+    """The indices of objects given by their polygons."""
+    table = PolygonTable()
+    positions = [table.take_from(dict(segmentation=polygons))["segmentation"] for polygons in objects]
+    return polygon_pixels.without_pixels(table.checked(), positions, sizes)
 
 
 def have_pixels(polygons: list[list[float]]) -> bool:
