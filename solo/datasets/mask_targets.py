@@ -28,6 +28,11 @@ class MaskTargets(NamedTuple):
     centers: npt.NDArray[np.float32]
     masks: dict[int, MaskWindows]
 
+    def of(self, positions: Integers) -> MaskTargets:
+        """Those of the masks at some positions."""
+        masks = {stride: packed[positions] for stride, packed in self.masks.items()}
+        return MaskTargets(self.pixels[positions], self.centers[positions], masks)
+
 
 def mask_targets(masks: InstanceMasks, *, strides: Sequence[int] = (MASK_STRIDE,)) -> MaskTargets:
     """Work them out from the runs: equal, bit for bit, to `mass_centers` and `downsample_masks` of the bitmaps.
