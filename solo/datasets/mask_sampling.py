@@ -137,7 +137,10 @@ def measure(masks: ColumnRuns, rows: Integers, columns: Integers) -> Mass:
         rows: (height + 1,) `edges` of the rows.
         columns: (width + 1,) `edges` of the columns.
     """
-    (left, right), (top, bottom) = _shown(columns, masks.column, masks.column + 1), _shown(rows, masks.top, masks.bottom)
+    (left, right), (top, bottom) = (
+        _shown(columns, masks.column, masks.column + 1),
+        _shown(rows, masks.top, masks.bottom),
+    )
     pixels = (right - left) * (bottom - top)
 
     def total(values: Integers) -> Integers:
@@ -162,7 +165,10 @@ def draw(masks: ColumnRuns, rows: Integers, columns: Integers, *, block: int = 1
     Returns:
         The masks in tight windows: no side of them could be moved inwards but for blocks that are not set.
     """
-    (first, after), (top, bottom) = _shown(columns, masks.column, masks.column + 1), _shown(rows, masks.top, masks.bottom)
+    (first, after), (top, bottom) = (
+        _shown(columns, masks.column, masks.column + 1),
+        _shown(rows, masks.top, masks.bottom),
+    )
     # One entry for each position that shows the column of a run, from here on.
     times = (after - first) * (bottom > top)
     x = _ranges(first, first + times) // block

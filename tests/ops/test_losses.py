@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.benchmark.counters import OperationCounter
+from solo.benchmark.counters import OperationCounter, peak_bytes
 from solo.ops import dice_loss, sigmoid_focal_loss
 
 LOG_3 = math.log(3)  # the logit of 0.75
@@ -195,3 +195,14 @@ def test_dice_loss_is_a_fraction_whatever_the_order(values: list[float], target:
     loss = dice_loss(logits, targets).item()
     assert 0 <= loss <= 1
     assert dice_loss(logits[:, order], targets[:, order]).item() == pytest.approx(loss, abs=1e-6)
+
+
+def test_dice_needs_room_for_two_floats_a_pixel() -> None:
+    """The probabilities, and what the targets and then the gradient are kept in."""
+    logits = torch.randn(20, 64, 64, requires_grad=True)
+    targets = torch.rand(20, 64, 64) < 0.3
+
+    def work() -> torch.Tensor:
+        return torch.autograd.grad(dice_loss(logits, targets), logits, torch.ones(20))[0]
+
+    assert peak_bytes(work) < 2.05 * logits.numel() * 4
