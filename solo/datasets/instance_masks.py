@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import mmcv
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from solo.datasets.mask_sampling import OUTSIDE, Frame, Integers, cut_at_columns, measure, sample, windows
+from solo.datasets.mask_sampling import OUTSIDE, ColumnRuns, Frame, Integers, cut_at_columns, draw, edges, measure
 from solo.datasets.run_lengths import RunLengths, runs_of_bitmap
 from solo.datasets.segmentations import runs_of_segmentations
 from solo.errors import DataError
@@ -218,6 +219,11 @@ class InstanceMasks:
         """The runs of the masks at some positions, in their sources."""
         return [self._runs[i] for i in positions]
 
+    def _shown(self, frame: Frame, members: Sequence[int]) -> tuple[ColumnRuns, Integers, Integers]:
+        """The runs of the masks at some positions, and where their frame shows the edges of rows and columns."""
+        runs = cut_at_columns(self.runs(members))
+        return runs, edges(frame.rows, runs.height), edges(frame.columns, runs.width)
+
     @property
     def masks(self) -> _MaskArray:
         """Not there: a transform that asks for mmdet's array means to write into it, which would be lost."""
@@ -231,19 +237,17 @@ class InstanceMasks:
         """(N,) int64 number of pixels."""
         areas = np.zeros(len(self), np.int64)
         for frame, members in self.groups():
-            areas[members] = measure(cut_at_columns(self.runs(members)), frame).pixels
+            areas[members] = measure(*self._shown(frame, members)).pixels
         return areas
 
     def drawn_windows(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
         """Each mask as a window x1 y1 x2 y2 that holds its pixels, and these (y2 - y1, x2 - x1)."""
         drawn: dict[int, tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]] = {}
         for frame, members in self.groups():
-            masks = cut_at_columns(self.runs(members))
-            cuts = windows(masks, frame)
-            flat, end = sample(masks, frame, cuts, shown=np.arange(len(cuts))), 0
-            for position, (x1, y1, x2, y2) in zip(members, cuts.tolist(), strict=True):
-                start, end = end, end + (x2 - x1) * (y2 - y1)
-                drawn[position] = (x1, y1, x2, y2), flat[start:end].reshape(x2 - x1, y2 - y1).T
+            windows, starts, pixels = draw(*self._shown(frame, members))
+            for position, (x1, y1, x2, y2), start in zip(members, windows.tolist(), starts.tolist(), strict=True):
+                columns = pixels[start : start + (x2 - x1) * (y2 - y1)].reshape(x2 - x1, y2 - y1)
+                drawn[position] = (x1, y1, x2, y2), columns.T
         return [drawn[position] for position in range(len(self))]
 
     def to_ndarray(self) -> _MaskArray:
@@ -273,17 +277,17 @@ class InstanceMasks:
         return HorizontalBoxes(self.tight_boxes()).convert_to(dst_type)
 
 
+@lru_cache(maxsize=512)
 def _nearest(size: int, new_size: int) -> Integers:
     """Position that each of `new_size` takes when `mmcv.imresize` resizes `size` pixels to the nearest.
 
-    That function itself says it, of a ramp of bytes: so every version and backend of it is followed.
+    That function itself says it, of a ramp whose numbers are the bytes of pixels: so every version and backend of it is
+    followed. Data sets have few sizes, and many images of each.
     """
-    ramp, source = np.arange(size), np.zeros(new_size, np.int64)
-    for shift in range(0, max((size - 1).bit_length(), 1), 8):
-        digit = (ramp >> shift & 255).astype(np.uint8)
-        source |= (
-            mmcv.imresize(digit[:, None], (1, new_size), interpolation="nearest").ravel().astype(np.int64) << shift
-        )
+    ramp = np.arange(size, dtype=np.uint32).view(np.uint8).reshape(size, 1, 4)
+    resized = mmcv.imresize(ramp, (1, new_size), interpolation="nearest")
+    source = np.ascontiguousarray(resized).view(np.uint32).ravel().astype(np.int64)
+    source.flags.writeable = False
     return source
 
 

@@ -1,8 +1,9 @@
-"""Masks seen through an index map of rows and one of columns: pixel counts, sums, and samples, from their runs alone.
+"""Masks seen through an index map of rows and one of columns: pixel counts, sums and drawings, from their runs alone.
 
 Resizing to the nearest pixel, flipping, cropping and padding all are such maps, and so is any sequence of them: the
 row of the source that a row shows, and likewise for columns. A transformed mask thus is never drawn to be measured,
-and drawn only where it is looked at.
+and drawn only at the pixels that are wanted. Such a map shows any span of its source as a span again, so all it says
+is where the edges between the source's positions come to lie (`edges`).
 """
 
 from __future__ import annotations
@@ -32,31 +33,25 @@ class Frame(NamedTuple):
 
 
 class ColumnRuns(NamedTuple):
-    """The runs of N masks of one size in a row, cut at the ends of columns, and where to find those of a column.
-
-    Column `first[i] + k` of mask i has the slot `s = slot[i] + k`, and the runs `slot_offsets[s]:slot_offsets[s + 1]`.
+    """The runs of N masks of one size in a row, cut at the ends of columns.
 
     Attributes:
         height: Height of the masks in pixels.
         width: Width of the masks in pixels.
-        columns: (R,) column of each run.
-        rows: (2, R) first row of each run, and the row after it.
-        offsets: (N + 1,) first run of each mask.
-        first: (N,) first column in which a mask has pixels.
-        extent: (N,) columns from there to the last such one; 0 for a mask without pixels.
-        slot: (N,) slot of the first column.
-        slot_offsets: (slots + 1,) first run of each slot; the last slot has none.
+        num_masks: N.
+        mask: (R,) mask of each run, ascending.
+        column: (R,) its column, ascending within a mask.
+        top: (R,) its first row.
+        bottom: (R,) the row after it.
     """
 
     height: int
     width: int
-    columns: Integers
-    rows: Integers
-    offsets: Integers
-    first: Integers
-    extent: Integers
-    slot: Integers
-    slot_offsets: Integers
+    num_masks: int
+    mask: Integers
+    column: Integers
+    top: Integers
+    bottom: Integers
 
 
 class Mass(NamedTuple):
@@ -73,6 +68,20 @@ class Mass(NamedTuple):
     y_sums: Integers
 
 
+class Drawing(NamedTuple):
+    """N masks cut to windows.
+
+    Attributes:
+        windows: (N, 4) x1 y1 x2 y2, x2 and y2 exclusive, that hold all pixels; zeros for a mask without one.
+        starts: (N,) position in `pixels` of the first pixel of each window.
+        pixels: the pixels of all windows in a row, each window column by column.
+    """
+
+    windows: Integers
+    starts: Integers
+    pixels: npt.NDArray[np.bool_]
+
+
 def cut_at_columns(masks: Sequence[RunLengths]) -> ColumnRuns:
     """Put the runs of masks of one size in a row, cut at the ends of columns.
 
@@ -84,143 +93,117 @@ def cut_at_columns(masks: Sequence[RunLengths]) -> ColumnRuns:
         raise ValueError(f"expected masks of one size, at least one; got the sizes {sorted(sizes)}")
     ((height, width),) = sizes
     starts, ends = (np.concatenate([mask[field] for mask in masks]) for field in (2, 3))
-    first, after = starts // height, (ends - 1) // height + 1
-    pieces = after - first
-    columns = _ranges(first, after)
-    rows = np.stack([starts.repeat(pieces), ends.repeat(pieces)]) - columns * height
-    of_mask = np.arange(len(masks)).repeat([len(mask.starts) for mask in masks]).repeat(pieces)
-    offsets = _cumulative(np.bincount(of_mask, minlength=len(masks)))
-
-    filled = np.flatnonzero(offsets[1:] > offsets[:-1])
-    left, extent = np.zeros((2, len(masks)), np.int64)
-    left[filled] = columns[offsets[filled]]
-    extent[filled] = columns[offsets[filled + 1] - 1] + 1 - left[filled]
-    slot = _cumulative(extent)
-    # One more slot than there are columns: it stays empty.
-    per_slot = np.bincount((slot[:-1] - left)[of_mask] + columns, minlength=slot[-1] + 1)
+    of_mask = np.arange(len(masks)).repeat([len(mask.starts) for mask in masks])
+    column = starts // height
+    pieces = (ends - 1) // height - column + 1
+    if (pieces > 1).any():
+        column = _ranges(column, column + pieces)
+        starts, ends, of_mask = starts.repeat(pieces), ends.repeat(pieces), of_mask.repeat(pieces)
+    above = column * height
     return ColumnRuns(
         height=height,
         width=width,
-        columns=columns,
-        rows=rows.clip(0, height),
-        offsets=offsets,
-        first=left,
-        extent=extent,
-        slot=slot[:-1],
-        slot_offsets=_cumulative(per_slot),
+        num_masks=len(masks),
+        mask=of_mask,
+        column=column,
+        top=np.maximum(starts - above, 0),
+        bottom=np.minimum(ends - above, height),
     )
 
 
-def measure(masks: ColumnRuns, frame: Frame) -> Mass:
-    """Count and sum up the pixels of the masks as the frame shows them.
-
-    A source pixel counts as often as the frame shows it, which is the product of how often it shows its row and its
-    column. What a run adds is thus a product of its column's number and a difference of two cumulative sums.
-    """
-    rows, row_sums = _multiplicities(frame.rows, masks.height)
-    columns, column_sums = _multiplicities(frame.columns, masks.width)
-    (top, bottom), (top_sums, bottom_sums) = _cumulative(rows)[masks.rows], _cumulative(row_sums)[masks.rows]
-    times = columns[masks.columns]
-    pixels, y_sums = times * (bottom - top), times * (bottom_sums - top_sums)
-    x_sums = column_sums[masks.columns] * (bottom - top)
-    totals = np.zeros((3, len(masks.columns) + 1), np.int64)
-    np.cumsum([pixels, x_sums, y_sums], axis=1, out=totals[:, 1:])
-    return Mass(*(totals[:, masks.offsets[1:]] - totals[:, masks.offsets[:-1]]))
-
-
-def windows(masks: ColumnRuns, frame: Frame, *, block: int = 1) -> Integers:
-    """Windows that hold all that a frame shows of the masks; not always the tightest.
+def edges(index: Integers, size: int) -> Integers:
+    """Where an index map shows the edges of source positions: span [p, q) of the source is shown from one to the other.
 
     Args:
-        masks: N masks.
-        frame: The frame; its sides are multiples of `block`.
-        block: Side of the square blocks of rows and columns in which the windows are given.
-
-    Returns:
-        (N, 4) x1 y1 x2 y2 in blocks, x2 and y2 exclusive; zeros when nothing is shown.
-    """
-    filled = np.flatnonzero(masks.extent)
-    found = np.zeros((len(masks.extent), 4), np.int64)
-    if len(filled):
-        starts = masks.offsets[filled]
-        sides = np.stack([masks.first[filled], masks.first[filled] + masks.extent[filled]])
-        heights = np.stack([np.minimum.reduceat(masks.rows[0], starts), np.maximum.reduceat(masks.rows[1], starts)])
-        x1, x2 = _shown(frame.columns, sides, masks.width)
-        y1, y2 = _shown(frame.rows, heights, masks.height)
-        edges = np.stack([x1 // block, y1 // block, -(-x2 // block), -(-y2 // block)], axis=1)
-        found[filled] = edges * ((x1 < x2) & (y1 < y2))[:, None]
-    return found
-
-
-def sample(masks: ColumnRuns, frame: Frame, cuts: Integers, *, shown: Integers) -> npt.NDArray[np.bool_]:
-    """Draw what a frame shows of the masks, cut to windows.
-
-    Args:
-        masks: N masks.
-        frame: The frame; its columns may be in any order here.
-        cuts: (V, 4) windows x1 y1 x2 y2 inside the frame.
-        shown: (V,) position in `masks` of the mask that each window shows.
-
-    Returns:
-        The pixels of all windows in a row, each window column by column.
-    """
-    x1, y1, x2, y2 = cuts.T
-
-    # One entry a column of a window from here on.
-    widths = x2 - x1
-    of_mask = shown.repeat(widths)
-    place = frame.columns[_ranges(x1, x2)] - masks.first[of_mask]
-    is_inside = (place >= 0) & (place < masks.extent[of_mask])
-    slot = np.where(is_inside, masks.slot[of_mask] + place, len(masks.slot_offsets) - 2)
-    first_run, after_run = masks.slot_offsets[slot], masks.slot_offsets[slot + 1]
-    top, bottom = y1.repeat(widths), y2.repeat(widths)
-    column_starts = _cumulative(bottom - top)
-
-    # One entry a run in such a column from here on. The ends of the runs ascend over all of them.
-    run, num_runs = _ranges(first_run, after_run), after_run - first_run
-    if _descends(frame.rows):
-        run = (first_run + after_run - 1).repeat(num_runs) - run
-    edges = _shown(frame.rows, masks.rows[:, run], masks.height)
-    edges = edges.clip(top.repeat(num_runs), bottom.repeat(num_runs))
-    edges += (column_starts[:-1] - top).repeat(num_runs)
-    lengths = np.diff(edges.T.ravel(), prepend=0, append=column_starts[-1])
-    is_set = np.zeros(len(lengths), np.bool_)
-    is_set[1::2] = True
-    return is_set.repeat(lengths)
-
-
-def _shown(index: Integers, spans: Integers, size: int) -> Integers:
-    """First position of a frame that shows one of a span of source positions, and the one after the last.
-
-    Args:
-        index: Source position of each position of the frame, ascending or descending.
-        spans: (2, L) first source position of each span, and the one after it.
+        index: Source position of each position, ascending or descending; or OUTSIDE at the ends.
         size: How many source positions there are.
 
     Returns:
-        (2, L) as the spans; the two are equal when none is shown.
+        (size + 1,) ascending or descending as the map.
     """
-    shown = np.flatnonzero(index >= 0)
-    if not len(shown):
-        return np.zeros_like(spans)
-    source = index[shown]
-    if _descends(index):
-        source, spans = size - 1 - source, size - spans[::-1]
-    return shown[0] + np.searchsorted(source, np.arange(size + 1))[spans]
+    is_shown = index >= 0
+    source = index[is_shown]
+    before = _cumulative(np.bincount(source, minlength=size))
+    if len(source) and source[0] > source[-1]:
+        before = len(source) - before
+    return before + is_shown.argmax() if len(source) else before
 
 
-def _descends(index: Integers) -> bool:
-    source = index[index >= 0]
-    return len(source) > 0 and bool(source[0] > source[-1])
+def measure(masks: ColumnRuns, rows: Integers, columns: Integers) -> Mass:
+    """Count and sum up the pixels of the masks as they are shown.
+
+    Args:
+        masks: N masks.
+        rows: (height + 1,) `edges` of the rows.
+        columns: (width + 1,) `edges` of the columns.
+    """
+    (left, right), (top, bottom) = (
+        _shown(columns, masks.column, masks.column + 1),
+        _shown(rows, masks.top, masks.bottom),
+    )
+    pixels = (right - left) * (bottom - top)
+
+    def total(values: Integers) -> Integers:
+        # A float holds these integers exactly: they stay far below 2**53.
+        return np.bincount(masks.mask, weights=values, minlength=masks.num_masks).astype(np.int64)
+
+    # The mean position of a span is half of its first plus its last one.
+    return Mass(total(pixels), total(pixels * (left + right - 1)) // 2, total(pixels * (top + bottom - 1)) // 2)
 
 
-def _multiplicities(index: Integers, size: int) -> tuple[Integers, Integers]:
-    """How often each of `size` source positions is shown, and the sum of the positions at which it is."""
-    shown = np.flatnonzero(index >= 0)
-    source = index[shown]
-    # A float holds these integers exactly: they stay far below 2**53.
-    sums = np.bincount(source, weights=shown, minlength=size).astype(np.int64)
-    return np.bincount(source, minlength=size), sums
+def draw(masks: ColumnRuns, rows: Integers, columns: Integers, *, block: int = 1) -> Drawing:
+    """Draw the masks as they are shown, or shrunk.
+
+    A pixel of the drawing is a block of positions, and is set when at least `block` of its `block` ** 2 are.
+
+    Args:
+        masks: N masks.
+        rows: (height + 1,) `edges` of the rows.
+        columns: (width + 1,) `edges` of the columns.
+        block: Side of the blocks.
+
+    Returns:
+        The masks in tight windows: no side of them could be moved inwards but for blocks that are not set.
+    """
+    (first, after), (top, bottom) = (
+        _shown(columns, masks.column, masks.column + 1),
+        _shown(rows, masks.top, masks.bottom),
+    )
+    # One entry for each position that shows the column of a run, from here on.
+    times = (after - first) * (bottom > top)
+    x = _ranges(first, first + times) // block
+    mask, top, bottom = masks.mask.repeat(times), top.repeat(times), bottom.repeat(times)
+    windows = _windows(mask, x, top // block, -(-bottom // block), num_masks=masks.num_masks)
+    heights = windows[:, 3] - windows[:, 1]
+    ends = ((windows[:, 2] - windows[:, 0]) * heights).cumsum()
+    starts = np.concatenate([[0], ends[:-1]])
+    # Each position of a run counts in the pixel of its block: the pixels' counts are sums of steps up and down.
+    column = (starts - windows[:, 0] * heights - windows[:, 1])[mask] + x * heights[mask]
+    counts = _steps(column, top, block, size=int(ends[-1])) - _steps(column, bottom, block, size=int(ends[-1]))
+    return Drawing(windows, starts, counts.cumsum()[:-1] >= block)
+
+
+def _steps(column: Integers, edge: Integers, block: int, *, size: int) -> Integers:
+    """(size + 1,) how many positions more of a block are set from a pixel on, for runs that begin at the edges."""
+    return np.bincount(np.concatenate([column + (edge + i) // block for i in range(block)]), minlength=size + 1)
+
+
+def _windows(mask: Integers, x: Integers, top: Integers, bottom: Integers, *, num_masks: int) -> Integers:
+    """(N, 4) windows around the runs of each mask; zeros where there is none."""
+    counts = np.bincount(mask, minlength=num_masks)
+    filled = np.flatnonzero(counts)
+    found = np.zeros((num_masks, 4), np.int64)
+    if len(filled):
+        starts = (counts.cumsum() - counts)[filled]
+        found[filled, 0], found[filled, 2] = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts) + 1
+        found[filled, 1], found[filled, 3] = np.minimum.reduceat(top, starts), np.maximum.reduceat(bottom, starts)
+    return found
+
+
+def _shown(edges: Integers, starts: Integers, ends: Integers) -> tuple[Integers, Integers]:
+    """Positions that show spans of the source: the first of each, and the one after the last."""
+    ones, others = edges[starts], edges[ends]
+    return (ones, others) if edges[0] <= edges[-1] else (others, ones)
 
 
 def _cumulative(values: Integers) -> Integers:
@@ -233,5 +216,5 @@ def _cumulative(values: Integers) -> Integers:
 def _ranges(starts: Integers, ends: Integers) -> Integers:
     """The integers of [start, end) of all pairs in a row."""
     lengths = ends - starts
-    before = _cumulative(lengths)
-    return np.arange(before[-1]) + (starts - before[:-1]).repeat(lengths)
+    before = lengths.cumsum() - lengths
+    return np.arange(lengths.sum()) + (starts - before).repeat(lengths)

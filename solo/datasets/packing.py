@@ -85,15 +85,21 @@ def _pack_instances(results: dict[str, Any], *, strides: Sequence[int]) -> Packe
             f"image {results.get('img_path')}: {len(masks)} masks of {masks.width} x {masks.height} pixels (width x "
             f"height) for {len(boxes)} boxes and an image of {width} x {height}: some transform changed one alone"
         )
-    ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(len(masks))), np.bool_)
-    objects = np.flatnonzero(~ignored)
-    targets = mask_targets(masks[objects], strides=strides)
-    kept = np.flatnonzero(targets.pixels)
+    objects = np.arange(len(masks))
+    ignored = np.asarray(results.get("gt_ignore_flags", ()), np.bool_)
+    if ignored.any():
+        objects = np.flatnonzero(~ignored)
+        masks = masks[objects]
+    targets = mask_targets(masks, strides=strides)
+    if not targets.pixels.all():
+        kept = np.flatnonzero(targets.pixels)
+        objects, targets = objects[kept], targets.of(kept)
+    labels = np.asarray(results["gt_bboxes_labels"], np.int64)
     return PackedInstances(
-        labels=torch.as_tensor(results["gt_bboxes_labels"], dtype=torch.int64)[objects[kept]],
-        bboxes=boxes[objects[kept]],
-        centers=torch.from_numpy(targets.centers[kept]),
-        **{mask_field(stride): packed[kept] for stride, packed in targets.masks.items()},
+        labels=torch.from_numpy(labels[objects]),
+        bboxes=torch.from_numpy(boxes.numpy()[objects]),
+        centers=torch.from_numpy(targets.centers),
+        **{mask_field(stride): packed for stride, packed in targets.masks.items()},
     )
 
 

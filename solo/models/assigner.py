@@ -73,6 +73,7 @@ class GridAssigner:
         self.max_positives = max_positives
         self._num_grids = np.array(grid.num_grids)
         self._first_cell = np.cumsum((0, *grid.level_sizes[:-1]))
+        self._cell_sides = (1.0 / self._num_grids).astype(np.float32)
         self._scale_ranges = np.array(grid.scale_ranges, dtype=np.float32)
 
     def __call__(self, ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int]) -> GridTargets:
@@ -101,8 +102,8 @@ class GridAssigner:
         owner = self._owners(len(ground_truth), positives, boxes)
         chosen = self._trained(positives, where, owner)
         positives, levels = positives[:, chosen], where[1][chosen]
-        counts = np.zeros((len(ground_truth), self.grid.num_levels), np.int64)
-        np.add.at(counts, (positives[0], levels), 1)
+        size = len(ground_truth), self.grid.num_levels
+        counts = np.bincount(positives[0] * size[1] + levels, minlength=size[0] * size[1]).reshape(size)
         return _to_device(
             np.append(labels, self.num_classes)[owner],
             positives,
@@ -123,7 +124,7 @@ class GridAssigner:
         if self.max_positives is not None:
             rows = tuple(axis[chosen] for axis in where)
             chosen = chosen[_selected(positives[:, chosen], rows, limit=self.max_positives)]
-        return chosen[np.lexsort((where[1][chosen], image_idx[chosen]))]
+        return chosen[(image_idx[chosen] * self.grid.num_levels + where[1][chosen]).argsort(kind="stable")]
 
     def _match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
         """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
@@ -133,10 +134,9 @@ class GridAssigner:
         lower, upper = self._scale_ranges.T
         trained = (scales >= lower) & (scales <= upper) & np.isfinite(centers).all(axis=1, keepdims=True)
 
-        center = self._to_cells(centers, mask_size)
         reach = np.float32(0.5) * sides * np.float32(self.pos_scale)
-        first = self._to_cells(centers - reach, mask_size).clip(min=0)
-        last = np.minimum(self._to_cells(centers + reach, mask_size), self._num_grids[:, None] - 1)
+        center, first, last = self._to_cells(np.stack([centers, centers - reach, centers + reach]), mask_size)
+        first, last = np.maximum(first, 0), np.minimum(last, self._num_grids[:, None] - 1)
         around = center[:, :, None] + np.array([-1, 0, 1])[:, None]
         inside = (around >= first[:, :, None]) & (around <= last[:, :, None])
 
@@ -146,32 +146,30 @@ class GridAssigner:
         return positive, cells
 
     def _to_cells(self, points: Floats, mask_size: tuple[int, int]) -> Integers:
-        """(N, 2) x y in pixels to (N, L, 2) column and row, truncated in float32 just as the peers do.
+        """(..., N, 2) x y in pixels to (..., N, L, 2) column and row, truncated in float32 just as the peers do.
 
         At a cell's border the quotient decides: `floor`, `//` and a multiplication each round some borders elsewhere.
         """
         extent = np.array([mask_size[1] * MASK_STRIDE, mask_size[0] * MASK_STRIDE], dtype=np.float32)
-        cell_side = (1.0 / self._num_grids).astype(np.float32)[:, None]
-        quotient = np.trunc((points / extent)[:, None] / cell_side)
-        # Without a number no cell is positive anyway; far outside is as good as infinitely far.
-        return np.nan_to_num(quotient, nan=0.0).clip(-FAR, FAR).astype(np.int64)
+        quotient = (points / extent)[..., None, :] / self._cell_sides[:, None]
+        # Far outside is as good as infinitely far, or as no number at all: no cell is positive then.
+        return np.fmin(np.fmax(quotient, -FAR), FAR).astype(np.int64)
 
     def _owners(self, num_images: int, positives: Integers, boxes: Floats) -> Integers:
-        """(B, S) object whose label each cell gets, -1 for none: the highest priority wins, whatever the order."""
+        """(B, S) object whose label each cell gets, -1 for none. `positives` are sorted by object."""
         image_idx, cell_idx, object_idx = positives
-        priority = np.arange(len(boxes))
         if self.shared_cell == "smaller":
             areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
             priority = (-areas).argsort(kind="stable").argsort()
+            image_idx, cell_idx, object_idx = positives[:, priority[object_idx].argsort(kind="stable")]
         owner = np.full((num_images, self.grid.num_cells), -1)
         # Of several values for one cell the last one stays.
-        rising = priority[object_idx].argsort(kind="stable")
-        owner[image_idx[rising], cell_idx[rising]] = object_idx[rising]
+        owner[image_idx, cell_idx] = object_idx
         return owner
 
     def _check_labels(self, labels: Integers) -> None:
-        outside = labels[(labels < 0) | (labels >= self.num_classes)]
-        if len(outside):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            outside = labels[(labels < 0) | (labels >= self.num_classes)]
             raise ValueError(f"object label {outside[0]} in the data, but the model has {self.num_classes} classes")
 
 

@@ -13,7 +13,7 @@ from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.ops.masks import MASK_STRIDE
 from solo.registry import MODELS, TASK_UTILS
-from solo.structures import GroundTruth, Outputs, SOLOv2Outputs, mask_field
+from solo.structures import GridTargets, GroundTruth, Outputs, SOLOv2Outputs, mask_field
 
 
 @MODELS.register_module(["SOLOv2", "SOLO"])
@@ -99,9 +99,14 @@ class SOLOv2(BaseModel):
         if data_samples is None:
             raise ValueError(f"mode {mode!r} needs data_samples, one an image; got None")
         if mode == "loss":
-            height, width = ((side + -side % SIZE_DIVISOR) // MASK_STRIDE for side in inputs.shape[-2:])
-            return self._losses(outputs, data_samples, (height, width))
+            return self.criterion(outputs, self.targets(inputs, data_samples))
         return self._detections(outputs, data_samples)
+
+    def targets(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> GridTargets:
+        """What the network should say of a batch, which is given as `forward` takes it for its losses."""
+        height, width = ((side + -side % SIZE_DIVISOR) // MASK_STRIDE for side in inputs.shape[-2:])
+        ground_truth = [self._ground_truth(sample.gt_instances) for sample in data_samples]
+        return self.assigner(ground_truth, (height, width))
 
     def _network(self, inputs: Tensor) -> Outputs:
         bottom, right = (-side % SIZE_DIVISOR for side in inputs.shape[-2:])
@@ -114,12 +119,6 @@ class SOLOv2(BaseModel):
         mask_feats = self.mask_feature(features)
         _check_stride(mask_feats, inputs)
         return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=mask_feats)
-
-    def _losses(
-        self, outputs: Outputs, data_samples: list[BaseDataElement], mask_size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        ground_truth = [self._ground_truth(sample.gt_instances) for sample in data_samples]
-        return self.criterion(outputs, self.assigner(ground_truth, mask_size))
 
     def _ground_truth(self, objects: InstanceData) -> GroundTruth:
         coarse_strides = sorted(set(self.head.mask_strides) - {MASK_STRIDE})

@@ -84,24 +84,30 @@ class _DiceLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, eps: float) -> Tensor:
         probabilities = logits.float().sigmoid().flatten(1)
-        # Bytes become floats several times faster than booleans do.
-        inside = targets.view(torch.uint8).flatten(1).float()
-        overlap = (probabilities * inside).sum(dim=1)
-        # A binary mask is its own square.
-        total = probabilities.square().sum(dim=1) + inside.sum(dim=1) + 2 * eps
-        ctx.save_for_backward(probabilities, inside, overlap, total)
+        inside = _as_floats(targets)
+        # A binary mask is its own square, and a norm needs no room for the squares.
+        total = torch.linalg.vector_norm(probabilities, dim=1).square() + inside.sum(dim=1) + 2 * eps
+        overlap = inside.mul_(probabilities).sum(dim=1)
+        ctx.save_for_backward(probabilities, targets, overlap, total)
         ctx.like = logits.dtype, logits.shape
         return 1 - 2 * overlap / total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        probabilities, inside, overlap, total = ctx.saved_tensors
+        probabilities, targets, overlap, total = ctx.saved_tensors
         by_target = -2 * grad / total
         by_probability = -2 * by_target * overlap / total
-        slope = (probabilities * by_probability[:, None]).addcmul_(inside, by_target[:, None])
+        # In place: masks are large, and beside them these are all that a crowded image needs memory for.
+        slope = _as_floats(targets).mul_(by_target[:, None]).addcmul_(probabilities, by_probability[:, None])
+        torch.ops.aten.sigmoid_backward.grad_input(slope, probabilities, grad_input=slope)
         dtype, shape = ctx.like
-        return torch.ops.aten.sigmoid_backward(slope, probabilities).view(shape).to(dtype), None, None
+        return slope.view(shape).to(dtype), None, None
+
+
+def _as_floats(masks: Tensor) -> Tensor:
+    """(P, ...) bool to (P, pixels): bytes become floats several times faster than booleans do."""
+    return masks.view(torch.uint8).flatten(1).float()
 
 
 def _check_shapes(logits: Tensor, targets: Tensor) -> None:

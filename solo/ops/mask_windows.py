@@ -119,26 +119,40 @@ def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
         if part.size[0] > height or part.size[1] > width:
             raise ValueError(f"masks of size {part.size} do not fit into {size} (height, width)")
     starts, bits = _join(parts)
-    # On the host, and outside torch: these are a few numbers an object.
-    x1, y1, x2, y2 = np.concatenate([part.windows.numpy() for part in parts]).astype(np.int64).T
-    heights, areas = y2 - y1, (x2 - x1) * (y2 - y1)
-    corners = (np.arange(len(areas)) * height + y1) * width + x1
-    of_object = torch.from_numpy(np.stack([areas, areas.cumsum() - areas, heights, corners, starts]))
-    of_object = of_object.to(bits.device, non_blocking=True)
+    on_host = _columns(np.concatenate([part.windows.numpy() for part in parts]), starts, size)
+    # The total is summed on the host: nothing waits for the device.
+    total = int(on_host[0].sum())
+    lengths, corners, first_bits = torch.from_numpy(on_host).to(bits.device, non_blocking=True)
+    is_set = (bits[:, None] >> torch.arange(_BITS, dtype=torch.uint8, device=bits.device)).bitwise_and_(1).flatten()
 
-    # One entry a pixel of a window from here on. The total is summed on the host: nothing waits for the device.
-    total = int(areas.sum())
-    of_pixel = of_object[1:].repeat_interleave(of_object[0], dim=1, output_size=total)
-    first_pixel, window_height, corner, start = of_pixel
-    pixel = torch.arange(total, device=bits.device) - first_pixel
-    column = pixel // window_height
-    row = pixel - column * window_height
-    bit = start + pixel
-    is_set = (bits[bit >> 3] >> (bit & 7)) & 1
-
-    masks = torch.zeros((len(areas), height, width), dtype=torch.bool, device=bits.device)
-    masks.view(-1)[corner + row * width + column] = is_set.bool()
+    # One entry a pixel of a window from here on; `index_select` and `scatter_` take a fraction of what brackets do.
+    column = torch.repeat_interleave(lengths, output_size=total)
+    pixel = torch.arange(total, device=bits.device)
+    pixels = is_set.view(torch.bool).index_select(0, first_bits.index_select(0, column).add_(pixel))
+    places = corners.index_select(0, column).add_(pixel, alpha=width)
+    masks = torch.zeros((len(starts), height, width), dtype=torch.bool, device=bits.device)
+    masks.view(-1).scatter_(0, places, pixels)
     return masks
+
+
+def _columns(
+    windows: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], size: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """Of each column of the windows (N, 4), in order, as rows: its length, and where to find and to put its pixels.
+
+    Pixel number p, counted over all windows, is bit `first bit + p` of the stream and goes to the place `corner +
+    p * w` of the masks (N, h, w): the first bit and the corner are as if the column began with pixel 0.
+    """
+    height, width = size
+    x1, y1, x2, y2 = windows.astype(np.int64).T
+    widths = x2 - x1
+    of_object = np.stack([y2 - y1, (np.arange(len(x1)) * height + y1) * width + x1, starts])
+    lengths, corners, first_bits = columns = of_object.repeat(widths, axis=1)
+    number = np.arange(len(lengths)) - (widths.cumsum() - widths).repeat(widths)
+    before = lengths.cumsum() - lengths
+    corners += number - before * width
+    first_bits += number * lengths - before
+    return columns
 
 
 def _join(parts: Sequence[MaskWindows]) -> tuple[npt.NDArray[np.int64], Tensor]:

@@ -88,7 +88,7 @@ def steps(draw: st.DrawFn) -> Any:
     if kind == "resize":
         return lambda m: m.resize((a, b))
     if kind == "rescale":
-        return lambda m: m.rescale((max(a, 8), max(b, 8)))
+        return lambda m: m.rescale((max(a, 8), max(b, 8)) if min(m.height, m.width) > 8 else 1.5)
     if kind == "float":
         return lambda m: m.rescale(max(a / 40, 2 / min(m.height, m.width)))
     if kind == "flip":

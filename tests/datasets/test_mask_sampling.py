@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solo.datasets.mask_sampling import OUTSIDE, ColumnRuns, Frame, cut_at_columns, measure, sample, windows
+from solo.datasets.mask_sampling import OUTSIDE, ColumnRuns, Drawing, Frame, Mass, cut_at_columns, draw, edges, measure
 from solo.datasets.run_lengths import RunLengths, runs_of_bitmap
 
 BITMAPS = np.array([[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]], np.zeros((3, 4)), np.ones((3, 4))], np.uint8)
@@ -22,12 +22,31 @@ def look(bitmaps: np.ndarray, frame: Frame) -> np.ndarray:
     return bitmaps[:, frame.rows][:, :, frame.columns] * inside
 
 
-def cut(bitmaps: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    return np.concatenate([b[y1:y2, x1:x2].T.ravel() for b, (x1, y1, x2, y2) in zip(bitmaps, cuts, strict=True)])
+def measured(bitmaps: np.ndarray, frame: Frame) -> Mass:
+    return measure(*seen(bitmaps, frame))
 
 
-def draw(masks: ColumnRuns, frame: Frame, cuts: np.ndarray) -> np.ndarray:
-    return sample(masks, frame, cuts, shown=np.arange(len(cuts)))
+def seen(bitmaps: np.ndarray, frame: Frame) -> tuple[ColumnRuns, np.ndarray, np.ndarray]:
+    _, height, width = bitmaps.shape
+    return cut_at_columns(runs_of(bitmaps)), edges(frame.rows, height), edges(frame.columns, width)
+
+
+def drawn(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
+    """The masks on background."""
+    bitmaps = np.zeros((len(drawing.windows), *size), bool)
+    for bitmap, (x1, y1, x2, y2), start in zip(bitmaps, drawing.windows, drawing.starts, strict=True):
+        pixels = drawing.pixels[start : start + (x2 - x1) * (y2 - y1)]
+        bitmap[y1:y2, x1:x2] = pixels.reshape(x2 - x1, y2 - y1).T
+    return bitmaps
+
+
+def shrink(bitmaps: np.ndarray, block: int) -> np.ndarray:
+    """Blocks of which `block` pixels are set, one by one."""
+    count, height, width = bitmaps.shape
+    blocks = np.zeros((count, -(-height // block), -(-width // block)), int)
+    for mask, row, column in zip(*np.nonzero(bitmaps), strict=True):
+        blocks[mask, row // block, column // block] += 1
+    return blocks >= block
 
 
 @st.composite
@@ -42,18 +61,18 @@ def index_maps(draw: st.DrawFn, size: int) -> np.ndarray:
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[np.ndarray, Frame, np.random.Generator]:
+def scenes(draw: st.DrawFn) -> tuple[np.ndarray, Frame]:
     count, height, width = draw(st.integers(1, 4)), draw(st.integers(1, 24)), draw(st.integers(1, 24))
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     bitmaps = rng.random((count, height, width)) < rng.choice([0, 0.05, 0.5, 0.95], size=(count, 1, 1))
     bitmaps[:, :, : rng.integers(0, width + 1)] |= rng.random((count, 1, 1)) < 0.3  # runs over several columns
-    return bitmaps.astype(np.uint8), Frame(draw(index_maps(height)), draw(index_maps(width))), rng
+    return bitmaps.astype(np.uint8), Frame(draw(index_maps(height)), draw(index_maps(width)))
 
 
 @given(scene=scenes())
-def test_sums_are_those_of_the_drawn_masks(scene: tuple[np.ndarray, Frame, np.random.Generator]) -> None:
-    bitmaps, frame, _ = scene
-    mass, shown = measure(cut_at_columns(runs_of(bitmaps)), frame), look(bitmaps, frame)
+def test_sums_are_those_of_the_drawn_masks(scene: tuple[np.ndarray, Frame]) -> None:
+    bitmaps, frame = scene
+    mass, shown = measured(bitmaps, frame), look(bitmaps, frame)
     np.testing.assert_array_equal(mass.pixels, shown.sum(axis=(1, 2)))
     np.testing.assert_array_equal(mass.x_sums, (shown * np.arange(shown.shape[2])).sum(axis=(1, 2)))
     np.testing.assert_array_equal(mass.y_sums, (shown * np.arange(shown.shape[1])[:, None]).sum(axis=(1, 2)))
@@ -61,44 +80,53 @@ def test_sums_are_those_of_the_drawn_masks(scene: tuple[np.ndarray, Frame, np.ra
 
 
 @given(scene=scenes(), block=st.sampled_from([1, 2, 4]))
-def test_windows_hold_all_that_is_shown(scene: tuple[np.ndarray, Frame, np.random.Generator], block: int) -> None:
-    bitmaps, frame, _ = scene
-    masks, shown = cut_at_columns(runs_of(bitmaps)), look(bitmaps, frame)
-    cuts = windows(masks, frame, block=block) * block
-    np.testing.assert_array_equal(draw(masks, frame, cuts), cut(shown, cuts))
-    for mask, (x1, y1, x2, y2) in zip(shown, cuts, strict=True):
-        assert mask[y1:y2, x1:x2].sum() == mask.sum()
+def test_drawings_are_those_of_the_masks(scene: tuple[np.ndarray, Frame], block: int) -> None:
+    """In windows that end, on each side, at a block with a pixel at least."""
+    bitmaps, frame = scene
+    shown = look(bitmaps, frame)
+    drawing = draw(*seen(bitmaps, frame), block=block)
+    expected = shrink(shown, block)
+    np.testing.assert_array_equal(drawn(drawing, expected.shape[1:]), expected)
+    for mask, window in zip(shown, drawing.windows.tolist(), strict=True):
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) // block for axis in (1, 0))
+        tight = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if len(rows) else [0, 0, 0, 0]
+        assert window == tight
 
 
-@given(scene=scenes())
-def test_any_window_can_be_drawn(scene: tuple[np.ndarray, Frame, np.random.Generator]) -> None:
-    bitmaps, frame, rng = scene
-    xs, ys = (np.sort(rng.integers(0, len(index) + 1, (len(bitmaps), 2))) for index in (frame.columns, frame.rows))
-    cuts = np.stack([xs[:, 0], ys[:, 0], xs[:, 1], ys[:, 1]], axis=1)
-    shown = rng.integers(0, len(bitmaps), len(cuts))
-    drawn = sample(cut_at_columns(runs_of(bitmaps)), frame, cuts, shown=shown)
-    np.testing.assert_array_equal(drawn, cut(look(bitmaps[shown], frame), cuts))
+@given(index=index_maps(9))
+def test_edges_say_where_a_span_is_shown(index: np.ndarray) -> None:
+    found = edges(index, 9)
+    for start in range(9):
+        for end in range(start, 10):
+            positions = np.flatnonzero((index >= start) & (index < end))
+            first, after = sorted((found[start], found[end]))
+            assert after - first == len(positions)
+            assert not len(positions) or first == positions[0]
 
 
 def test_by_hand() -> None:
     """Rows doubled and upside down; the last column shows nothing, the first two are the source's 1 and 2."""
-    masks = cut_at_columns(runs_of(BITMAPS))
     frame = Frame(rows=np.array([2, 2, 1, 1, 0, 0]), columns=np.array([1, 2, OUTSIDE]))
-    mass = measure(masks, frame)
+    assert edges(frame.rows, 3).tolist() == [6, 4, 2, 0]
+    assert edges(frame.columns, 4).tolist() == [0, 0, 1, 2, 2]
+    mass = measured(BITMAPS, frame)
     assert mass.pixels.tolist() == [10, 0, 12]
     assert mass.x_sums.tolist() == [6, 0, 6]
     assert mass.y_sums.tolist() == [2 + 3 + 4 + 5 + 15, 0, 30]
-    cuts = windows(masks, frame)
-    assert cuts.tolist() == [[0, 0, 2, 6], [0, 0, 0, 0], [0, 0, 2, 6]]
-    assert draw(masks, frame, cuts).astype(int).tolist() == [0, 0, 1, 1, 1, 1, *[1] * 6, *[1] * 12]
+    drawing = draw(*seen(BITMAPS, frame))
+    assert drawing.windows.tolist() == [[0, 0, 2, 6], [0, 0, 0, 0], [0, 0, 2, 6]]
+    assert drawing.starts.tolist() == [0, 12, 12]
+    assert drawing.pixels.astype(int).tolist() == [0, 0, 1, 1, 1, 1, *[1] * 6, *[1] * 12]
+    # Blocks of two: the lowest left one has two pixels of the second column alone.
+    assert draw(*seen(BITMAPS, frame), block=2).pixels.astype(int).tolist() == [1, 1, 1, 1, 1, 1]
 
 
 def test_a_frame_that_shows_nothing() -> None:
-    masks = cut_at_columns(runs_of(BITMAPS))
     frame = Frame(rows=np.full(4, OUTSIDE), columns=np.array([1, 2]))
-    assert not measure(masks, frame).pixels.any()
-    assert not windows(masks, frame).any()
-    assert not draw(masks, frame, np.array([[0, 0, 2, 4]] * 3)).any()
+    assert not measured(BITMAPS, frame).pixels.any()
+    drawing = draw(*seen(BITMAPS, frame))
+    assert not drawing.windows.any()
+    assert not len(drawing.pixels)
 
 
 @pytest.mark.parametrize("masks", [[], [*runs_of(BITMAPS), *runs_of(BITMAPS[:, :2])]])

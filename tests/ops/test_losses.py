@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.benchmark.counters import OperationCounter
+from solo.benchmark.counters import OperationCounter, peak_bytes
 from solo.ops import dice_loss, sigmoid_focal_loss
 
 LOG_3 = math.log(3)  # the logit of 0.75
@@ -207,3 +207,14 @@ def test_targets_of_another_shape(loss: Callable[[Tensor, Tensor], Tensor]) -> N
 def test_dice_targets_must_be_bool() -> None:
     with pytest.raises(ValueError, match=r"must be bool, got torch\.float32"):
         dice_loss(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+def test_dice_needs_room_for_two_floats_a_pixel() -> None:
+    """The probabilities, and what the targets and then the gradient are kept in."""
+    logits = torch.randn(20, 64, 64, requires_grad=True)
+    targets = torch.rand(20, 64, 64) < 0.3
+
+    def work() -> torch.Tensor:
+        return torch.autograd.grad(dice_loss(logits, targets), logits, torch.ones(20))[0]
+
+    assert peak_bytes(work) < 2.05 * logits.numel() * 4
