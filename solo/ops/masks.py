@@ -16,6 +16,7 @@ MASK_STRIDE = 4
 CACHED_PIXELS = 2**19
 """Pixels that a CPU passes over at once: what it reads several times stays in its cache."""
 
+
 class DrawnMasks(NamedTuple):
     """Binary masks and what scores them.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 BLOCK_MASKS = 64
-"""Masks of several classes that are compared at once: a few pairs too many cost less than one product for each class."""
+"""Masks of several classes that are compared at once: a few pairs too many cost less than a product for each class."""
 
 
 def mask_intersections(masks: Tensor) -> Tensor:
