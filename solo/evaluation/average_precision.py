@@ -164,7 +164,14 @@ def _of_labels(columns: _Columns, labels: range, *, images: Sequence[ImageDetect
     """The detections of some labels, with the run lengths where `images` holds them."""
     wanted = (columns.categories > labels.start) & (columns.categories <= labels.stop)
     encodings = None if images is None else _encodings(images, wanted)
-    return _Columns(*(column[wanted] for column in columns[:-1]), encodings=encodings)
+    return _Columns(
+        images=columns.images[wanted],
+        categories=columns.categories[wanted],
+        scores=columns.scores[wanted],
+        boxes=columns.boxes[wanted],
+        areas=columns.areas[wanted],
+        encodings=encodings,
+    )
 
 
 def _encodings(images: Sequence[ImageDetections], wanted: np.ndarray) -> list[dict[str, Any]]:
