@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from solo.errors import ConfigError
-from solo.evaluation.detections import ImageDetections
+from solo.evaluation.detections import ImageDetections, boxes_xywh
 from solo.garbage_collection import paused_garbage_collection
 
 BACKENDS = ("auto", "hotcoco", "pycocotools")
@@ -65,13 +65,13 @@ def coco_precision(
     """
     image_numbers = {image_id: number for number, image_id in enumerate(sorted(d.image_id for d in detections), 1)}
     order = sorted(detections, key=lambda image: image_numbers[image.image_id])
-    content = _numbered(ground_truth, image_numbers, category_ids)
+    content = _numbered(ground_truth, image_numbers, category_ids, shape="segmentation" if name == "segm" else "bbox")
     evaluate = _Hotcoco(content, name) if backend == "hotcoco" else _Pycocotools(content, name)
-    labels_found = np.concatenate([image.labels for image in order])
-    counts = np.bincount(labels_found, minlength=len(category_ids))
+    columns = _columns(order, image_numbers)
+    counts = np.bincount(columns.categories - 1, minlength=len(category_ids))
     precision = [
         evaluate(
-            _columns(order, labels, image_numbers, with_masks=name == "segm"),
+            _of_labels(columns, labels, images=order if name == "segm" else None),
             image_ids=list(image_numbers.values()),
             category_ids=[label + 1 for label in labels],
             max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
@@ -93,13 +93,14 @@ def _label_groups(counts: np.ndarray) -> Iterator[range]:
 
 
 def _numbered(
-    ground_truth: dict[str, Any], image_numbers: dict[Any, int], category_ids: Sequence[Any]
+    ground_truth: dict[str, Any], image_numbers: dict[Any, int], category_ids: Sequence[Any], *, shape: str
 ) -> dict[str, Any]:
     """The evaluated part of an annotation file, with images numbered as given and categories as label + 1.
 
-    Only what the evaluation reads is left: evaluators refuse files for the form of a field they have no use for.
+    Only what the evaluation reads is left, of "segmentation" and "bbox" the one that `shape` names: evaluators refuse
+    files for the form of a field they have no use for.
     """
-    labels = {category_id: label for label, category_id in enumerate(category_ids)}
+    category_numbers = {category_id: number for number, category_id in enumerate(category_ids, 1)}
     return dict(
         images=[
             dict(
@@ -113,13 +114,15 @@ def _numbered(
         ],
         annotations=[
             {
-                **{key: annotation[key] for key in ("id", "area", "iscrowd")},
-                **{key: annotation[key] for key in ("segmentation", "bbox") if annotation.get(key)},
+                "id": annotation["id"],
                 "image_id": image_numbers[annotation["image_id"]],
-                "category_id": labels[annotation["category_id"]] + 1,
+                "category_id": category_numbers[annotation["category_id"]],
+                "iscrowd": annotation["iscrowd"],
+                "area": annotation["area"],
+                shape: annotation[shape],
             }
             for annotation in ground_truth["annotations"]
-            if annotation["image_id"] in image_numbers and annotation["category_id"] in labels
+            if annotation["image_id"] in image_numbers and annotation["category_id"] in category_numbers
         ],
         categories=[dict(id=label + 1, name=str(label)) for label in range(len(category_ids))],
     )
@@ -145,20 +148,29 @@ class _Columns(NamedTuple):
     encodings: list[Any] | None
 
 
-def _columns(
-    images: Sequence[ImageDetections], labels: range, image_numbers: dict[Any, int], *, with_masks: bool
-) -> _Columns:
-    """The detections of some labels."""
-    numbers = np.repeat([image_numbers[image.image_id] for image in images], [len(image.labels) for image in images])
-    found = np.concatenate([image.labels for image in images]).astype(np.int64)
-    wanted = (found >= labels.start) & (found < labels.stop)
+def _columns(images: Sequence[ImageDetections], image_numbers: dict[Any, int]) -> _Columns:
+    """All detections, without the run lengths."""
     return _Columns(
-        images=numbers[wanted],
-        categories=found[wanted] + 1,
-        scores=np.concatenate([image.scores for image in images]).astype(np.float64)[wanted],
-        boxes=np.concatenate([image.boxes_xywh() for image in images])[wanted],
-        areas=np.concatenate([image.areas for image in images])[wanted],
-        encodings=_encodings(images, wanted) if with_masks else None,
+        images=np.repeat([image_numbers[image.image_id] for image in images], [len(image.labels) for image in images]),
+        categories=np.concatenate([image.labels for image in images]).astype(np.int64) + 1,
+        scores=np.concatenate([image.scores for image in images]).astype(np.float64),
+        boxes=boxes_xywh(np.concatenate([image.boxes for image in images])),
+        areas=np.concatenate([image.areas for image in images]),
+        encodings=None,
+    )
+
+
+def _of_labels(columns: _Columns, labels: range, *, images: Sequence[ImageDetections] | None) -> _Columns:
+    """The detections of some labels, with the run lengths where `images` holds them."""
+    wanted = (columns.categories > labels.start) & (columns.categories <= labels.stop)
+    encodings = None if images is None else _encodings(images, wanted)
+    return _Columns(
+        images=columns.images[wanted],
+        categories=columns.categories[wanted],
+        scores=columns.scores[wanted],
+        boxes=columns.boxes[wanted],
+        areas=columns.areas[wanted],
+        encodings=encodings,
     )
 
 

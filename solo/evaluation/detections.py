@@ -73,9 +73,9 @@ class ImageDetections:
         count = header["count"]
         columns = {}
         for name, dtype in COLUMNS.items():
-            shape = (count, 4) if name == "boxes" else (count,)
-            columns[name] = np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=start).reshape(shape)
-            start += columns[name].nbytes
+            column = np.frombuffer(data, dtype, count=4 * count if name == "boxes" else count, offset=start)
+            start += column.nbytes
+            columns[name] = column.reshape(count, 4) if name == "boxes" else column
         return cls(image_id=header["image_id"], size=header["size"], counts=data[start:], **columns)
 
     def to_bytes(self) -> bytes:
@@ -92,15 +92,10 @@ class ImageDetections:
         """The D encodings."""
         return [RLE(size=self.size, counts=text) for text in self.texts()]
 
-    def boxes_xywh(self) -> np.ndarray:
-        """(D, 4) float64, x y width height."""
-        boxes = self.boxes.astype(np.float64)
-        return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-
     def to_coco(self, category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         """The detections in COCO's results format, given the category of each label."""
         rows = zip(
-            self.labels.tolist(), self.scores.tolist(), self.boxes_xywh().tolist(), self.encodings(), strict=True
+            self.labels.tolist(), self.scores.tolist(), boxes_xywh(self.boxes).tolist(), self.encodings(), strict=True
         )
         for label, score, box, segmentation in rows:
             yield dict(
@@ -110,6 +105,12 @@ class ImageDetections:
                 score=score,
                 segmentation=segmentation,
             )
+
+
+def boxes_xywh(boxes: np.ndarray) -> np.ndarray:
+    """(D, 4) x1 y1 x2 y2 to (D, 4) float64 x y width height."""
+    boxes = boxes.astype(np.float64)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def _encoded(masks: Any, *, width: int | None) -> Sequence[RLE]:

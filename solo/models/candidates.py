@@ -33,12 +33,14 @@ class DrawnCandidates(NamedTuple):
         masks: (D', h, w) bool that `rows` points to.
         ranks: (S,) int64 place of each drawn cell in the order of drawing.
         held: (cells of a step, h, w) float32 mask probabilities of the first steps.
+        suppressed: (D,) scores of the candidates after the suppression, where that ended the drawing.
     """
 
     candidates: Candidates
     masks: Tensor
     ranks: Tensor
     held: list[Tensor]
+    suppressed: Tensor | None
 
     def probabilities_of(self, cells: Tensor, *, cell_masks: CellMasks) -> Tensor:
         """(D, h, w) float32 mask probabilities of drawn cells (D,); those that are not held are drawn again."""
@@ -80,9 +82,10 @@ def draw_candidates(
     score is below the `limit`-th best score found so far can have no candidate among the best, nor can any cell after
     it: the result is the same as if every cell had been drawn.
 
-    With `suppression` only the detections are the same. A candidate whose score is above the class scores that are left
-    is better than all that come, so its suppressed score is final. When `wanted` of those are above the class scores
-    that are left, no candidate that comes can be among the detections, nor any drawn one with a lower score.
+    With `suppression` only the detections are the same, and there may be fewer candidates. A candidate whose score
+    is above the class scores that are left is better than all that come, so its suppressed score is final. When
+    `wanted` of those are above the class scores that are left, no candidate that comes can be among the detections,
+    nor any drawn one with a lower score.
 
     Args:
         cell_scores: (S, C) float32 class scores.
@@ -115,10 +118,10 @@ def draw_candidates(
         new = Candidates(*(field[first:stop] for field in everything))
         rows = new.rows - start
         best.add(new._replace(scores=new.scores * factors[rows], rows=rows), drawn.masks)
-    candidates, masks = best.result()
+    candidates, masks, suppressed = best.result()
     ranks = torch.zeros(len(cell_scores), dtype=torch.int64, device=cells.device)
     ranks[cells] = torch.arange(len(cells), device=cells.device)
-    return DrawnCandidates(candidates, masks, ranks, held)
+    return DrawnCandidates(candidates, masks, ranks, held, suppressed)
 
 
 class _Best:
@@ -130,6 +133,7 @@ class _Best:
         self._limit = limit
         self._suppression = suppression
         self._worth_a_look = suppression.wanted if suppression else 0
+        self._suppressed: Tensor | None = None
         self._masks = [torch.zeros((0, *size), dtype=torch.bool, device=device)]
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
         self._candidates = Candidates(scores=nothing.float(), labels=nothing, cells=nothing, rows=nothing)
@@ -157,24 +161,32 @@ class _Best:
         better = candidates.take(slice(int((candidates.scores > bound).sum())))
         if len(better.scores) < self._worth_a_look:
             return False
-        self._masks = [torch.cat(self._masks)]
-        final = self._suppression.suppress(self._masks[0][better.rows], better.labels, better.scores)
+        final = self._suppression.suppress(self._joined_masks()[better.rows], better.labels, better.scores)
         missing = self._suppression.wanted - int((final > bound).sum())
         # Looks cost more the more there are: at least half as many again before the next one.
         self._worth_a_look = len(better.scores) + max(missing, len(better.scores) // 2)
+        if missing <= 0:
+            self._candidates, self._suppressed = better, final
         return missing <= 0
 
-    def result(self) -> tuple[Candidates, Tensor]:
-        """The best candidates in their order, and the masks (D', h, w) their rows point to."""
+    def result(self) -> tuple[Candidates, Tensor, Tensor | None]:
+        """The best candidates in their order, the masks (D', h, w) their rows point to, and their suppressed scores."""
         candidates = _in_order(self._candidates)
-        return candidates.take((candidates.scores > -torch.inf).nonzero()[:, 0]), torch.cat(self._masks)
+        candidates = candidates.take((candidates.scores > -torch.inf).nonzero()[:, 0])
+        return candidates, self._joined_masks(), self._suppressed
+
+    def _joined_masks(self) -> Tensor:
+        """All masks in one tensor, of which there is then no other copy."""
+        if len(self._masks) > 1:
+            self._masks = [torch.cat(self._masks)]
+        return self._masks[0]
 
     def _prune(self) -> None:
         self._candidates = _in_order(self._candidates).take(slice(self._limit))
         if sum(len(part) for part in self._masks) > SPARE_MASKS * self._limit:
             used, rows = self._candidates.rows.unique(return_inverse=True)
             self._candidates = self._candidates._replace(rows=rows)
-            self._masks = [torch.cat(self._masks)[used]]
+            self._masks = [self._joined_masks()[used]]
 
 
 def _by_class_score(cell_scores: Tensor, score_thr: float) -> tuple[Candidates, Tensor]:

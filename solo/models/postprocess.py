@@ -146,12 +146,14 @@ class SOLOv2PostProcessor:
         may_end_early = cell_scores.device.type == "cpu" and getattr(self.nms, "better_ones_decide", False)
         suppression = Suppression(self.nms, self.max_per_img) if may_end_early else None
         drawn = self._draw(cell_scores, masks, suppression=suppression)
-        candidates = drawn.candidates
-        scores = self.nms(drawn.masks[candidates.rows], candidates.labels, candidates.scores)
+        candidates, scores = drawn.candidates, drawn.suppressed
+        if scores is None:
+            scores = self.nms(drawn.masks[candidates.rows], candidates.labels, candidates.scores)
         candidates = candidates._replace(scores=scores)
         best = scores.argsort(descending=True, stable=True)[: self.max_per_img]
         kept = candidates.take(best[scores[best] >= self.filter_thr])
         probabilities = drawn.probabilities_of(kept.cells, cell_masks=masks)
+        del drawn  # its masks and probabilities need not be there beside full-size masks
         sizes = dict(image_size=image_size, original_size=original_size)
         result = InstanceData(labels=kept.labels, scores=kept.scores)
         if self.mask_format == "rle":

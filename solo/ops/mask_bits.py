@@ -80,7 +80,7 @@ def resize_to_bits(
     sizes = dict(image_size=image_size, original_size=original_size)
     for part in resized_parts(probabilities, **sizes, threshold=threshold, column_major=False):
         first, indent = divmod(part.left, BITS)
-        packed = _pack(part.pixels, indent=indent)
+        packed = _pack(part.pixels > threshold, indent=indent)
         members = slice(part.masks.start, part.masks.stop)
         bits[members, part.top : part.top + packed.shape[1], first : first + packed.shape[2]] = packed
     return BitMasks(bits=bits, boxes=boxes_from_bits(bits, width=width))

@@ -16,9 +16,6 @@ MASK_STRIDE = 4
 CACHED_PIXELS = 2**19
 """Pixels that a CPU passes over at once: what it reads several times stays in its cache."""
 
-LARGEST_EXACT_COUNT = 2**24
-"""Up to here float32 holds every integer."""
-
 
 class DrawnMasks(NamedTuple):
     """Binary masks and what scores them.
@@ -86,14 +83,13 @@ def binarise_masks(probabilities: Tensor, *, threshold: float) -> DrawnMasks:
     masks = torch.empty_like(probabilities, dtype=torch.bool)
     sums = torch.empty(len(probabilities), dtype=torch.float32, device=probabilities.device)
     pixels = probabilities.shape[1] * probabilities.shape[2]
-    # Floats count as integers do, as long as they hold them all, and many times faster in torch.
-    counting = torch.float32 if pixels <= LARGEST_EXACT_COUNT else torch.float64
-    areas = torch.empty(len(probabilities), dtype=counting, device=probabilities.device)
+    areas = torch.empty(len(probabilities), dtype=torch.int32, device=probabilities.device)
     step = max(1, CACHED_PIXELS // max(1, pixels)) if masks.device.type == "cpu" else max(1, len(masks))
     for start in range(0, len(masks), step):
         part = slice(start, start + step)
         torch.gt(probabilities[part], threshold, out=masks[part])
-        torch.sum(masks[part].to(counting), dim=(1, 2), out=areas[part])
+        # Sums of bytes are several times faster in torch than those of booleans.
+        torch.sum(masks[part].view(torch.uint8), dim=(1, 2), dtype=torch.int32, out=areas[part])
         # No `where` or product: slower.
         inside = F.threshold(probabilities[part].float(), threshold, 0.0).nan_to_num_(nan=0.0)
         torch.sum(inside, dim=(1, 2), out=sums[part])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+BLOCK_MASKS = 64
+"""Masks of several classes that are compared at once: a few pairs too many cost less than a product for each class."""
 
 
 def mask_intersections(masks: Tensor) -> Tensor:
@@ -55,7 +59,7 @@ def matrix_nms(
 
     For a mask j the decay is `min_i f(iou_ij) / f(max_k iou_ki)` over all masks i of its class with a higher score,
     where k runs over those better than i; f is `exp(-sigma * iou**2)` or `1 - iou`. Pairs of different classes have
-    no part in it, and are not compared.
+    no part in it, and few of them are compared: memory grows with the largest class, not with the square of D.
 
     Args:
         masks: (D, ...) bool, sorted by descending score.
@@ -76,15 +80,25 @@ def matrix_nms(
         return scores
     decay = torch.ones(len(scores), device=scores.device)
     by_label, order = labels.sort(stable=True)
-    members_of_labels = order.split(by_label.unique_consecutive(return_counts=True)[1].tolist())
-    for members in members_of_labels:
-        if len(members) > 1:
-            decay[members] = _decay(mask_iou(masks[members]), kernel=kernel, sigma=sigma)
+    counts = by_label.unique_consecutive(return_counts=True)[1].tolist()
+    for members, block_labels in zip(*(field.split(_block_sizes(counts)) for field in (order, by_label)), strict=True):
+        iou = mask_iou(masks[members]) * (block_labels[:, None] == block_labels)
+        decay[members] = _decay(iou, kernel=kernel, sigma=sigma)
     return scores * decay
 
 
+def _block_sizes(counts: Sequence[int]) -> list[int]:
+    """Sizes of runs of whole classes, about `BLOCK_MASKS` masks each, given the number of each class's."""
+    sizes = [0]
+    for count in counts:
+        if sizes[-1] and sizes[-1] + count > BLOCK_MASKS:
+            sizes.append(0)
+        sizes[-1] += count
+    return sizes
+
+
 def _decay(iou: Tensor, *, kernel: str, sigma: float) -> Tensor:
-    """(D,) factors from the (D, D) overlaps of masks of one class, sorted by descending score."""
+    """(D,) factors from the (D, D) overlaps of masks, those of a class by descending score, 0 between two classes."""
     # Row i, column j: how much the better mask i overlaps the worse mask j.
     overlap = iou.triu(diagonal=1)
     compensation = overlap.amax(dim=0)[:, None]

@@ -22,7 +22,7 @@ class ResizedPart(NamedTuple):
         masks: which masks.
         top: first row, pixels of the picture.
         left: first column, pixels of the picture.
-        pixels: (number of masks, height, width) bool.
+        pixels: (number of masks, height, width) float32 probabilities.
     """
 
     masks: range
@@ -54,7 +54,8 @@ def resize_masks(
     for part in resized_parts(probabilities, **sizes, threshold=threshold, column_major=False):
         _, height, width = part.pixels.shape
         members = slice(part.masks.start, part.masks.stop)
-        masks[members, part.top : part.top + height, part.left : part.left + width] = part.pixels
+        window = masks[members, part.top : part.top + height, part.left : part.left + width]
+        torch.gt(part.pixels, threshold, out=window)
     return masks
 
 
@@ -66,13 +67,13 @@ def resized_parts(
     threshold: float,
     column_major: bool,
 ) -> Iterator[ResizedPart]:
-    """The pixels of `resize_masks` part by part, so that no full-size map is ever made.
+    """The probabilities that `resize_masks` compares, part by part, so that no full-size map is ever made.
 
     Args:
         probabilities: (D, h, w) float.
         image_size: (height, width) of the network input without its padding, pixels.
         original_size: (height, width) of the picture, pixels.
-        threshold: a pixel belongs to the mask if its probability is larger.
+        threshold: no probability is larger where no part is.
         column_major: cut the parts, and lay their pixels out in memory, by columns; else by rows.
     """
     device = probabilities.device
@@ -88,11 +89,10 @@ def resized_parts(
             maps, window = maps.transpose(1, 2), Window(window.left, window.right, window.top, window.bottom)
         start, stop = inner.reach(window.top, window.bottom)
         for first, pixels in _bands(maps, inner=inner, span=(start, stop), outer=outer, window=window):
-            mask = pixels > threshold
             if column_major:
-                yield ResizedPart(members, start, first, mask.transpose(1, 2))
+                yield ResizedPart(members, start, first, pixels.transpose(1, 2))
             else:
-                yield ResizedPart(members, first, start, mask)
+                yield ResizedPart(members, first, start, pixels)
 
 
 class _Axis(NamedTuple):
@@ -100,7 +100,7 @@ class _Axis(NamedTuple):
 
     Attributes:
         positions: (3, L) int64.
-        weights: (3, L) float32, not negative, with the sum 1.
+        weights: (3, L, 1) float32, not negative, with the sum 1.
         firsts: `positions[0]` on the host, ascending.
     """
 
@@ -121,20 +121,22 @@ class _Axis(NamedTuple):
                 offset = position[enlarged] - first
                 weights.scatter_add_(0, offset[None], (weight * part[enlarged])[None])
         positions = (first + torch.arange(TAPS)[:, None]).clamp(max=source - 1)
+        weights = weights[..., None]
         return cls(positions.to(device, non_blocking=True), weights.to(device, non_blocking=True), first.tolist())
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
         """The output positions, from and to, that may read an input position in [start, stop)."""
         return bisect_left(self.firsts, start - TAPS + 1), bisect_left(self.firsts, stop)
 
-    def apply(self, maps: Tensor, start: int, stop: int, *, offset: int) -> Tensor:
-        """Output positions [start, stop) along axis 1 of (g, n, m) maps, whose first input position is `offset`."""
-        result: Tensor | None = None
-        for positions, weights in zip(self.positions[:, start:stop] - offset, self.weights[:, start:stop], strict=True):
-            tap, weight = maps.index_select(1, positions), weights[:, None]
-            result = tap.mul_(weight) if result is None else result.addcmul_(tap, weight)
-        assert result is not None
-        return result
+
+def _interpolate(maps: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
+    """Along axis 1 of (g, n, m) maps, with the positions (3, l) and weights (3, l, 1) of l outputs."""
+    result: Tensor | None = None
+    for position, weight in zip(positions.unbind(), weights.unbind(), strict=True):
+        tap = maps.index_select(1, position)
+        result = tap.mul_(weight) if result is None else result.addcmul_(tap, weight)
+    assert result is not None
+    return result
 
 
 def _bilinear(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,8 +159,12 @@ def _bands(
     if span[0] >= span[1] or start >= stop:
         return
     low, high = outer.firsts[start], outer.firsts[stop - 1] + TAPS
-    cropped = maps[:, inner.firsts[span[0]] : inner.firsts[span[1] - 1] + TAPS, low:high].float()
-    lines = inner.apply(cropped, *span, offset=inner.firsts[span[0]]).transpose(1, 2).contiguous()
+    inner_low, inner_high = inner.firsts[span[0]], inner.firsts[span[1] - 1] + TAPS
+    # Whole lines are copied many times faster than single pixels of them.
+    cropped = maps[:, inner_low:inner_high, low:high].float().contiguous()
+    inner_taps = inner.positions[:, slice(*span)] - inner_low, inner.weights[:, slice(*span)]
+    lines = _interpolate(cropped, *inner_taps).transpose(1, 2).contiguous()
     step = max(1, pixels_at_once(maps.device) // (len(maps) * (span[1] - span[0])))
-    for first in range(start, stop, step):
-        yield first, outer.apply(lines, first, min(first + step, stop), offset=low)
+    outer_taps = outer.positions[:, start:stop] - low, outer.weights[:, start:stop]
+    for first, taps in enumerate(zip(*(field.split(step, dim=1) for field in outer_taps), strict=True)):
+        yield start + first * step, _interpolate(lines, *taps)

@@ -57,7 +57,8 @@ def encode_resized(
     parts = resized_parts(
         probabilities, image_size=image_size, original_size=original_size, threshold=threshold, column_major=True
     )
-    return _encode(parts, count=len(probabilities), size=original_size, device=probabilities.device)
+    bitmaps = (part._replace(pixels=part.pixels > threshold) for part in parts)
+    return _encode(bitmaps, count=len(probabilities), size=original_size, device=probabilities.device)
 
 
 class _Edges(NamedTuple):

@@ -76,3 +76,17 @@ def test_suppressed_ones_do_not_end_the_drawing(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(early.labels, late.labels)
     torch.testing.assert_close(early.scores, late.scores, rtol=1e-6, atol=0)
     assert 60 < drawn[0] < drawn[1]
+
+
+def test_what_ended_the_drawing_is_not_suppressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at all that is drawn is enough: it has the detections, so no second suppression follows it."""
+    looks: list[int] = []
+
+    class Counting(MatrixNMS):
+        def __call__(self, masks: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+            looks.append(len(masks))
+            return super().__call__(masks, labels, scores)
+
+    monkeypatch.setattr(f"{__name__}.MatrixNMS", Counting)
+    both_ways(random_crowd(0), monkeypatch, max_per_img=1, step=100)
+    assert len(looks) == 1

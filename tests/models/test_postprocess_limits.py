@@ -77,6 +77,15 @@ def test_five_thousand_candidates(chunk_bytes: int, generator: torch.Generator) 
     assert peak < 600e6
 
 
+def test_full_size_masks_are_made_when_nothing_else_is_held(generator: torch.Generator) -> None:
+    """Of 80 drawn masks those of the 10 detections alone are there beside the bitmaps of the picture."""
+    outputs = crowd(candidates=80, height=100, width=152, generator=generator)
+    peak, found = peak_bytes(outputs, image_size=(400, 608), original_size=(800, 1216), max_per_img=10)
+    assert found == 10
+    drawn, bitmaps = 4 * 80 * 100 * 152, 10 * 800 * 1216
+    assert bitmaps < peak < bitmaps + drawn / 2
+
+
 @pytest.mark.long
 def test_a_large_picture(generator: torch.Generator) -> None:
     """A hundred objects in 6000x4000: as bitmaps they would be 2.4 GB."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -189,6 +190,20 @@ def test_autocast_changes_nothing(kernel: str, dtype: torch.dtype) -> None:
         decayed = matrix_nms(masks, labels, scores, kernel=kernel)
     assert decayed.dtype == torch.float32
     assert torch.equal(decayed, expected)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_classes_that_are_compared_at_once_change_nothing(
+    kernel: str, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = torch.rand(60, 9, 11, generator=generator) > 0.4
+    labels = torch.randint(12, (60,), generator=generator)
+    scores = torch.rand(60, generator=generator).sort(descending=True).values
+    decayed = []
+    for size in (1, 7, 25, 60):
+        monkeypatch.setattr(sys.modules["solo.ops.matrix_nms"], "BLOCK_MASKS", size)
+        decayed.append(matrix_nms(masks, labels, scores, kernel=kernel))
+    assert all(torch.equal(decayed[0], other) for other in decayed[1:])
 
 
 def test_unknown_kernel() -> None:

@@ -136,7 +136,7 @@ def test_cutting_into_bands_changes_nothing(
     for part in resized_parts(probabilities, **sizes, column_major=column_major):
         _, height, width = part.pixels.shape
         assert part.pixels.numel() <= max(band, height, width)
-        masks[part.masks.start, part.top : part.top + height, part.left : part.left + width] = part.pixels[0]
+        masks[part.masks.start, part.top : part.top + height, part.left : part.left + width] = part.pixels[0] > 0.5
     assert torch.equal(masks, expected)
 
 
