@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from solo.config_keys import RUNNER_KEYS, UNTYPED_PARTS, accepted_keys
+from solo.config_keys import RUNNER_KEYS, UNTYPED_PARTS, accepted_keys, takes_numbers_only
 from solo.errors import ConfigError, missing_file_message, suggestion
 from solo.registry import SCOPE
 
@@ -78,6 +78,8 @@ def _check_node(node: Any, *, path: str, scope: str) -> None:
         for key, value in node.items():
             if expected is not None and key not in expected and key not in ("type", "_scope_"):
                 raise ConfigError(_unknown_key(f"{path}.{key}", expected, owner=node.get("type")))
+            if isinstance(value, str) and takes_numbers_only(node, key, path=path, scope=scope):
+                raise ConfigError(f"config key '{path}.{key}': {node['type']} expects a number, came {value!r}")
             if key not in LAYER_KEYS:
                 _check_node(value, path=f"{path}.{key}", scope=scope)
     elif isinstance(node, Sequence) and not isinstance(node, str):

@@ -26,6 +26,7 @@ from solo.engine.data_loader import WatchedLoader, set_timeouts
 from solo.engine.distributed import processes, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.latest_checkpoint import latest_checkpoint
+from solo.engine.part_errors import refused_parts_as_config_errors
 from solo.engine.run_options import (
     encode_masks_for_evaluation,
     fill_annotation_files,
@@ -50,6 +51,7 @@ FILE_ONLY_MESSAGES = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     "`save_param_scheduler` is True but",
+    "paramwise_options -- ",
 )
 
 _run_numbers = itertools.count(1)
@@ -169,7 +171,7 @@ def train(
         config.load_from = str(resume)
     if config.get("load_from"):
         load_checkpoint(config.load_from)  # a bad file should fail before data and model are built
-    with processes(config, launcher):
+    with processes(config, launcher), refused_parts_as_config_errors():
         if is_main_process():
             remove_unfinished(config.work_dir)
         runner = _build_runner(config, config_path)
@@ -234,7 +236,7 @@ def test(
     encode_masks_for_evaluation(config)
     if tta:
         use_tta(config)
-    with processes(config, launcher):
+    with processes(config, launcher), refused_parts_as_config_errors():
         runner = _build_runner(config, config_path)
         record_evaluation(runner, checkpoint=checkpoint, resume=resume or restart_count() > 0)
         return runner.test()
