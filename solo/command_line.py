@@ -90,6 +90,21 @@ def chosen_deployment(words: Sequence[str]) -> DeploymentOptions | None:
     return DeploymentOptions.from_mapping(values)
 
 
+def score(text: str) -> float:
+    """A score, as `type` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no number from 0 to 1.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, came {text}")
+    return value
+
+
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
     """Add `--launcher`, and the `--local-rank` that old launchers pass."""
     parser.add_argument(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from solo.command_line import add_config_options, chosen_deployment
+from solo.command_line import add_config_options, chosen_deployment, score
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
 
@@ -70,3 +70,10 @@ def test_words_that_are_no_config_option(word: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         config_options(word)
     assert f"--cfg-options {word}: " in capsys.readouterr().err
+
+
+def test_scores() -> None:
+    assert [score(text) for text in ("0", "0.3", "1")] == [0.0, 0.3, 1.0]
+    for text in ("30", "-0.1", "nan", "high"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"from 0 to 1, came {text}"):
+            score(text)

@@ -57,7 +57,8 @@ def read_file(path: str | os.PathLike[str], *, map_location: Any = "cpu") -> Any
                 f"checkpoint {path} carries code: loading it would call {refused.group(1)!r}, which is refused. "
                 "Expected tensors and plain values only"
             ) from error
-        reason = next(iter(str(error).splitlines()), "") or "it is empty"
+        # After its first sentence torch advises to load the file unsafely.
+        reason = next(iter(str(error).splitlines()), "").partition(". In PyTorch")[0] or "it is empty"
         raise CheckpointError(
             f"checkpoint {path} is damaged or not a checkpoint ({path.stat().st_size} bytes; "
             f"{type(error).__name__}: {reason})"

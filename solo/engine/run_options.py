@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config, ConfigDict
 
 from solo.errors import ConfigError
+
+
+def require_parts(config: Config, keys: Sequence[str], *, config_path: str) -> None:
+    """Raise unless a config has the parts that a command needs.
+
+    Args:
+        config: the config.
+        keys: names of the parts.
+        config_path: its file, for the message.
+
+    Raises:
+        ConfigError: it lacks some, as a file below `_base_` or one that is no config does.
+    """
+    missing = [key for key in keys if config.get(key) is None]
+    if missing:
+        raise ConfigError(
+            f"config {config_path} has no {', '.join(missing)}; expected a whole config, which may inherit by _base_"
+        )
 
 
 def use_amp(config: Config) -> None:

@@ -32,6 +32,7 @@ from solo.engine.run_options import (
     fill_annotation_files,
     pin_memory_for_gpus_only,
     prepare_determinism,
+    require_parts,
     set_metric_options,
     use_amp,
     use_auto_scale_lr,
@@ -152,12 +153,15 @@ def train(
         UserError: config, data or checkpoint cannot be used.
     """
     config = load_config(config_path, overrides=overrides)
+    require_parts(config, ("model", "train_dataloader", "train_cfg", "optim_wrapper"), config_path=config_path)
     config.work_dir = _work_dir(config, config_path, work_dir)
     if amp:
         use_amp(config)
     if auto_scale_lr:
         use_auto_scale_lr(config, config_path)
     if seed is not None:
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"--seed must be at least 0 and below 2**32, came {seed}")
         config.randomness = ConfigDict({**config.get("randomness", {}), "seed": seed})
     if deterministic:
         config.randomness = ConfigDict({**config.get("randomness", {}), "deterministic": True})
@@ -221,6 +225,7 @@ def test(
         UserError: config, data or checkpoint cannot be used, or the interrupted evaluation is of other ones.
     """
     config = load_config(config_path, overrides=overrides)
+    require_parts(config, ("model", "test_dataloader", "test_cfg", "test_evaluator"), config_path=config_path)
     # A bad file should fail before data and model are built.
     check_preprocessing(load_checkpoint(checkpoint), config, source=f"checkpoint {checkpoint}")
     config.work_dir = _work_dir(config, config_path, work_dir)
@@ -259,4 +264,12 @@ def _is_for_console(record: logging.LogRecord) -> bool:
 
 
 def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:
-    return work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
+    """The folder asked for, made when it is missing."""
+    folder = work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"work folder {folder} cannot be made: {error.strerror}; --work-dir names another") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"work folder {folder} is not writable; --work-dir names another")
+    return folder

@@ -113,6 +113,26 @@ def test_seed_wins_over_the_config(tmp_path: Path) -> None:
     assert train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), seed=7).seed == 7
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seed_that_no_generator_takes(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(ConfigError, match=f"--seed must be .* came {seed}"):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), seed=seed)
+
+
+def test_a_part_of_a_config_is_not_enough(tmp_path: Path) -> None:
+    part = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "solov2-nano.py"
+    with pytest.raises(ConfigError, match=r"solov2-nano\.py has no train_dataloader, train_cfg, optim_wrapper"):
+        train(str(part), work_dir=str(tmp_path / "work"))
+    with pytest.raises(ConfigError, match=r"has no test_dataloader, test_cfg, test_evaluator"):
+        run_test(str(part), "weights.pth", work_dir=str(tmp_path / "work"))
+
+
+def test_work_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"work folder .*file cannot be made: .*--work-dir names another"):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "file"))
+
+
 def test_auto_scale_lr_without_a_base_is_an_error(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     config.write_text(config.read_text().replace("auto_scale_lr = dict(enable=False, base_batch_size=4)", ""))
