@@ -127,6 +127,7 @@ class SOLOPredictor:
     def _prepare(self, image: Image) -> Any:
         if not isinstance(image, (str, Path, np.ndarray)):
             raise DataError(f"expected an image ({_KINDS}), came {type(image).__name__}")
+        given: dict[str, Any]
         if isinstance(image, np.ndarray):
             given, name = dict(img=image, img_path=None), "given as an array"
         else:

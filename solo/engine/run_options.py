@@ -124,7 +124,9 @@ def fill_annotation_files(config: Config) -> None:
             dataset = dataset["dataset"]
         for evaluator in _coco_metrics(config, split):
             if evaluator.get("ann_file") is None and "ann_file" in dataset:
-                evaluator.ann_file = os.path.join(dataset.get("data_root") or "", dataset["ann_file"])
+                evaluator.ann_file = os.path.join(
+                    os.path.expanduser(dataset.get("data_root") or ""), os.path.expanduser(dataset["ann_file"])
+                )
 
 
 def pin_memory_for_gpus_only(config: Config) -> None:

@@ -18,6 +18,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
+from solo.checkpoints.loading import share_that_fits
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.checkpoints.saving import remove_unfinished
 from solo.config import load_config
@@ -107,7 +108,12 @@ class SOLORunner(Runner):
         """
         initializes_training = isinstance(self._train_loop, BaseLoop) and not self._resume
         if initializes_training:
-            return super().load_checkpoint(filename, *args, **kwargs)
+            share = share_that_fits(
+                trained_model(self.model), load_checkpoint(filename), source=f"checkpoint {filename}"
+            )
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+            self.logger.info(f"{share} of the model's tensors start as in {filename}")
+            return checkpoint
         checkpoint = load_checkpoint(filename)
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
@@ -232,7 +238,12 @@ def test(
     config.load_from = checkpoint
     config.resume = False
     set_metric_options(config, out=out, classwise=classwise)
+    if out is not None:
+        if os.path.isdir(out):
+            raise ConfigError(f"--out: {out} is a folder; expected a file")
+        _make_folder(Path(out).parent, option="--out")
     if show_dir is not None:
+        _make_folder(show_dir, option="--show-dir")
         pictures = dict(type="PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
         config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(pictures)]
     if deployment != AS_TRAINED:
@@ -264,12 +275,16 @@ def _is_for_console(record: logging.LogRecord) -> bool:
 
 
 def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:
-    """The folder asked for, made when it is missing."""
     folder = work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
+    _make_folder(folder, option="--work-dir")
+    return folder
+
+
+def _make_folder(folder: str | os.PathLike[str], *, option: str) -> None:
+    """Make a folder for results before there are any, to be lost when it cannot be made."""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"work folder {folder} cannot be made: {error.strerror}; --work-dir names another") from None
+        raise ConfigError(f"{option}: folder {folder} cannot be made: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
-        raise ConfigError(f"work folder {folder} is not writable; --work-dir names another")
-    return folder
+        raise ConfigError(f"{option}: folder {folder} is not writable")
