@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import re
 import sys
@@ -19,10 +20,38 @@ USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
 
 
+class ConfigOptions(DictAction):
+    """`KEY=VALUE` words as mmengine reads them, but spaces of a value stay, and what cannot be read is an error."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Store the values by key; a repeated option adds to what is there."""
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for word in values:
+            key, is_pair, text = word.partition("=")
+            if not key or not is_pair:
+                parser.error(f"{option_string} {word}: expected KEY=VALUE, without spaces beside the equals sign")
+            try:
+                options[key] = self._value(text)
+            except AssertionError as error:  # of mmengine, about brackets
+                parser.error(f"{option_string} {word}: {error}")
+        setattr(namespace, self.dest, options)
+
+    def _value(self, text: str) -> Any:
+        """A Python literal in brackets or quotes as such; else a list at commas, a number, a truth value or a text."""
+        if text.startswith(("[", "(", "{", "'", '"')):
+            with contextlib.suppress(SyntaxError, ValueError):
+                return ast.literal_eval(text)
+        if not set(text) & set(",[]()"):
+            return self._parse_int_float_bool(text)
+        return self._parse_iterable(text)
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add `--cfg-options`: config values by dotted key, lists as `a,b` or `[a,b]`."""
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change values of the config"
+        "--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE", help="change values of the config"
     )
 
 
@@ -59,6 +88,21 @@ def chosen_deployment(words: Sequence[str]) -> DeploymentOptions | None:
         except (SyntaxError, ValueError):
             values[key] = text
     return DeploymentOptions.from_mapping(values)
+
+
+def score(text: str) -> float:
+    """A score, as `type` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no number from 0 to 1.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, came {text}")
+    return value
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:

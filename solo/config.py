@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
-from solo.config_keys import RUNNER_KEYS, UNTYPED_PARTS, accepted_keys
+from solo.config_keys import RUNNER_KEYS, UNTYPED_PARTS, accepted_keys, takes_numbers_only
 from solo.errors import ConfigError, missing_file_message, suggestion
 from solo.registry import SCOPE
 
@@ -32,7 +35,8 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
     if not path.is_file():
         raise ConfigError(missing_file_message(path, kind="config"))
     try:
-        config = Config.fromfile(path)
+        with _without_remarks():
+            config = Config.fromfile(path)
     except Exception as error:  # a config is code, which may raise anything
         raise ConfigError(f"config {_place(error, path)}: {type(error).__name__}: {error}") from error
     if overrides:
@@ -44,6 +48,18 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
             raise ConfigError(f"override of {', '.join(overrides)}: {error}") from error
     check_config(config)
     return config
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """mmengine remarks on standard output that it reads environment variables, in the midst of a printed config."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def class_names_of_config(config: Config) -> Sequence[str] | None:
@@ -78,6 +94,8 @@ def _check_node(node: Any, *, path: str, scope: str) -> None:
         for key, value in node.items():
             if expected is not None and key not in expected and key not in ("type", "_scope_"):
                 raise ConfigError(_unknown_key(f"{path}.{key}", expected, owner=node.get("type")))
+            if isinstance(value, str) and takes_numbers_only(node, key, path=path, scope=scope):
+                raise ConfigError(f"config key '{path}.{key}': {node['type']} expects a number, came {value!r}")
             if key not in LAYER_KEYS:
                 _check_node(value, path=f"{path}.{key}", scope=scope)
     elif isinstance(node, Sequence) and not isinstance(node, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,15 @@ def accepted_keys(node: Mapping[str, Any], *, path: str, scope: str) -> set[str]
             return None
         accepted |= parameters | BUILDER_KEYS.get(registry_name, set())
     return accepted if found else None
+
+
+def takes_numbers_only(node: Mapping[str, Any], key: str, *, path: str, scope: str) -> bool:
+    """Whether every class that a dict may name says that its parameter `key` is a number, a truth value or None."""
+    if "type" not in node:
+        return False
+    found = list(_candidates(node["type"], path=f"{path}.type", scope=node.get("_scope_") or scope))
+    annotations = [_annotation(target, key) for _, target in found]
+    return bool(annotations) and all(_NUMBER.fullmatch(annotation) for annotation in annotations)
 
 
 # ------------------------------------------------------------------------------------------------- from type to class
@@ -122,6 +132,23 @@ def _parameters(target: Callable[..., Any]) -> set[str] | None:
         if not _only_hands_on(function, rest):
             return None
     return None
+
+
+_NUMBER = re.compile(r"(int|float|bool)( \| (int|float|bool|None))*")
+
+
+def _annotation(target: Callable[..., Any], key: str) -> str:
+    """The annotation of a parameter as it is written; nothing when there is none."""
+    functions = (
+        [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls)]
+        if (inspect.isclass(target))
+        else [target]
+    )
+    for function in functions:
+        annotation = getattr(function, "__annotations__", {}).get(key)
+        if annotation is not None:
+            return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return ""
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

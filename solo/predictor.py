@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -23,6 +24,7 @@ from solo.registry import MODELS, SCOPE, TRANSFORMS
 from solo.tta import single_view_pipeline, tta_model, tta_pipeline
 
 Image: TypeAlias = str | Path | np.ndarray
+_KINDS = "a path, or an array of 8 or 16 bits: (H, W, 3) BGR or (H, W) gray"
 
 
 class SOLOPredictor:
@@ -88,7 +90,8 @@ class SOLOPredictor:
     @overload
     def __call__(self, images: Sequence[Image], *, batch_size: int = 1) -> list[InstanceData]: ...
 
-    @torch.inference_mode()
+    # Not `inference_mode`, whose tensors nobody may change in place afterwards.
+    @torch.no_grad()
     def __call__(self, images: Image | Sequence[Image], *, batch_size: int = 1) -> InstanceData | list[InstanceData]:
         """Predict the instances of one image or of several.
 
@@ -103,13 +106,15 @@ class SOLOPredictor:
             float32 x1 y1 x2 y2. A list for a sequence.
 
         Raises:
-            DataError: a file is missing or is no image, or an array is not as above.
+            DataError: a file is missing or is no image, or what came is none of the above.
             ValueError: batch_size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if isinstance(images, (str, Path, np.ndarray)):
             return self._predict_batch([images])[0]
+        if not isinstance(images, Sequence):
+            raise DataError(f"expected an image ({_KINDS}) or a sequence of them, came {type(images).__name__}")
         results: list[InstanceData] = []
         for start in range(0, len(images), batch_size):
             results += self._predict_batch(images[start : start + batch_size])
@@ -120,11 +125,20 @@ class SOLOPredictor:
         return [sample.pred_instances.to("cpu") for sample in self.model.test_step(batch)]
 
     def _prepare(self, image: Image) -> Any:
-        if not isinstance(image, np.ndarray):
-            if not Path(image).is_file():
-                raise DataError(missing_file_message(image, kind="image"))
-            return self._pipeline(dict(img_path=str(image), img_id=0))
-        return self._pipeline(dict(img=image, img_path=None, img_id=0))
+        if not isinstance(image, (str, Path, np.ndarray)):
+            raise DataError(f"expected an image ({_KINDS}), came {type(image).__name__}")
+        given: dict[str, Any]
+        if isinstance(image, np.ndarray):
+            given, name = dict(img=image, img_path=None), "given as an array"
+        else:
+            path = Path(image).expanduser()
+            if not path.is_file():
+                raise DataError(missing_file_message(path, kind="image"))
+            given, name = dict(img_path=str(path)), str(path)
+        try:
+            return self._pipeline(dict(**given, img_id=0))
+        except cv2.error as error:  # such as a resize of one row of 5000 pixels
+            raise DataError(f"image {name} cannot be prepared for the network: {error.err} in {error.func}") from error
 
 
 def _with_views(config: Config, model: BaseModel) -> BaseModel:
@@ -139,10 +153,14 @@ def _device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise ConfigError(f"device {device!r} is unknown, expected cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device {device} is not there: torch sees {torch.cuda.device_count()} GPUs")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device {device} is not there: {next(iter(str(error).splitlines()), '')}") from None
     return device
 
 

@@ -1,10 +1,13 @@
-"""What `--deploy` says."""
+"""What `--deploy` and `--cfg-options` say."""
 
 from __future__ import annotations
 
+import argparse
+from typing import Any
+
 import pytest
 
-from solo.command_line import chosen_deployment
+from solo.command_line import add_config_options, chosen_deployment, score
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
 
@@ -30,3 +33,47 @@ def test_words_of_deploy() -> None:
 def test_mistakes_are_named(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         chosen_deployment(words)
+
+
+def config_options(*words: str) -> dict[str, Any]:
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    options: dict[str, Any] = parser.parse_args(["--cfg-options", *words]).cfg_options
+    return options
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4),
+        ("1e-3", 1e-3),
+        ("None", None),
+        ("true", True),
+        ("a,b", ["a", "b"]),
+        ("8,11", [8, 11]),
+        ("[8,11]", [8, 11]),
+        ("[(1,56),(28,112)]", [(1, 56), (28, 112)]),
+        ("[cat,dog]", ["cat", "dog"]),
+        ("my data/train", "my data/train"),
+        ("['first class','second class']", ["first class", "second class"]),
+        ("{'a':1}", {"a": 1}),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_values_of_config_options(text: str, value: Any) -> None:
+    assert config_options(f"key={text}", "other=1") == dict(key=value, other=1)
+
+
+@pytest.mark.parametrize("word", ["novalue", "=3", "grids=[40,36"])
+def test_words_that_are_no_config_option(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config_options(word)
+    assert f"--cfg-options {word}: " in capsys.readouterr().err
+
+
+def test_scores() -> None:
+    assert [score(text) for text in ("0", "0.3", "1")] == [0.0, 0.3, 1.0]
+    for text in ("30", "-0.1", "nan", "high"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"from 0 to 1, came {text}"):
+            score(text)

@@ -192,3 +192,22 @@ def test_data_root_comes_from_the_environment(tmp_path: Path, monkeypatch: pytes
     assert load_config(path).data_root == "data/coco/"
     monkeypatch.setenv("DATA_ROOT", "/elsewhere")
     assert load_config(path).data_root == "/elsewhere"
+
+
+def test_a_text_where_a_class_wants_a_number_is_named(tmp_path: Path) -> None:
+    path = CONFIGS / "shapes" / "solov2-nano_shapes.py"
+    with pytest.raises(ConfigError, match=r"'model\.postprocess\.score_thr': .* expects a number, came 'high'"):
+        load_config(path, overrides={"model.postprocess.score_thr": "high"})
+    with pytest.raises(ConfigError, match=r"'train_cfg\.max_epochs': EpochBasedTrainLoop expects a number, came 'two'"):
+        load_config(path, overrides={"train_cfg.max_epochs": "two"})
+    with pytest.raises(ConfigError, match=r"'model\.num_classes': SOLOv2 expects a number, came '3,'"):
+        load_config(path, overrides={"model.num_classes": "3,"})
+
+
+def test_environment_variables_are_read_without_a_remark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_ROOT", "/somewhere/")
+    config = load_config(CONFIGS / "nuclei" / "solov2-nano_nuclei.py")
+    assert config.train_dataloader.dataset.data_root == "/somewhere/"
+    assert capsys.readouterr().out == ""

@@ -118,3 +118,15 @@ def test_checkpoint_without_names_falls_back_to_the_config(config: Path, tmp_pat
 def test_device_that_is_not_there(config: Path, tmp_path: Path, device: str) -> None:
     with pytest.raises(ConfigError, match=device):
         SOLOPredictor(config, write_checkpoint(tmp_path / "weights.pth"), device=device)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, torch.zeros(4, 4, 3), [None], [[np.zeros((4, 4, 3), np.uint8)]]])
+def test_what_is_no_image_is_named(predictor: SOLOPredictor, wrong: object) -> None:
+    with pytest.raises(DataError, match=r"expected an image .* came (NoneType|int|Tensor|list)"):
+        predictor(wrong)  # type: ignore[call-overload]
+
+
+def test_results_may_be_changed_in_place(predictor: SOLOPredictor) -> None:
+    objects = predictor(np.zeros((SIDE, SIDE, 3), np.uint8))
+    objects.bboxes *= 2
+    assert objects.bboxes.tolist() == [[8, 8, 40, 40]]

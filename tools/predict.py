@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from solo.command_line import add_config_options, add_deployment_options, chosen_deployment, run_command
+from solo.command_line import add_config_options, add_deployment_options, chosen_deployment, run_command, score
 from solo.config import load_config
 from solo.engine.predict_files import PREDICTIONS_FILE, find_images, predict_files
 from solo.predictor import SOLOPredictor
@@ -18,7 +18,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="config file")
     parser.add_argument("--checkpoint", required=True, help="checkpoint file")
     parser.add_argument("--out-dir", default="predictions", help="folder of the results (default: %(default)s)")
-    parser.add_argument("--score-thr", type=float, default=0.3, help="lowest score kept (default: %(default)s)")
+    parser.add_argument("--score-thr", type=score, default=0.3, help="lowest score kept (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--tta", action="store_true", help="merge what several views of each image show")
     add_deployment_options(parser, default="auto")

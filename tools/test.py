@@ -11,6 +11,7 @@ from solo.command_line import (
     add_launcher_options,
     chosen_deployment,
     run_command,
+    score,
     set_local_rank,
 )
 from solo.engine.runner import test
@@ -25,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted evaluation of the work folder")
     parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
     parser.add_argument("--show-dir", metavar="DIR", help="draw the predictions into this folder")
-    parser.add_argument("--show-score-thr", type=float, default=0.3, help="lowest score drawn (default: %(default)s)")
+    parser.add_argument("--show-score-thr", type=score, default=0.3, help="lowest score drawn (default: %(default)s)")
     parser.add_argument("--max-pictures", type=int, help="draw at most this many pictures (default: all)")
     parser.add_argument("--classwise", action="store_true", help="print the AP of every class too")
     parser.add_argument("--tta", action="store_true", help="merge what several views of each image show")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from solo.errors import CheckpointError, missing_file_message
 
 MAX_KEYS_IN_MESSAGE = 5
+# Of mmdetection, WXinlong/SOLO and AdelaiDet.
+_FOREIGN_PREFIXES = ("mask_head.", "bbox_head.", "mask_feat_head.", "ins_head.", "backbone.bottom_up.")
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -57,7 +59,8 @@ def read_file(path: str | os.PathLike[str], *, map_location: Any = "cpu") -> Any
                 f"checkpoint {path} carries code: loading it would call {refused.group(1)!r}, which is refused. "
                 "Expected tensors and plain values only"
             ) from error
-        reason = next(iter(str(error).splitlines()), "") or "it is empty"
+        # After its first sentence torch advises to load the file unsafely.
+        reason = next(iter(str(error).splitlines()), "").partition(". In PyTorch")[0] or "it is empty"
         raise CheckpointError(
             f"checkpoint {path} is damaged or not a checkpoint ({path.stat().st_size} bytes; "
             f"{type(error).__name__}: {reason})"
@@ -97,7 +100,32 @@ def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = 
     problems = {"of another shape": reshaped, "missing": missing, "unexpected": unexpected}
     lines = [f"  {len(keys)} {kind}: {_shortened(keys)}" for kind, keys in problems.items() if keys]
     if lines:
+        lines += _conversion_hint(weights)
         raise CheckpointError("\n".join([f"{source} does not fit the model {type(model).__name__}:", *lines]))
+
+
+def share_that_fits(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = "checkpoint") -> str:
+    """`N of M`: how many tensors of a model have the name and shape of one in a checkpoint.
+
+    Raises:
+        CheckpointError: None has.
+    """
+    weights: Mapping[str, Tensor] = checkpoint["state_dict"]
+    shapes = {name.removeprefix("module."): _shape(value) for name, value in weights.items()}
+    expected = model.state_dict()
+    count = sum(shapes.get(name) == _shape(value) for name, value in expected.items())
+    if not count:
+        problem = f"{source}: not one of its {len(weights)} tensors fits the model {type(model).__name__}"
+        raise CheckpointError("\n".join([problem, *_conversion_hint(weights)]))
+    return f"{count} of {len(expected)}"
+
+
+def _conversion_hint(names: Iterable[str]) -> list[str]:
+    """A line that says how to convert a checkpoint whose names are another implementation's."""
+    foreign = next((name for name in names if str(name).startswith(_FOREIGN_PREFIXES)), None)
+    if foreign is None:
+        return []
+    return [f"  names such as {foreign} are another implementation's: tools/convert_checkpoint.py converts them"]
 
 
 def _shape(value: Any) -> str:

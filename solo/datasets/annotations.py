@@ -65,6 +65,12 @@ class AnnotationReport:
         """Annotations that cannot be used."""
         return sum(map(len, self.problems.values()))
 
+    @property
+    def _box_doubt(self) -> str:
+        """Boxes of corners, read as corner and size, reach over the border more often than not."""
+        is_doubtful = len(self.clipped) > (self.used + self.crowds) / 2
+        return " (is each bbox [x, y, width, height], and not [x1, y1, x2, y2]?)" if is_doubtful else ""
+
     def __str__(self) -> str:
         lines = [
             f"{self.path}: {self.images} images ({self.images_without_objects} without objects), "
@@ -75,7 +81,9 @@ class AnnotationReport:
         if self.images_filtered:
             lines.append(f"  {self.images_filtered} images left out of training (no object, or too small)")
         if self.clipped:
-            lines.append(f"  {len(self.clipped)} boxes clipped to the image: {_examples(self.clipped)}")
+            lines.append(
+                f"  {len(self.clipped)} boxes clipped to the image: {_examples(self.clipped)}{self._box_doubt}"
+            )
         lines += [f"  {len(ids)} left out, {kind}: {_examples(ids)}" for kind, ids in sorted(self.problems.items())]
         return "\n".join(lines)
 
@@ -216,7 +224,7 @@ def _image_id(image: Mapping[str, Any], path: Path) -> Any:
         side = image[key]
         if not isinstance(side, int) or not 0 < side <= _LONGEST_SIDE:
             raise DataError(
-                f"annotation file {path}: image {image['id']} has {key} {side!r}, expected a number > 0 and "
+                f"annotation file {path}: image {image['id']} has {key} {side!r}, expected a whole number > 0 and "
                 f"<= {_LONGEST_SIDE}"
             )
     return image["id"]
@@ -243,8 +251,13 @@ def _select_categories(
         raise DataError(f"classes must be a list of names, not the string {classes!r}")
     ids_of_names = {name: category_id for category_id, name in by_id}
     for name in classes:
+        if not isinstance(name, str):
+            raise DataError(f"classes must be a list of names, not {list(classes)}")
         if name not in ids_of_names:
             raise DataError(f"annotation file {path} has no class {name!r}{suggestion(name, ids_of_names)}")
+        ids = [category_id for category_id, other in by_id if other == name]
+        if len(ids) > 1:
+            raise DataError(f"annotation file {path}: {name!r} is the name of several categories, {ids}")
     if not classes or len(set(classes)) != len(classes):
         raise DataError(f"classes must be different names, at least one, not {list(classes)}")
     return [(name, ids_of_names[name]) for name in classes], all_ids

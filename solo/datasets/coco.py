@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from solo.datasets.annotations import AnnotationReport, read_annotations
+from solo.datasets.image_paths import check_images_exist
 from solo.datasets.in_progress import ImagesInProgress
 from solo.datasets.loading import UnreadableImageError
 from solo.datasets.seeding import batch_number, seeded_by
@@ -58,7 +59,7 @@ class CocoInstances(BaseDataset):
 
         Args:
             ann_file: Annotation file, relative to `data_root` unless absolute.
-            data_root: Folder of the data set.
+            data_root: Folder of the data set; `~` is the user's.
             data_prefix: `dict(img=folder of the images)`, relative to `data_root` unless absolute.
             classes: Names of the classes, in the order of their labels; None takes all by category id.
             filter_cfg: `filter_empty_gt` (bool) leaves out training images without an object, `min_size` (pixels)
@@ -72,7 +73,8 @@ class CocoInstances(BaseDataset):
             serialize_data: Keep the annotations as one block of bytes, which workers share.
 
         Raises:
-            DataError: The annotation file or an option cannot be used; the message names file, key or id.
+            DataError: The annotation file or an option cannot be used, or no image is where they say; the message
+                names file, key or id.
         """
         self.classes = classes
         self.max_unreadable = max_unreadable
@@ -82,10 +84,14 @@ class CocoInstances(BaseDataset):
         for name in filter_cfg or {}:
             if name not in _FILTERS:
                 raise DataError(f"filter_cfg has no {name!r}{suggestion(name, _FILTERS)}; it knows {sorted(_FILTERS)}")
+        for name in data_prefix or {}:
+            if name != "img":
+                raise DataError(f"data_prefix has no {name!r}; expected dict(img=folder of the images)")
+        folder = (data_prefix or {}).get("img", "")
         super().__init__(
-            ann_file=os.fspath(ann_file),
-            data_root=os.fspath(data_root),
-            data_prefix={"img": "", **(data_prefix or {})},
+            ann_file=os.path.expanduser(ann_file),
+            data_root=os.path.expanduser(data_root),
+            data_prefix={"img": os.path.expanduser(folder)},
             filter_cfg=filter_cfg,
             # Built here, so that our transforms are found whatever the default scope is.
             pipeline=[TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline],
@@ -114,16 +120,19 @@ class CocoInstances(BaseDataset):
         self.report = checked.report
         self._metainfo.update(classes=checked.classes, category_ids=checked.category_ids)
         folder = self.data_prefix["img"]
+        file_names = [image["file_name"] for image in checked.images]
+        paths = [os.path.join(folder, file_name) for file_name in file_names]
+        check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder)
         return [
             dict(
-                img_path=os.path.join(folder, image["file_name"]),
+                img_path=path,
                 img_id=image["id"],
                 height=image["height"],
                 width=image["width"],
                 seg_map_path=None,
                 instances=checked.instances[image["id"]],
             )
-            for image in checked.images
+            for path, image in zip(paths, checked.images, strict=True)
         ]
 
     def filter_data(self) -> list[dict[str, Any]]:

@@ -33,8 +33,13 @@ def write_subset(
         Counts: `images` and `objects` that were kept, `objects_dropped` of the kept images.
 
     Raises:
-        DataError: `source` cannot be used, a class is unknown, or nothing is left.
+        DataError: `source` cannot be used, a class is unknown, nothing is left, or `target` cannot be written or is
+            `source`.
     """
+    if num_images is not None and num_images < 1:
+        raise DataError(f"the number of images must be at least 1, came {num_images}")
+    if Path(target).resolve() == Path(source).resolve():
+        raise DataError(f"{target} is the source itself, which would be lost; choose another file to write")
     read_annotations(source)
     content = json.loads(Path(source).read_text())
     names = {category["name"]: category["id"] for category in content["categories"]}
@@ -58,7 +63,10 @@ def write_subset(
     categories = [category for category in content["categories"] if category["id"] in wanted_ids]
     before = sum(annotation["image_id"] in image_ids for annotation in content["annotations"])
 
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
     subset = {**content, "images": images, "annotations": kept, "categories": categories}
-    Path(target).write_text(json.dumps(subset))
+    try:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).write_text(json.dumps(subset))
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror}") from None
     return {"images": len(images), "objects": len(kept), "objects_dropped": before - len(kept)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,17 @@ class PackedConv2d(nn.Module):
         self.dtype = weight.dtype
         self.packed_weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach(), requires_grad=False)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be copied or pickled; torch would say so without a hint.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "packed convolutions cannot be copied or pickled: deploy without pack_weights, for instance "
+            "SOLOPredictor(..., deployment=DeploymentOptions()), or build one predictor in each process"
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         packed: Tensor = torch.ops.mkldnn._convolution_pointwise(

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from solo.checkpoints.fitting import model_on_meta
+from solo.engine.run_options import require_parts
 from solo.errors import ConfigError
 from solo.structures import SOLOv2Outputs
 
@@ -73,8 +74,12 @@ def describe_model(config: Config, size: tuple[int, int] | None = None) -> str:
         size: height and width in pixels; None for `default_size`.
 
     Raises:
-        ConfigError: a side below one pixel, or a model that cannot be built.
+        ConfigError: no model or (without a size) no test data, a side below one pixel, or a model that cannot be
+            built.
     """
+    require_parts(
+        config, ("model",) if size else ("model", "test_dataloader"), config_path=str(config.filename or "given")
+    )
     size = size or default_size(config)
     if min(size) < 1:
         raise ConfigError(f"the image must have at least one pixel; came {size[0]} x {size[1]}")

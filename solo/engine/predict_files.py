@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import cv2
 from mmengine.structures import InstanceData
 
 from solo.datasets import read_image
-from solo.errors import DataError
+from solo.datasets.loading import Image
+from solo.errors import ConfigError, DataError
 from solo.evaluation.rle import decode_masks, encode_masks
 from solo.ops import RLE
 from solo.predictor import SOLOPredictor
@@ -46,6 +47,8 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
         if path.is_dir():
             matches = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
             problem = f"{entry}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})"
+            if any(file.is_dir() for file in path.iterdir()):
+                problem += f"; its folders are searched by a quoted pattern: '{path}/**/*.png'"
         elif path.is_file():
             matches, problem = [path], ""
         else:
@@ -65,53 +68,82 @@ def predict_files(
 
     The json holds `images` (file name, picture, width, height) and `annotations` in COCO's form (image_id,
     category_id, category, bbox as x y width height in pixels of the image, segmentation as RLE, score), with
-    `categories` counted from 1. A file that cannot be read is skipped and named in the summary.
+    `categories` counted from 1. A file that cannot be read is skipped and named in the summary. The json is written
+    when the prediction is interrupted, too.
 
     Args:
         images: the files.
         predictor: the model.
         out_dir: folder of the results; made when missing.
         score_thr: objects with a lower score are left out of pictures and json.
+
+    Raises:
+        ConfigError: the folder cannot be written, or a picture would take the place of an image.
     """
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = PredictionSummary()
+    folder = Path(out_dir).expanduser()
     pictures = _picture_names(images)
+    _prepare_folder(folder, pictures)
+    summary = PredictionSummary()
     content: dict[str, list[dict[str, Any]]] = dict(
         images=[],
         annotations=[],
         categories=[dict(id=index + 1, name=name) for index, name in enumerate(predictor.classes)],
     )
     start = time.perf_counter()
-    for path in images:
-        try:
-            image = read_image(path)
-            instances = predictor(image)
-        except DataError as error:
-            summary.unreadable.append(str(error))
-            continue
-        instances = instances[instances.scores >= score_thr]
-        height, width = image.shape[:2]
-        encoded = instances.masks if isinstance(instances.masks, list) else encode_masks(instances.masks)
-        if isinstance(instances.masks, list):
-            instances.masks = decode_masks(encoded, size=(height, width))
-        picture = draw_instances(
-            image, instances, predictor.classes, score_thr=0.0, magnify=legible_magnification(height, width)
-        )
-        cv2.imwrite(str(folder / pictures[path]), picture)
-        image_id = len(content["images"]) + 1
-        content["images"].append(
-            dict(id=image_id, file_name=str(path), picture=pictures[path], width=width, height=height)
-        )
-        first_id = len(content["annotations"]) + 1
-        content["annotations"] += _annotations(
-            instances, encoded, predictor.classes, image_id=image_id, first_id=first_id
-        )
-        summary.images += 1
-        summary.objects += len(instances)
+    try:
+        for path in images:
+            try:
+                image = read_image(path)
+                instances = predictor(image)
+            except DataError as error:
+                summary.unreadable.append(_named(error, path))
+                continue
+            instances = instances[instances.scores >= score_thr]
+            encoded = _draw(image, instances, predictor.classes, file=folder / pictures[path])
+            image_id, first_id = len(content["images"]) + 1, len(content["annotations"]) + 1
+            height, width = image.shape[:2]
+            content["images"].append(
+                dict(id=image_id, file_name=str(path), picture=pictures[path], width=width, height=height)
+            )
+            content["annotations"] += _annotations(
+                instances, encoded, predictor.classes, image_id=image_id, first_id=first_id
+            )
+            summary.images += 1
+            summary.objects += len(instances)
+    finally:  # what was found so far outlives Ctrl-C
+        (folder / PREDICTIONS_FILE).write_text(json.dumps(content), encoding="utf-8")
     summary.seconds = time.perf_counter() - start
-    (folder / PREDICTIONS_FILE).write_text(json.dumps(content), encoding="utf-8")
     return summary
+
+
+def _prepare_folder(folder: Path, pictures: Mapping[Path, str]) -> None:
+    """Make the folder of the results, unless that would cost an image."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"folder of the results {folder} cannot be made: {error.strerror}") from None
+    inputs = {path.resolve() for path in pictures}
+    for path, name in pictures.items():
+        if (folder / name).resolve() in inputs:
+            raise ConfigError(
+                f"the picture of {path} would overwrite the image {folder / name}; choose another folder for pictures"
+            )
+
+
+def _named(error: DataError, path: Path) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def _draw(image: Image, instances: InstanceData, classes: Sequence[str], *, file: Path) -> Sequence[RLE]:
+    """Write the picture of an image; returns the run lengths of its masks."""
+    height, width = image.shape[:2]
+    encoded: Sequence[RLE] = instances.masks if isinstance(instances.masks, list) else encode_masks(instances.masks)
+    if isinstance(instances.masks, list):
+        instances.masks = decode_masks(encoded, size=(height, width))
+    picture = draw_instances(image, instances, classes, score_thr=0.0, magnify=legible_magnification(height, width))
+    if not cv2.imwrite(str(file), picture):
+        raise ConfigError(f"picture {file} cannot be written; is the folder writable, and is there space?")
+    return encoded
 
 
 def _picture_names(images: Sequence[Path]) -> dict[Path, str]:

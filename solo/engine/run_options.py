@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config, ConfigDict
 
 from solo.errors import ConfigError
+
+
+def require_parts(config: Config, keys: Sequence[str], *, config_path: str) -> None:
+    """Raise unless a config has the parts that a command needs.
+
+    Args:
+        config: the config.
+        keys: names of the parts.
+        config_path: its file, for the message.
+
+    Raises:
+        ConfigError: it lacks some, as a file below `_base_` or one that is no config does.
+    """
+    missing = [key for key in keys if config.get(key) is None]
+    if missing:
+        raise ConfigError(
+            f"config {config_path} has no {', '.join(missing)}; expected a whole config, which may inherit by _base_"
+        )
 
 
 def use_amp(config: Config) -> None:
@@ -105,7 +124,9 @@ def fill_annotation_files(config: Config) -> None:
             dataset = dataset["dataset"]
         for evaluator in _coco_metrics(config, split):
             if evaluator.get("ann_file") is None and "ann_file" in dataset:
-                evaluator.ann_file = os.path.join(dataset.get("data_root") or "", dataset["ann_file"])
+                evaluator.ann_file = os.path.join(
+                    os.path.expanduser(dataset.get("data_root") or ""), os.path.expanduser(dataset["ann_file"])
+                )
 
 
 def pin_memory_for_gpus_only(config: Config) -> None:

@@ -18,6 +18,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
+from solo.checkpoints.loading import share_that_fits
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.checkpoints.saving import remove_unfinished
 from solo.config import load_config
@@ -26,11 +27,13 @@ from solo.engine.data_loader import WatchedLoader, set_timeouts
 from solo.engine.distributed import processes, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.latest_checkpoint import latest_checkpoint
+from solo.engine.part_errors import refused_parts_as_config_errors
 from solo.engine.run_options import (
     encode_masks_for_evaluation,
     fill_annotation_files,
     pin_memory_for_gpus_only,
     prepare_determinism,
+    require_parts,
     set_metric_options,
     use_amp,
     use_auto_scale_lr,
@@ -50,6 +53,7 @@ FILE_ONLY_MESSAGES = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     "`save_param_scheduler` is True but",
+    "paramwise_options -- ",
 )
 
 _run_numbers = itertools.count(1)
@@ -104,7 +108,12 @@ class SOLORunner(Runner):
         """
         initializes_training = isinstance(self._train_loop, BaseLoop) and not self._resume
         if initializes_training:
-            return super().load_checkpoint(filename, *args, **kwargs)
+            share = share_that_fits(
+                trained_model(self.model), load_checkpoint(filename), source=f"checkpoint {filename}"
+            )
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+            self.logger.info(f"{share} of the model's tensors start as in {filename}")
+            return checkpoint
         checkpoint = load_checkpoint(filename)
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
@@ -150,12 +159,15 @@ def train(
         UserError: config, data or checkpoint cannot be used.
     """
     config = load_config(config_path, overrides=overrides)
+    require_parts(config, ("model", "train_dataloader", "train_cfg", "optim_wrapper"), config_path=config_path)
     config.work_dir = _work_dir(config, config_path, work_dir)
     if amp:
         use_amp(config)
     if auto_scale_lr:
         use_auto_scale_lr(config, config_path)
     if seed is not None:
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"--seed must be at least 0 and below 2**32, came {seed}")
         config.randomness = ConfigDict({**config.get("randomness", {}), "seed": seed})
     if deterministic:
         config.randomness = ConfigDict({**config.get("randomness", {}), "deterministic": True})
@@ -169,7 +181,7 @@ def train(
         config.load_from = str(resume)
     if config.get("load_from"):
         load_checkpoint(config.load_from)  # a bad file should fail before data and model are built
-    with processes(config, launcher):
+    with processes(config, launcher), refused_parts_as_config_errors():
         if is_main_process():
             remove_unfinished(config.work_dir)
         runner = _build_runner(config, config_path)
@@ -219,13 +231,19 @@ def test(
         UserError: config, data or checkpoint cannot be used, or the interrupted evaluation is of other ones.
     """
     config = load_config(config_path, overrides=overrides)
+    require_parts(config, ("model", "test_dataloader", "test_cfg", "test_evaluator"), config_path=config_path)
     # A bad file should fail before data and model are built.
     check_preprocessing(load_checkpoint(checkpoint), config, source=f"checkpoint {checkpoint}")
     config.work_dir = _work_dir(config, config_path, work_dir)
     config.load_from = checkpoint
     config.resume = False
     set_metric_options(config, out=out, classwise=classwise)
+    if out is not None:
+        if os.path.isdir(out):
+            raise ConfigError(f"--out: {out} is a folder; expected a file")
+        _make_folder(Path(out).parent, option="--out")
     if show_dir is not None:
+        _make_folder(show_dir, option="--show-dir")
         pictures = dict(type="PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
         config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(pictures)]
     if deployment != AS_TRAINED:
@@ -234,7 +252,7 @@ def test(
     encode_masks_for_evaluation(config)
     if tta:
         use_tta(config)
-    with processes(config, launcher):
+    with processes(config, launcher), refused_parts_as_config_errors():
         runner = _build_runner(config, config_path)
         record_evaluation(runner, checkpoint=checkpoint, resume=resume or restart_count() > 0)
         return runner.test()
@@ -257,4 +275,16 @@ def _is_for_console(record: logging.LogRecord) -> bool:
 
 
 def _work_dir(config: Config, config_path: str, work_dir: str | None) -> str:
-    return work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
+    folder = work_dir or config.get("work_dir") or os.path.join("work_dirs", Path(config_path).stem)
+    _make_folder(folder, option="--work-dir")
+    return folder
+
+
+def _make_folder(folder: str | os.PathLike[str], *, option: str) -> None:
+    """Make a folder for results before there are any, to be lost when it cannot be made."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{option}: folder {folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{option}: folder {folder} is not writable")

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import mask as mask_api
 
-from solo.evaluation.rle import encode_bits, encode_masks
+from solo.evaluation.rle import areas_of_masks, encode_bits, encode_masks
 from solo.ops import RLE
 
 SEPARATOR = b"\n"
@@ -60,7 +59,7 @@ class ImageDetections:
             labels=_to_numpy(instances["labels"]).astype(np.int32),
             scores=_to_numpy(instances["scores"]).astype(np.float32),
             boxes=_to_numpy(instances["bboxes"]).astype(np.float32).reshape(-1, 4),
-            areas=np.asarray(mask_api.area(list(rles)), dtype=np.float64),
+            areas=areas_of_masks(rles),
             size=list(rles[0]["size"]) if rles else [],
             counts=SEPARATOR.join(rle["counts"].encode("ascii") for rle in rles),
         )

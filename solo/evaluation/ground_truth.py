@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from pycocotools import mask as mask_api
 
 from solo.errors import DataError
+from solo.evaluation.rle import areas_of_masks
 from solo.garbage_collection import paused_garbage_collection
 
 MAX_NAMED = 5
@@ -82,7 +83,8 @@ def _with_mask(annotation: dict[str, Any], sizes: dict[Any, list[int]]) -> dict[
         return None
     prepared = {**annotation, "segmentation": segmentation}
     if "area" not in annotation:
-        prepared["area"] = float(np.sum(mask_api.area(_encode(segmentation, size))))
+        encoded = _encode(segmentation, size)
+        prepared["area"] = float(areas_of_masks(encoded if isinstance(encoded, list) else [encoded]).sum())
     return prepared
 
 

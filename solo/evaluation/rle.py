@@ -11,6 +11,9 @@ from torch import Tensor
 
 from solo.ops import RLE, encode_bitmaps, unpack_bits
 
+# pycocotools puts the number of masks into a byte on the way.
+_AREAS_AT_ONCE = 255
+
 UNPACKED_PIXELS = 2**25
 """About how many pixels of packed masks are unpacked at once."""
 
@@ -50,6 +53,19 @@ def encode_bits(bits: Tensor, *, width: int) -> list[RLE]:
     """
     at_once = max(1, UNPACKED_PIXELS // max(1, bits.shape[1] * width))
     return [rle for part in bits.split(at_once) for rle in encode_masks(unpack_bits(part, width=width))]
+
+
+def areas_of_masks(rles: Sequence[RLE]) -> np.ndarray:
+    """Pixels of encoded masks.
+
+    Args:
+        rles: D encodings.
+
+    Returns:
+        (D,) float64.
+    """
+    parts = [rles[start : start + _AREAS_AT_ONCE] for start in range(0, len(rles), _AREAS_AT_ONCE)]
+    return np.array([area for part in parts for area in mask_api.area(list(part))], np.float64)
 
 
 def decode_masks(rles: Sequence[RLE], *, size: tuple[int, int]) -> np.ndarray:

@@ -213,3 +213,19 @@ def test_real_files_have_no_problem(shared_data: Path) -> None:
         report = check_coco_file(shared_data / name)
         assert report.left_out == 0
         assert report.used + report.crowds == report.annotations > 800
+
+
+def test_boxes_of_corners_are_doubted(tmp_path: Path) -> None:
+    corners = [annotation(i, bbox=[15.0, 9.0, 23.0, 15.0]) for i in range(3)]
+    assert "is each bbox [x, y, width, height]" in str(check_coco_file(write(tmp_path, content(corners))))
+    mixed = corners[:1] + [annotation(i) for i in range(1, 3)]
+    assert "is each bbox" not in str(check_coco_file(write(tmp_path, content(mixed))))
+
+
+def test_a_name_of_several_categories_cannot_be_asked_for(tmp_path: Path) -> None:
+    what = content([annotation(1)]) | dict(categories=[dict(id=1, name="cat"), dict(id=7, name="cat")])
+    path = write(tmp_path, what)
+    with pytest.raises(DataError, match=r"'cat' is the name of several categories, \[1, 7\]"):
+        read_annotations(path, classes=["cat"])
+    with pytest.raises(DataError, match=r"list of names, not \[1\]"):
+        read_annotations(path, classes=[1])  # type: ignore[list-item]

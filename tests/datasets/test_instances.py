@@ -82,7 +82,11 @@ def test_unusable_rle(rle: dict[str, Any], message: str) -> None:
 
 def test_real_annotations(shared_data: Path) -> None:
     """Polygons, crowds and all: as mmdet reads them."""
-    dataset = CocoInstances(data_root=str(shared_data / "coco_mini"), ann_file="annotations/instances_train2017.json")
+    dataset = CocoInstances(
+        data_root=str(shared_data / "coco_mini"),
+        ann_file="annotations/instances_train2017.json",
+        data_prefix=dict(img="train2017/"),
+    )
     peer = TRANSFORMS.build(PEER)
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)

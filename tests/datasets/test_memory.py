@@ -37,7 +37,8 @@ def test_workers_share_the_annotations(tmp_path: Path) -> None:
     )
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps(content))
-    dataset = CocoInstances(ann_file=str(path), pipeline=[count_objects])
+    (tmp_path / "0.png").touch()
+    dataset = CocoInstances(data_root=str(tmp_path), ann_file=path.name, pipeline=[count_objects])
     size = (dataset.data_bytes.nbytes + dataset.data_address.nbytes) / 1024
     assert 1 < size * 1024 / (IMAGES * OBJECTS_EACH * len(polygon) * 8) < 1.1
     assert dataset.data_list == []

@@ -85,3 +85,17 @@ def test_nothing_left(coco_file, tmp_path):
     with pytest.raises(DataError, match=r"all\.json has no object with a side above 500"):
         write_subset(coco_file, tmp_path / "part.json", min_side=500)
     assert not (tmp_path / "part.json").exists()
+
+
+def test_the_source_is_never_overwritten(coco_file, tmp_path):
+    before = coco_file.read_bytes()
+    with pytest.raises(DataError, match="is the source itself"):
+        write_subset(coco_file, coco_file.parent / "." / coco_file.name)
+    assert coco_file.read_bytes() == before
+
+
+def test_what_cannot_be_written_or_counted(coco_file, tmp_path):
+    with pytest.raises(DataError, match="cannot be written"):
+        write_subset(coco_file, tmp_path)
+    with pytest.raises(DataError, match="at least 1, came -1"):
+        write_subset(coco_file, tmp_path / "subset.json", num_images=-1)

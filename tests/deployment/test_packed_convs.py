@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -85,3 +88,11 @@ def test_without_the_operators_nothing_is_packed(monkeypatch: pytest.MonkeyPatch
     assert not packing_is_available()
     options = DeploymentOptions.recommended(torch.device("cpu"))
     assert options == DeploymentOptions(fold_norms=True, channels_last=True)
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, pickle.dumps])
+def test_copies_are_refused_with_the_way_out(make: Callable[[nn.Module], object]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    pack_convs(network)
+    with pytest.raises(TypeError, match="deploy without pack_weights"):
+        make(network)

@@ -12,7 +12,7 @@ import pytest
 from pycocotools import mask as mask_api
 
 from solo.engine.predict_files import find_images, predict_files
-from solo.errors import DataError
+from solo.errors import ConfigError, DataError
 from solo.predictor import SOLOPredictor
 from tests.engine.fakes import SIDE, write_checkpoint, write_config
 
@@ -83,3 +83,54 @@ def test_unreadable_file_is_skipped_and_named(predictor: SOLOPredictor, tmp_path
     assert summary.images == 1
     assert len(summary.unreadable) == 1
     assert "broken.png" in summary.unreadable[0]
+
+
+def test_a_folder_of_folders_says_how_to_search_them(tmp_path: Path) -> None:
+    touch(tmp_path / "deep" / "1.jpg")
+    with pytest.raises(DataError, match=r"quoted pattern: '.*/\*\*/\*\.png'"):
+        find_images([str(tmp_path)])
+
+
+def test_pictures_never_take_the_place_of_images(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    image = tmp_path / "data" / "0.png"
+    before = image.read_bytes()
+    with pytest.raises(ConfigError, match=r"would overwrite the image .*0\.png"):
+        predict_files([image], predictor=predictor, out_dir=tmp_path / "other" / ".." / "data", score_thr=0.3)
+    assert image.read_bytes() == before
+
+
+def test_folder_that_cannot_be_made(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be made"):
+        predict_files([tmp_path / "data" / "0.png"], predictor=predictor, out_dir=tmp_path / "file", score_thr=0.3)
+
+
+def test_an_image_without_area_after_the_resize_is_skipped(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    path = tmp_path / "row.png"
+    cv2.imwrite(str(path), np.zeros((1, 30000, 3), np.uint8))
+
+    def resize(results: dict) -> dict:
+        return {"img": cv2.resize(results["img"], (8, 0))}
+
+    predictor._pipeline.transforms.insert(1, resize)
+    summary = predict_files([path], predictor=predictor, out_dir=tmp_path / "results", score_thr=0.3)
+    assert len(summary.unreadable) == 1
+    assert "row.png" in summary.unreadable[0]
+
+
+def test_an_interrupted_prediction_leaves_what_it_found(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    class Interrupting:
+        classes = predictor.classes
+        calls = 0
+
+        def __call__(self, image: np.ndarray) -> object:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return predictor(image)
+
+    images = sorted((tmp_path / "data").glob("*.png"))[:2]
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(images, predictor=Interrupting(), out_dir=tmp_path / "results", score_thr=0.3)
+    content = json.loads((tmp_path / "results" / "predictions.json").read_text())
+    assert len(content["images"]) == len(content["annotations"]) == 1

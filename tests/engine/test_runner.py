@@ -113,6 +113,26 @@ def test_seed_wins_over_the_config(tmp_path: Path) -> None:
     assert train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), seed=7).seed == 7
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seed_that_no_generator_takes(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(ConfigError, match=f"--seed must be .* came {seed}"):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), seed=seed)
+
+
+def test_a_part_of_a_config_is_not_enough(tmp_path: Path) -> None:
+    part = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "solov2-nano.py"
+    with pytest.raises(ConfigError, match=r"solov2-nano\.py has no train_dataloader, train_cfg, optim_wrapper"):
+        train(str(part), work_dir=str(tmp_path / "work"))
+    with pytest.raises(ConfigError, match=r"has no test_dataloader, test_cfg, test_evaluator"):
+        run_test(str(part), "weights.pth", work_dir=str(tmp_path / "work"))
+
+
+def test_work_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"--work-dir: folder .*file cannot be made: "):
+        train(str(write_config(tmp_path)), work_dir=str(tmp_path / "file"))
+
+
 def test_auto_scale_lr_without_a_base_is_an_error(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     config.write_text(config.read_text().replace("auto_scale_lr = dict(enable=False, base_batch_size=4)", ""))
@@ -230,3 +250,28 @@ def test_synchronised_norms_of_several_processes_need_gpus(monkeypatch: pytest.M
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.SyncBatchNorm(2))
     with pytest.raises(ConfigError, match=r"1 norms such as 1 are SyncBN.*norm_cfg\.type=BN"):
         SOLORunner.wrap_model(SOLORunner.__new__(SOLORunner), None, model)
+
+
+@pytest.mark.parametrize("option", ["out", "show_dir"])
+def test_results_that_could_not_be_written_are_said_before_the_test(tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").touch()
+    where = dict(out=str(tmp_path / "file" / "results.json"), show_dir=str(tmp_path / "file"))[option]
+    with pytest.raises(ConfigError, match=r"--(out|show-dir): folder .*file cannot be made: "):
+        run_test(
+            str(write_config(tmp_path)),
+            str(write_checkpoint(tmp_path / "weights.pth")),
+            work_dir=str(tmp_path / "work"),
+            **{option: where},
+        )
+
+
+def test_weights_to_start_from_must_fit_somewhere(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"mask_head.conv_cls.weight": torch.zeros(3)}}, tmp_path / "foreign.pth")
+    with pytest.raises(
+        CheckpointError, match=r"(?s)foreign\.pth: not one of its 1 tensors fits.*convert_checkpoint\.py"
+    ):
+        train(
+            str(write_config(tmp_path)),
+            work_dir=str(tmp_path / "work"),
+            overrides={"load_from": str(tmp_path / "foreign.pth")},
+        )

@@ -226,6 +226,14 @@ def test_max_dets_keeps_the_best(tmp_path: Path) -> None:
     assert recalled_half == pytest.approx(51 / 101)
 
 
+def test_more_detections_than_a_byte_counts(tmp_path: Path) -> None:
+    masks = [rectangle(x, y, 4, 4) for x in range(0, 80, 4) for y in range(0, 60, 4)]
+    ann_file = write_file(tmp_path, [annotation(mask, image_id=10, category_id=3) for mask in masks], num_images=1)
+    predictions = [prediction(10, masks, [0] * len(masks), [0.5] * len(masks))]
+    assert len(masks) > 255
+    assert evaluate(ann_file, predictions, max_dets=len(masks))["coco/segm_mAP"] == pytest.approx(1.0)
+
+
 def test_second_evaluation_is_the_same(tmp_path: Path) -> None:
     ann_file, predictions = perfect_case(tmp_path)
     metric = CocoMaskMetric(ann_file=ann_file)

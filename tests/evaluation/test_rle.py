@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as mask_api
 
 from solo.evaluation import decode_masks, encode_bits, encode_masks
+from solo.evaluation.rle import areas_of_masks
 from solo.ops import pack_bits
 
 
@@ -59,3 +60,10 @@ def test_bits_are_encoded_as_their_bitmaps(
     assert encode_bits(pack_bits(masks[:0]), width=width) == []
     with pytest.raises(ValueError, match="width"):
         encode_bits(pack_bits(masks), width=width + 8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 600])
+def test_areas_of_any_number_of_masks(count: int) -> None:
+    masks = np.arange(9).reshape(1, 1, 9) < (np.arange(count) % 10).reshape(-1, 1, 1)
+    areas = areas_of_masks(encode_masks(masks))
+    assert (areas.dtype, areas.tolist()) == (np.float64, [float(index % 10) for index in range(count)])
