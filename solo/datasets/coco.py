@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from solo.datasets.annotations import AnnotationReport, read_annotations
 from solo.datasets.image_paths import check_images_exist
 from solo.datasets.in_progress import ImagesInProgress
-from solo.datasets.loading import UnreadableImageError
+from solo.datasets.loading import LoadImage, UnreadableImageError
 from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.unreadable import UnreadableImages
 from solo.errors import DataError, suggestion
@@ -122,7 +122,9 @@ class CocoInstances(BaseDataset):
         folder = self.data_prefix["img"]
         file_names = [image["file_name"] for image in checked.images]
         paths = [os.path.join(folder, file_name) for file_name in file_names]
-        check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder)
+        # Another step may read them from an archive or over the network.
+        if any(isinstance(step, LoadImage) for step in self.pipeline.transforms):
+            check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder)
         return [
             dict(
                 img_path=path,

@@ -43,7 +43,12 @@ def downsample_masks(masks: Tensor, *, stride: int = MASK_STRIDE) -> Tensor:
 
     Returns:
         (N, ceil(H/stride), ceil(W/stride)) bool.
+
+    Raises:
+        ValueError: a stride that is no even number above 0.
     """
+    if stride < 2 or stride % 2:
+        raise ValueError(f"masks are shrunk by an even number of pixels, at least 2, not by {stride}")
     height, width = masks.shape[-2:]
     masks = F.pad(masks, (0, -width % stride, 0, -height % stride))
     first, second = stride // 2 - 1, stride // 2

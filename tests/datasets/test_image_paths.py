@@ -62,3 +62,7 @@ def test_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_prefixes_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="data_prefix has no 'img_path'"):
         build(tmp_path, objects(1), data_prefix=dict(img_path="train/"))
+
+
+def test_images_that_another_step_reads_need_no_file(tmp_path: Path) -> None:
+    assert len(moved(tmp_path, "archive/", pipeline=[dict])) == 3

@@ -247,3 +247,9 @@ def test_boxes_hold_every_pixel_and_are_tight(masks: Tensor) -> None:
             assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
         else:
             assert (x1, y1, x2, y2) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("stride", [0, 1, 3, -2])
+def test_masks_are_shrunk_by_even_numbers(stride: int) -> None:
+    with pytest.raises(ValueError, match=f"even number of pixels, at least 2, not by {stride}"):
+        downsample_masks(torch.ones(1, 8, 8, dtype=torch.bool), stride=stride)
