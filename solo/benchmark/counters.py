@@ -72,7 +72,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
     Exact and repeatable: every result of an operation, forward and backward, until its memory is given back. What an
     operation takes and gives back within itself is not seen, nor is what numpy and OpenCV take.
     """
-    tracker = _LiveBytes()
+    tracker = LiveBytes()
     with tracker:
         result = work()
     del result
@@ -91,7 +91,9 @@ def peak_memory(work: Callable[[], Any]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
+    """Context in which `peak` grows to the most bytes that tensors made inside of it hold at once."""
+
     def __init__(self) -> None:
         super().__init__()
         self.current = self.peak = 0

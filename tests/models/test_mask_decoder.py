@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from solo.benchmark.counters import LiveBytes
 from solo.models import DiceLoss, FocalLoss, Grid, GridAssigner, SOLOv2Criterion
 from solo.models.mask_decoder import cell_masks, mask_loss
 from solo.ops import dice_loss, downsample_masks, mass_centers, pack_masks
 from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, Outputs, SOLOOutputs, SOLOv2Outputs
-from tests.models.allocations import PeakBytes
 from tests.models.dispatch import HostSyncs
 
 GRID = Grid(num_grids=(6, 4, 3, 2), strides=(8, 8, 16, 32), scale_ranges=[(1, 40), (20, 80), (40, 160), (60, 999)])
@@ -253,7 +253,7 @@ def test_memory_is_that_of_the_cells_that_are_drawn(kind: str) -> None:
     pixels = 64 * 80
     for count in (10, 80):
         cells = torch.linspace(0, FULL.num_cells - 1, count).long()
-        with PeakBytes() as alive, torch.no_grad():
+        with LiveBytes() as alive, torch.no_grad():
             cell_masks(outputs, 0).draw(cells)
         assert alive.peak <= 4 * count * pixels * 4 + 2**14
 
@@ -265,7 +265,7 @@ def test_memory_of_the_loss_does_not_grow_with_the_positives(kind: str) -> None:
     for truth in (few, many):
         outputs, targets = outputs_of(kind, images=1), targets_of(truth)
         leaves_of(outputs)
-        with PeakBytes() as alive:
+        with LiveBytes() as alive:
             weights = torch.ones(len(targets.cell_idx))
             mask_loss(outputs, targets, weights=weights, loss=dice_loss, chunk_bytes=4 * 16 * 24 * 2).backward()
         peaks.append(alive.peak)

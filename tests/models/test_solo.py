@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from solo.benchmark.counters import LiveBytes
 from solo.models import Grid, MatrixNMS, SOLOv2, SOLOv2PostProcessor
 from solo.models.mask_decoder import cell_masks
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, Outputs, SOLOOutputs, SOLOv2Outputs
-from tests.models.allocations import PeakBytes
 from tests.models.postprocess_oracle import loop_oracle
 from tests.models.tiny_model import (
     NUM_CLASSES,
@@ -223,7 +223,7 @@ def test_the_masks_of_all_cells_are_never_there_at_once(kind: str, generator: to
     options: dict[str, Any] = dict(nms_pre=100, max_per_img=20, mask_format="rle", chunk_bytes=2**24)
     processor = SOLOv2PostProcessor(grid=FULL, nms=MatrixNMS(), **options)
     assert int((processor._cell_scores(outputs.cls_logits) > processor.score_thr).sum()) > 3500
-    with PeakBytes() as alive:
+    with LiveBytes() as alive:
         (result,) = processor(outputs, image_sizes=[(height, width)], original_sizes=[(height, width)])
     assert len(result) == 20
     pixels = height * width // 16

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from solo.benchmark.counters import LiveBytes
 from solo.evaluation.rle import decode_masks
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
 from solo.models.mask_decoder import cell_masks
 from solo.models.view_merging import View, merge_views
 from solo.ops import unpack_bits
 from solo.structures import SOLOv2Outputs
-from tests.models.allocations import PeakBytes
 
 NUM_CLASSES = 2
 GRID = Grid(num_grids=[4, 2], strides=[8, 16], scale_ranges=[(1, 64), (32, 512)])
@@ -197,7 +197,7 @@ def test_a_large_picture_takes_a_few_masks_at_a_time() -> None:
     objects = [(0, 0.9, (3 * index, 0, 3 * index + 3, 16)) for index in range(6)]
     views = [view(*objects), mirrored(view(*objects), "horizontal")]
     options: dict[str, Any] = dict(original_size=(4000, 6000), mask_format="rle", filter_thr=0.0)
-    with PeakBytes() as allocated:
+    with LiveBytes() as allocated:
         result = merged(views, **options)
     assert len(result) == 12
     assert allocated.peak < 200e6

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from solo.benchmark.counters import LiveBytes
 from solo.ops import boxes_from_bits, boxes_from_masks, pack_bits, resize_masks, resize_to_bits, unpack_bits
-from tests.models.allocations import PeakBytes
 from tests.ops.test_resize import SIZES, blobs
 
 
@@ -65,7 +65,7 @@ def test_no_mask_and_no_pixel() -> None:
 def test_memory_is_that_of_the_bits(generator: torch.Generator) -> None:
     """Thirty masks of 1600x2400: 115 MB as bitmaps, 14 MB as bits."""
     probabilities = blobs(30, 100, 150, generator)
-    with PeakBytes() as alive:
+    with LiveBytes() as alive:
         packed = resize_to_bits(probabilities, image_size=(400, 600), original_size=(1600, 2400), threshold=0.5)
     assert packed.bits.nbytes == 30 * 1600 * 300
     assert alive.peak < 2.5 * packed.bits.nbytes + 5e6
