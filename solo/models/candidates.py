@@ -15,7 +15,7 @@ from solo.structures import Candidates, CellMasks
 STEPS_PER_CHUNK = 8
 """Cells are drawn in steps of this part of `chunk_bytes`."""
 
-CELLS_PER_STEP = 64
+CELLS_PER_STEP = 96
 """Most cells of a step where drawing may end early, so that little is drawn in vain."""
 
 SPARE_MASKS = 1.5
