@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -17,7 +18,8 @@ from solo.registry import MODELS
 class MaskFeatureBranch(BaseModule):
     """P2 to P5 brought to stride 4 by convolutions and x2 enlargements, summed, projected (SOLOv2 paper, section 3.2).
 
-    Level i is convolved and doubled i times (the finest is convolved once); the coarsest map sees coordinates.
+    Level i is convolved and doubled i times (the finest is convolved once); the coarsest map sees coordinates. The last
+    doubling is the same for all but the finest, and linear: their sum is doubled once, not each of them.
 
     Args:
         in_channels: channels of the feature pyramid.
@@ -58,16 +60,21 @@ class MaskFeatureBranch(BaseModule):
             (B, E, h, w) at the size of the finest map.
         """
         *finer, coarsest = features[: len(self.levels)]
-        maps = [tower(level) for tower, level in zip(self.levels, [*finer, append_coordinates(coarsest)], strict=True)]
-        return self.predictor(sum(maps[1:], start=maps[0]))
+        finest, *halves = (
+            tower(level) for tower, level in zip(self.levels, [*finer, append_coordinates(coarsest)], strict=True)
+        )
+        if halves:
+            finest = finest + _doubled(sum(halves[1:], start=halves[0]))
+        return self.predictor(finest)
 
 
 def _enlarging_tower(in_channels: int, out_channels: int, *, doublings: int, **block: Any) -> nn.Sequential:
-    """One convolution block (built with `block`) at least; after each of `doublings` the map is doubled bilinearly."""
-    layers: list[nn.Module] = []
-    for _ in range(max(doublings, 1)):
-        layers.append(ConvNormReLU(in_channels, out_channels, **block))
-        if doublings:
-            layers.append(nn.Upsample(scale_factor=2, mode="bilinear"))
-        in_channels = out_channels
+    """As many convolution blocks (built with `block`) as doublings, at least one; all doublings but the last."""
+    layers: list[nn.Module] = [ConvNormReLU(in_channels, out_channels, **block)]
+    for _ in range(doublings - 1):
+        layers += [nn.Upsample(scale_factor=2, mode="bilinear"), ConvNormReLU(out_channels, out_channels, **block)]
     return nn.Sequential(*layers)
+
+
+def _doubled(feature_map: Tensor) -> Tensor:
+    return F.interpolate(feature_map, scale_factor=2, mode="bilinear")
