@@ -15,6 +15,7 @@ from mmengine.config import DictAction
 
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError, UserError
+from solo.host_memory import keep_freed_memory
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
@@ -119,11 +120,12 @@ def set_local_rank(arguments: argparse.Namespace) -> None:
 
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command; a `UserError` becomes `error: ...` on stderr and exit code 2.
+    """Run a command; a `UserError` becomes `error: ...` on stderr and exit code 2. The process keeps freed memory.
 
     Args:
         main: the command; it returns its exit code, None for success.
     """
+    keep_freed_memory()
     try:
         return main() or 0
     except UserError as error:
