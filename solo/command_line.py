@@ -37,6 +37,8 @@ class ConfigOptions(DictAction):
                 options[key] = self._value(text)
             except AssertionError as error:  # of mmengine, about brackets
                 parser.error(f"{option_string} {word}: {error}")
+            except RecursionError:  # of mmengine, about commas in a call
+                parser.error(f"{option_string} {word}: no Python literal; a dict is written {{'key': value}}")
         setattr(namespace, self.dest, options)
 
     def _value(self, text: str) -> Any:

@@ -65,7 +65,7 @@ def test_values_of_config_options(text: str, value: Any) -> None:
     assert config_options(f"key={text}", "other=1") == dict(key=value, other=1)
 
 
-@pytest.mark.parametrize("word", ["novalue", "=3", "grids=[40,36"])
+@pytest.mark.parametrize("word", ["novalue", "=3", "grids=[40,36", "hooks=[dict(a=1,b=2)]", "hook=dict(a=1,b=2)"])
 def test_words_that_are_no_config_option(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         config_options(word)

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from solo.ops.dynamic_conv import kernel_size, neighborhoods
 
 MaskLoss = Callable[[Tensor, Tensor], Tensor]
-MASK_LOSS_CHUNK_BYTES = 16 * 2**20
+MASK_LOSS_CHUNK_BYTES = 8 * 2**20
 """Enough rows for full speed of the matrix products, and little enough that an allocator reuses the memory."""
 
 
