@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solo.datasets.run_lengths import Integers, RunLengths, decode_counts, runs_of_counts
+from solo.datasets.column_runs import ColumnRuns, Integers, merge_runs
+from solo.datasets.polygon_runs import runs_of_polygons
+from solo.datasets.run_lengths import decode_counts, pair_counts, runs_of_counts
 
 Segmentation: TypeAlias = "list[Any] | dict[str, Any]"
 """Polygons [[x, y, x, y, ...], ...] in pixels, or an RLE `dict(size=[height, width], counts=text or numbers)`."""
@@ -51,42 +53,50 @@ def check_rle(rle: Any, *, height: int, width: int) -> None:
             raise SegmentationError(MALFORMED)
         if sum(counts) != height * width:
             raise SegmentationError(OTHER_SIZE)
-    (runs,) = runs_of_segmentations([rle], height=height, width=width)
-    if not len(runs.starts):
+    if not len(runs_of_segmentations([rle], height=height, width=width).mask):
         raise SegmentationError(EMPTY)
 
 
-def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> list[RunLengths]:
+def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> ColumnRuns:
     """The runs of polygons, rasterised as pycocotools does, and of RLEs, compressed or not; none of no polygon.
 
     Raises:
-        SegmentationError: An RLE is malformed or of another size.
+        SegmentationError: An RLE is malformed or of another size, or a polygon is too far away.
     """
-    counts = [_counts(segmentation, height=height, width=width) for segmentation in segmentations]
+    size = dict(height=height, width=width)
+    rles = [position for position, found in enumerate(segmentations) if isinstance(found, dict)]
+    if not rles:
+        return _runs_of_polygons(segmentations, **size)
+    runs = _runs_of_rles([segmentations[position] for position in rles], **size)
+    if len(rles) == len(segmentations):
+        return runs
+    polygons = [position for position, found in enumerate(segmentations) if not isinstance(found, dict)]
+    drawn = _runs_of_polygons([segmentations[position] for position in polygons], **size)
+    return merge_runs([(runs, rles), (drawn, polygons)], num_masks=len(segmentations))
+
+
+def _runs_of_polygons(objects: Sequence[Any], *, height: int, width: int) -> ColumnRuns:
     try:
-        decoded = iter(decode_counts([text for text in counts if isinstance(text, bytes)]))
+        return runs_of_polygons(objects, height=height, width=width)
+    except ValueError:
+        raise SegmentationError(FAR_POLYGON) from None
+
+
+def _runs_of_rles(rles: Sequence[Any], *, height: int, width: int) -> ColumnRuns:
+    if any(list(rle["size"]) != [height, width] for rle in rles):
+        raise SegmentationError(OTHER_SIZE)
+    found = [rle["counts"] for rle in rles]
+    texts = [text.encode("ascii", errors="replace") if isinstance(text, str) else text for text in found]
+    try:
+        decoded = iter(decode_counts([text for text in texts if isinstance(text, bytes)]))
     except ValueError:
         raise SegmentationError(MALFORMED) from None
-    runs = [next(decoded) if isinstance(found, bytes) else found for found in counts]
+    counts = [next(decoded) if isinstance(text, bytes) else pair_counts(text) for text in texts]
     try:
-        return [runs_of_counts(found, height=height, width=width) for found in runs]
+        return runs_of_counts(counts, height=height, width=width)
     except ValueError:
-        is_malformed = any(found.min(initial=0) < 0 for found in runs)
+        is_malformed = any(of_mask.min(initial=0) < 0 for of_mask in counts)
         raise SegmentationError(MALFORMED if is_malformed else OTHER_SIZE) from None
-
-
-def _counts(segmentation: Segmentation, *, height: int, width: int) -> bytes | Integers:
-    """The counts of one segmentation, as text when that is what there is."""
-    if isinstance(segmentation, list):
-        if not segmentation:
-            return np.array([height * width])
-        segmentation = to_compressed_rle(segmentation, height=height, width=width)
-    if list(segmentation["size"]) != [height, width]:
-        raise SegmentationError(OTHER_SIZE)
-    counts = segmentation["counts"]
-    if isinstance(counts, str):
-        return counts.encode("ascii", errors="replace")
-    return counts if isinstance(counts, bytes) else np.asarray(counts, np.int64)
 
 
 def to_compressed_rle(segmentation: Segmentation, *, height: int, width: int) -> dict[str, Any]:
