@@ -20,8 +20,7 @@ class ColumnRuns(NamedTuple):
         num_masks: N.
         mask: (R,) mask of each run, ascending.
         column: (R,) its column.
-        top: (R,) its first row.
-        bottom: (R,) the row after it, larger than `top`; runs of one mask have no pixel in common.
+        rows: (2, R) its first row, and the row after it, which is larger; runs of one mask have no pixel in common.
     """
 
     height: int
@@ -29,8 +28,7 @@ class ColumnRuns(NamedTuple):
     num_masks: int
     mask: Integers
     column: Integers
-    top: Integers
-    bottom: Integers
+    rows: Integers
 
     def of(self, masks: Integers) -> ColumnRuns:
         """The runs of some of the masks, in the given order."""
@@ -41,8 +39,7 @@ class ColumnRuns(NamedTuple):
             num_masks=len(masks),
             mask=np.arange(len(masks)).repeat(counts),
             column=self.column[runs],
-            top=self.top[runs],
-            bottom=self.bottom[runs],
+            rows=self.rows[:, runs],
         )
 
 
@@ -51,8 +48,9 @@ def merge_runs(parts: Sequence[tuple[ColumnRuns, Sequence[int]]], *, num_masks: 
     first = parts[0][0]
     mask = np.concatenate([np.array(positions)[runs.mask] for runs, positions in parts])
     order = mask.argsort(kind="stable")
-    column, top, bottom = (np.concatenate([runs[field] for runs, _ in parts])[order] for field in (4, 5, 6))
-    return ColumnRuns(first.height, first.width, num_masks, mask[order], column, top, bottom)
+    column = np.concatenate([runs.column for runs, _ in parts])[order]
+    rows = np.concatenate([runs.rows for runs, _ in parts], axis=1)[:, order]
+    return ColumnRuns(first.height, first.width, num_masks, mask[order], column, rows)
 
 
 def runs_of_bitmaps(parts: Sequence[tuple[int, int, npt.NDArray[Any]]], *, height: int, width: int) -> ColumnRuns:
@@ -67,7 +65,7 @@ def runs_of_bitmaps(parts: Sequence[tuple[int, int, npt.NDArray[Any]]], *, heigh
     edges = [_edges_of_bitmap(bitmap, left=left, top=top) for left, top, bitmap in parts]
     column, row = np.concatenate([np.zeros((2, 0), np.int64), *edges], axis=1)
     mask = np.arange(len(parts)).repeat([found.shape[1] // 2 for found in edges])
-    return ColumnRuns(height, width, len(parts), mask, column[0::2], row[0::2], row[1::2])
+    return ColumnRuns(height, width, len(parts), mask, column[0::2], row.reshape(-1, 2).T)
 
 
 def _edges_of_bitmap(bitmap: npt.NDArray[Any], *, left: int, top: int) -> Integers:

@@ -35,7 +35,8 @@ class InstanceMasks:
         """Take the masks of one or several images.
 
         Args:
-            parts: The masks of each image, and the frame through which they are seen, (height, width) large.
+            parts: The masks of each image, one at least, and the frame through which they are seen, (height, width)
+                large.
             height: Height of the masks in pixels.
             width: Width of the masks in pixels.
         """
@@ -85,11 +86,13 @@ class InstanceMasks:
         chosen = np.arange(len(self))[index].reshape(-1)
         ends = np.cumsum([runs.num_masks for runs, _ in self._parts], dtype=np.int64)
         part = ends.searchsorted(chosen, side="right")
+        # Neighbours of one part stay together; no mask at all is a part too.
+        neighbours = np.split(np.arange(len(chosen)), np.diff(part).nonzero()[0] + 1)
         parts = []
-        for positions in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(part)) + 1):
-            if len(positions):
-                runs, frame = self._parts[part[positions[0]]]
-                parts.append((runs.of(chosen[positions] - (ends[part[positions[0]]] - runs.num_masks)), frame))
+        for positions in neighbours:
+            number = part[positions[0]] if len(positions) else 0
+            runs, frame = self._parts[number]
+            parts.append((runs.of(chosen[positions] - (ends[number] - runs.num_masks)), frame))
         return InstanceMasks(parts, height=self.height, width=self.width)
 
     def __repr__(self) -> str:
@@ -223,7 +226,7 @@ class InstanceMasks:
     @property
     def areas(self) -> Integers:
         """(N,) int64 number of pixels."""
-        return np.concatenate([np.zeros(0, np.int64), *(measure(runs).pixels for runs in self.shown())])
+        return np.concatenate([measure(runs).pixels for runs in self.shown()])
 
     def drawn_windows(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
         """Each mask as a window x1 y1 x2 y2 that holds its pixels, and these (y2 - y1, x2 - x1)."""

@@ -34,20 +34,16 @@ class ShownRuns(NamedTuple):
     """The runs of N masks as a transformed image shows them: R rectangles without a common pixel.
 
     Attributes:
-        num_masks: N.
         mask: (R,) mask of each run, ascending.
-        left: (R,) first column that shows it.
-        right: (R,) the column after the last one, larger than `left`.
-        top: (R,) first row that shows it.
-        bottom: (R,) the row after the last one, larger than `top`.
+        firsts: (N + 1,) where the runs of each mask begin, and the last one's end.
+        columns: (2, R) first column that shows it, and the column after the last one, which is larger.
+        rows: (2, R) the rows, likewise.
     """
 
-    num_masks: int
     mask: Integers
-    left: Integers
-    right: Integers
-    top: Integers
-    bottom: Integers
+    firsts: Integers
+    columns: Integers
+    rows: Integers
 
 
 class Mass(NamedTuple):
@@ -80,9 +76,8 @@ class Drawing(NamedTuple):
 
 def show(masks: ColumnRuns, frame: Frame) -> ShownRuns:
     """Look at masks through a frame of their size."""
-    left, right = _span(frame.columns, masks.column, masks.column + 1)
-    top, bottom = _span(frame.rows, masks.top, masks.bottom)
-    return _without_empty(ShownRuns(masks.num_masks, masks.mask, left, right, top, bottom))
+    columns = _ascending(frame.columns[np.stack([masks.column, masks.column + 1])], frame.columns)
+    return _filled(masks.mask, columns, _ascending(frame.rows[masks.rows], frame.rows), num_masks=masks.num_masks)
 
 
 def shrink(masks: ShownRuns, rows: Integers, columns: Integers) -> ShownRuns:
@@ -93,21 +88,16 @@ def shrink(masks: ShownRuns, rows: Integers, columns: Integers) -> ShownRuns:
         rows: How many rows are kept of the first 0, 1, ... ones.
         columns: How many columns, likewise.
     """
-    num_masks, mask, left, right, top, bottom = masks
-    return _without_empty(ShownRuns(num_masks, mask, columns[left], columns[right], rows[top], rows[bottom]))
+    return _filled(masks.mask, columns[masks.columns], rows[masks.rows], num_masks=len(masks.firsts) - 1)
 
 
 def measure(masks: ShownRuns) -> Mass:
     """Count and sum up the pixels of N masks."""
-    num_masks, mask, left, right, top, bottom = masks
+    (left, right), (top, bottom) = masks.columns, masks.rows
     pixels = (right - left) * (bottom - top)
-
-    def total(values: Integers) -> Integers:
-        # A float holds these integers exactly: they stay far below 2**53.
-        return np.bincount(mask, weights=values, minlength=num_masks).astype(np.int64)
-
     # The mean position of a span is half of its first plus its last one.
-    return Mass(total(pixels), total(pixels * (left + right - 1)) // 2, total(pixels * (top + bottom - 1)) // 2)
+    doubled = np.stack([2 * pixels, pixels * (left + right - 1), pixels * (top + bottom - 1)])
+    return Mass(*(_of_masks(np.add, doubled, masks.firsts) // 2))
 
 
 def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
@@ -122,48 +112,42 @@ def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
     Returns:
         The masks in tight windows: no side of them could be moved inwards but for blocks that are not set.
     """
-    num_masks, mask, left, right, top, bottom = masks
-    windows = _windows(masks, block)
-    heights = windows[:, 3] - windows[:, 1]
-    ends = ((windows[:, 2] - windows[:, 0]) * heights).cumsum()
-    starts = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
-    # One entry for each column of a run from here on: where the window's column would begin that holds it, with row 0.
+    left, right = masks.columns
+    lowest = np.stack([left, masks.rows[0], -right, -masks.rows[1]])
+    x1, y1, x2, y2 = windows = _of_masks(np.minimum, lowest, masks.firsts) // block
+    np.negative(windows[2:], out=windows[2:])
+    heights = y2 - y1
+    ends = ((x2 - x1) * heights).cumsum()
+    starts = ends - (x2 - x1) * heights
+    # One entry for each column of a run from here on: the pixel at which row 0 of the masks would begin there.
     widths = right - left
-    run = np.arange(len(mask)).repeat(widths)
-    column = ranges(left, widths) // block * heights[mask][run]
-    column += (starts - windows[:, 0] * heights - windows[:, 1])[mask][run]
+    run = np.arange(len(left)).repeat(widths)
+    x = (np.arange(len(run)) + (left + widths - widths.cumsum())[run]) // block
+    column = x * heights[masks.mask][run] + (starts - x1 * heights - y1)[masks.mask][run]
     # Each position of a run counts in the pixel of its block: the pixels' counts are sums of steps up and down.
-    size = int(ends[-1]) if num_masks else 0
-    counts = _steps(column, top, run, block=block, size=size) - _steps(column, bottom, run, block=block, size=size)
-    return Drawing(windows, starts, counts.cumsum()[:-1] >= block)
+    steps = ((masks.rows[:, None] + np.arange(block)[:, None]) // block)[..., run] + column
+    size = int(ends[-1]) if len(ends) else 0
+    up, down = (np.bincount(step.ravel(), minlength=size + 1) for step in steps)
+    return Drawing(np.ascontiguousarray(windows.T), starts, (up - down).cumsum()[:-1] >= block)
 
 
-def _steps(column: Integers, edge: Integers, run: Integers, *, block: int, size: int) -> Integers:
-    """(size + 1,) how many positions more of a block are set from a pixel on, for runs that begin at the edges."""
-    steps = (edge + np.arange(block)[:, None]) // block
-    return np.bincount((steps[:, run] + column).ravel(), minlength=size + 1)
+def _filled(mask: Integers, columns: Integers, rows: Integers, *, num_masks: int) -> ShownRuns:
+    """The runs of which anything is shown."""
+    kept = (columns[0] < columns[1]) & (rows[0] < rows[1])
+    if not kept.all():
+        mask, columns, rows = mask[kept], columns[:, kept], rows[:, kept]
+    return ShownRuns(mask, mask.searchsorted(np.arange(num_masks + 1)), columns, rows)
 
 
-def _windows(masks: ShownRuns, block: int) -> Integers:
-    """(N, 4) windows around the runs of each mask, in blocks; zeros where there is none."""
-    num_masks, mask, left, right, top, bottom = masks
-    windows = np.zeros((num_masks, 4), np.int64)
-    firsts = mask.searchsorted(np.arange(num_masks + 1))
-    filled = (firsts[1:] > firsts[:-1]).nonzero()[0]
+def _ascending(spans: Integers, edges: Integers) -> Integers:
+    """(2, R) spans that edges bound, the lesser bound first."""
+    return spans if edges[0] <= edges[-1] else spans[::-1]
+
+
+def _of_masks(combine: np.ufunc, values: Integers, firsts: Integers) -> Integers:
+    """(V, N) combination of the (V, R) values of each mask's runs; 0 for a mask without one."""
+    filled = (firsts[:-1] < firsts[1:]).nonzero()[0]
+    found = np.zeros((len(values), len(firsts) - 1), np.int64)
     if len(filled):
-        firsts = firsts[filled]
-        lowest = [np.minimum.reduceat(values, firsts) // block for values in (left, top)]
-        highest = [-(-np.maximum.reduceat(values, firsts) // block) for values in (right, bottom)]
-        windows[filled] = np.stack([*lowest, *highest], axis=1)
-    return windows
-
-
-def _span(edges: Integers, starts: Integers, ends: Integers) -> tuple[Integers, Integers]:
-    """Positions that show spans of the source: the first of each, and the one after the last."""
-    ones, others = edges[starts], edges[ends]
-    return (ones, others) if edges[0] <= edges[-1] else (others, ones)
-
-
-def _without_empty(masks: ShownRuns) -> ShownRuns:
-    kept = (masks.right > masks.left) & (masks.bottom > masks.top)
-    return masks if kept.all() else ShownRuns(masks.num_masks, *(values[kept] for values in masks[1:]))
+        found[:, filled] = combine.reduceat(values, firsts[filled], axis=1)
+    return found

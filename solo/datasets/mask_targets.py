@@ -44,7 +44,7 @@ def mask_targets(masks: InstanceMasks, *, strides: Sequence[int] = (MASK_STRIDE,
         strides: Pixels per pixel of the masks that are wanted, even numbers.
     """
     parts = masks.shown()
-    sums = np.concatenate([np.zeros((3, 0), np.int64), *(measure(runs) for runs in parts)], axis=1)
+    sums = np.concatenate([measure(runs) for runs in parts], axis=1)
     with np.errstate(invalid="ignore"):
         centers = np.ascontiguousarray(np.divide(sums[1:], sums[0], dtype=np.float32).T)
     packed = {}
@@ -68,14 +68,13 @@ def _middles_before(size: int, stride: int) -> Integers:
 
 
 def _packed(drawings: Sequence[Drawing], size: tuple[int, int]) -> MaskWindows:
-    """The masks of all drawings in a row."""
-    first_pixels = np.cumsum([0, *(len(drawing.pixels) for drawing in drawings)]).tolist()
-    windows = np.concatenate([np.zeros((0, 4), np.int64), *(drawing.windows for drawing in drawings)])
-    starts = [drawing.starts + first for drawing, first in zip(drawings, first_pixels[:-1], strict=True)]
-    pixels = np.concatenate([np.zeros(0, np.bool_), *(drawing.pixels for drawing in drawings)])
+    """The masks of all drawings, one at least, in a row."""
+    pixels = np.concatenate([drawing.pixels for drawing in drawings])
+    first_pixels = np.cumsum([0, *(len(drawing.pixels) for drawing in drawings[:-1])])
+    starts = [drawing.starts + first for drawing, first in zip(drawings, first_pixels, strict=True)]
     return MaskWindows(
         size=size,
-        windows=torch.from_numpy(windows.astype(np.int32)),
-        starts=torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *starts])),
+        windows=torch.from_numpy(np.concatenate([drawing.windows for drawing in drawings], dtype=np.int32)),
+        starts=torch.from_numpy(np.concatenate(starts)),
         bits=torch.from_numpy(np.packbits(pixels, bitorder="little")),
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from solo.datasets.column_runs import ColumnRuns, Integers, ranges
+from solo.datasets.column_runs import ColumnRuns, Integers
 
 Floats = npt.NDArray[np.float64]
 Polygon: TypeAlias = "Sequence[float] | Floats"
@@ -17,8 +17,9 @@ Polygon: TypeAlias = "Sequence[float] | Floats"
 # pycocotools draws the border on a grid five times as fine. Pixel i begins there at 5 i, and the border cuts column i
 # where it steps from 5 i + 2, the middle of the column, to 5 i + 3.
 _FINE, _MIDDLE = 5, 2
-# Beyond, the numbers of that grid would leave C's int.
-_FARTHEST = 2**28
+_FARTHEST = 2**17
+# Less than any quotient of `_lowest_y` is off a whole number, more than its rounding error: both as of `_FARTHEST`.
+_TOLERANCE = 1e-7
 
 
 class _Edges(NamedTuple):
@@ -55,54 +56,55 @@ def runs_of_polygons(objects: Sequence[Sequence[Polygon]], *, height: int, width
         width: Width of the image in pixels.
 
     Raises:
-        ValueError: A coordinate is not finite, or so far away that pycocotools could not count up to it.
+        ValueError: A coordinate is not finite, or beyond 131,072.
     """
     polygons = [polygon for of_object in objects for polygon in of_object]
-    owner = np.arange(len(objects)).repeat([len(of_object) for of_object in objects])
     edges = _cutting_edges(polygons, width=width)
     edge = np.arange(len(edges.x)).repeat(edges.num_columns)
-    column = ranges(edges.first_column, edges.num_columns)
-    row = ((_lowest_y(edges, edge, column) + _MIDDLE) // _FINE).clip(0, height)
-    # As one number of polygon, column and row, cuts sort so that two after each other enclose a run.
+    # The columns of all polygons in a row are places.
+    first_place = edges.polygon * width + edges.first_column
+    place = np.arange(len(edge)) + (first_place + edges.num_columns - edges.num_columns.cumsum())[edge]
+    row = (_lowest_y(edges, edge, place - (edges.polygon * width)[edge]) + _MIDDLE) // _FINE
+    # As one number of place and row, cuts sort so that two after each other enclose a run.
     side = height + 1
-    cuts = np.sort((edges.polygon[edge] * width + column) * side + row)
-    starts, ends = _united(cuts[0::2], cuts[1::2], owner, size=width * side)
+    cuts = np.sort(place * side + np.minimum(np.maximum(row, 0), height))
+    counts = [len(of_object) for of_object in objects]
+    starts, ends = _united(cuts[0::2], cuts[1::2], np.arange(len(objects)).repeat(counts), size=width * side)
     kept = starts < ends
     starts, ends = starts[kept], ends[kept]
     place = starts // side
     mask = place // width
-    above = place * side
-    return ColumnRuns(height, width, len(objects), mask, place - mask * width, starts - above, ends - above)
+    return ColumnRuns(height, width, len(objects), mask, place - mask * width, np.stack([starts, ends]) - place * side)
 
 
 def _cutting_edges(polygons: Sequence[Polygon], *, width: int) -> _Edges:
-    lengths = np.array([len(polygon) // 2 for polygon in polygons], np.int64)
-    coordinates = np.concatenate([np.zeros(0), *polygons])
-    if not abs(coordinates).max(initial=0) < _FARTHEST:
+    # Each polygon ends with its first point again.
+    closed = [np.zeros(0), *(part for polygon in polygons for part in (polygon, polygon[:2]))]
+    coordinates = np.concatenate(closed)
+    if not abs(coordinates).max(initial=0) <= _FARTHEST:
         raise ValueError(f"expected coordinates of polygons within {_FARTHEST} pixels")
     # The cast cuts off towards zero, as C does.
     corners = (coordinates * _FINE + 0.5).astype(np.int64)
     x, y = corners[0::2], corners[1::2]
-    ends = lengths.cumsum()
-    following = np.arange(1, len(x) + 1)
-    following[ends - 1] = ends - lengths
+    ends = np.array([len(polygon) // 2 + 1 for polygon in polygons], np.int64).cumsum()
     # Columns whose middle lies before the corner: what two corners differ in is cut between them.
-    before = ((x + _MIDDLE) // _FINE).clip(0, width)
-    others = before[following]
-    start = (before != others).nonzero()[0]
-    end = following[start]
+    before = np.minimum(np.maximum((x + _MIDDLE) // _FINE, 0), width)
+    cut = np.diff(before)
+    cut[ends[:-1] - 1] = 0  # from one polygon to the next
+    start = cut.nonzero()[0]
+    end = start + 1
     across, down = x[end] - x[start], y[end] - y[start]
     is_steep = abs(across) < abs(down)
     longer, shorter = np.where(is_steep, down, across), np.where(is_steep, across, down)
-    lower_end = np.where(longer < 0, end, start)
+    lower_end = start + (longer < 0)
     return _Edges(
         x=x[lower_end],
         y=y[lower_end],
         slope=shorter / longer,
         is_steep=is_steep,
         polygon=ends.searchsorted(start, side="right"),
-        first_column=np.minimum(before[start], others[start]),
-        num_columns=abs(before[start] - others[start]),
+        first_column=np.minimum(before[start], before[end]),
+        num_columns=abs(cut[start]),
     )
 
 
@@ -112,22 +114,16 @@ def _lowest_y(edges: _Edges, edge: Integers, column: Integers) -> Integers:
     Every expression of floats is that of the source, since each is rounded.
     """
     x, y, slope = edges.x[edge], edges.y[edge], edges.slope[edge]
-    middle = column * _FINE + _MIDDLE
     # Along a flat edge x goes up step by step.
-    step = middle - x + (slope < 0)
-    lowest = (y + slope * step + 0.5).astype(np.int64)
+    to_middle = column * _FINE + _MIDDLE - x
+    lowest = (y + slope * (to_middle + (slope < 0)) + 0.5).astype(np.int64)
     # Along a steep one y does. Which step is the first whose x lies beyond the middle, or no longer does?
     steep = edges.is_steep[edge].nonzero()[0]
-    x, slope, middle = x[steep], slope[steep], middle[steep]
-    step = np.ceil((middle + 0.5 - x) / slope)
-
-    def has_cut(step: Floats) -> npt.NDArray[np.bool_]:
-        return (x + slope * step + 0.5 >= middle + 1) == (slope > 0)
-
-    # The quotient may be one off where the rounded sum decides.
-    step += ~has_cut(step)
-    step -= has_cut(step - 1)
-    lowest[steep] = y[steep] + step.astype(np.int64) - 1
+    x, slope, to_middle = x[steep], slope[steep], to_middle[steep]
+    step = np.ceil((to_middle + 0.5) / slope - _TOLERANCE)
+    has_cut = (x + slope * step + 0.5 >= x + to_middle + 1) == (slope > 0)
+    # At a whole quotient the sum, as it is rounded, decides between this step and the next.
+    lowest[steep] = y[steep] + step.astype(np.int64) - has_cut
     return lowest
 
 

@@ -23,6 +23,8 @@ FARTHEST_POINT = 100_000
 FAR_POLYGON = f"polygon with a point more than {FARTHEST_POINT:,} pixels away"
 EMPTY = "segmentation without a pixel in the image"
 
+_POLYGONS, _TEXT, _NUMBERS = "polygons", "text", "numbers"
+
 
 class SegmentationError(ValueError):
     """A segmentation cannot be used; `kind` says why."""
@@ -63,40 +65,43 @@ def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int,
     Raises:
         SegmentationError: An RLE is malformed or of another size, or a polygon is too far away.
     """
-    size = dict(height=height, width=width)
-    rles = [position for position, found in enumerate(segmentations) if isinstance(found, dict)]
-    if not rles:
-        return _runs_of_polygons(segmentations, **size)
-    runs = _runs_of_rles([segmentations[position] for position in rles], **size)
-    if len(rles) == len(segmentations):
-        return runs
-    polygons = [position for position, found in enumerate(segmentations) if not isinstance(found, dict)]
-    drawn = _runs_of_polygons([segmentations[position] for position in polygons], **size)
-    return merge_runs([(runs, rles), (drawn, polygons)], num_masks=len(segmentations))
+    kinds = [_kind(segmentation) for segmentation in segmentations]
+    parts = []
+    for kind in dict.fromkeys(kinds or [_POLYGONS]):
+        positions = [position for position, found in enumerate(kinds) if found == kind]
+        chosen = [segmentations[position] for position in positions]
+        parts.append((_runs_of_kind(kind, chosen, height=height, width=width), positions))
+    return parts[0][0] if len(parts) == 1 else merge_runs(parts, num_masks=len(segmentations))
 
 
-def _runs_of_polygons(objects: Sequence[Any], *, height: int, width: int) -> ColumnRuns:
-    try:
-        return runs_of_polygons(objects, height=height, width=width)
-    except ValueError:
-        raise SegmentationError(FAR_POLYGON) from None
+def _kind(segmentation: Segmentation) -> str:
+    if isinstance(segmentation, list):
+        return _POLYGONS
+    return _TEXT if isinstance(segmentation["counts"], (str, bytes)) else _NUMBERS
 
 
-def _runs_of_rles(rles: Sequence[Any], *, height: int, width: int) -> ColumnRuns:
-    if any(list(rle["size"]) != [height, width] for rle in rles):
+def _runs_of_kind(kind: str, segmentations: Sequence[Any], *, height: int, width: int) -> ColumnRuns:
+    """The runs of segmentations of one kind."""
+    if kind == _POLYGONS:
+        try:
+            return runs_of_polygons(segmentations, height=height, width=width)
+        except ValueError:
+            raise SegmentationError(FAR_POLYGON) from None
+    if any(list(rle["size"]) != [height, width] for rle in segmentations):
         raise SegmentationError(OTHER_SIZE)
-    found = [rle["counts"] for rle in rles]
-    texts = [text.encode("ascii", errors="replace") if isinstance(text, str) else text for text in found]
+    found = [rle["counts"] for rle in segmentations]
     try:
-        decoded = iter(decode_counts([text for text in texts if isinstance(text, bytes)]))
+        counts = pair_counts(found) if kind == _NUMBERS else decode_counts([_encoded(text) for text in found])
     except ValueError:
         raise SegmentationError(MALFORMED) from None
-    counts = [next(decoded) if isinstance(text, bytes) else pair_counts(text) for text in texts]
     try:
         return runs_of_counts(counts, height=height, width=width)
     except ValueError:
-        is_malformed = any(of_mask.min(initial=0) < 0 for of_mask in counts)
-        raise SegmentationError(MALFORMED if is_malformed else OTHER_SIZE) from None
+        raise SegmentationError(MALFORMED if (counts.pairs < 0).any() else OTHER_SIZE) from None
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text.encode("ascii", errors="replace") if isinstance(text, str) else text
 
 
 def to_compressed_rle(segmentation: Segmentation, *, height: int, width: int) -> dict[str, Any]:
