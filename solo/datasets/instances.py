@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 
 from solo.datasets.instance_masks import InstanceMasks
@@ -41,7 +40,7 @@ class LoadInstances(BaseTransform):
             raise DataError(f"image {name} ({width} x {height} pixels): {problem}") from None
         boxes = np.array([instance["bbox"] for instance in instances], np.float32).reshape(-1, 4)
         ignored = [i["ignore_flag"] or not s for i, s in zip(instances, segmentations, strict=True)]
-        results["gt_bboxes"] = InstanceBoxes(torch.from_numpy(boxes), clone=False)
+        results["gt_bboxes"] = InstanceBoxes.of(boxes)
         results["gt_bboxes_labels"] = np.array([instance["bbox_label"] for instance in instances], np.int64)
         results["gt_ignore_flags"] = np.array(ignored, np.bool_)
         results["gt_masks"] = masks

@@ -76,7 +76,7 @@ class Drawing(NamedTuple):
 
 def show(masks: ColumnRuns, frame: Frame) -> ShownRuns:
     """Look at masks through a frame of their size."""
-    columns = _ascending(frame.columns[np.stack([masks.column, masks.column + 1])], frame.columns)
+    columns = _ascending(frame.columns[np.array([masks.column, masks.column + 1])], frame.columns)
     return _filled(masks.mask, columns, _ascending(frame.rows[masks.rows], frame.rows), num_masks=masks.num_masks)
 
 
@@ -96,7 +96,7 @@ def measure(masks: ShownRuns) -> Mass:
     (left, right), (top, bottom) = masks.columns, masks.rows
     pixels = (right - left) * (bottom - top)
     # The mean position of a span is half of its first plus its last one.
-    doubled = np.stack([2 * pixels, pixels * (left + right - 1), pixels * (top + bottom - 1)])
+    doubled = np.array([2 * pixels, pixels * (left + right - 1), pixels * (top + bottom - 1)])
     return Mass(*(_of_masks(np.add, doubled, masks.firsts) // 2))
 
 
@@ -113,7 +113,7 @@ def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
         The masks in tight windows: no side of them could be moved inwards but for blocks that are not set.
     """
     left, right = masks.columns
-    lowest = np.stack([left, masks.rows[0], -right, -masks.rows[1]])
+    lowest = np.array([left, masks.rows[0], -right, -masks.rows[1]])
     x1, y1, x2, y2 = windows = _of_masks(np.minimum, lowest, masks.firsts) // block
     np.negative(windows[2:], out=windows[2:])
     heights = y2 - y1
@@ -125,7 +125,7 @@ def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
     x = (np.arange(len(run)) + (left + widths - widths.cumsum())[run]) // block
     column = x * heights[masks.mask][run] + (starts - x1 * heights - y1)[masks.mask][run]
     # Each position of a run counts in the pixel of its block: the pixels' counts are sums of steps up and down.
-    steps = ((masks.rows[:, None] + np.arange(block)[:, None]) // block)[..., run] + column
+    steps = ((masks.rows[:, None] + np.arange(block)[:, None]) // block).take(run, axis=2) + column
     size = int(ends[-1]) if len(ends) else 0
     up, down = (np.bincount(step.ravel(), minlength=size + 1) for step in steps)
     return Drawing(np.ascontiguousarray(windows.T), starts, (up - down).cumsum()[:-1] >= block)
@@ -133,9 +133,9 @@ def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
 
 def _filled(mask: Integers, columns: Integers, rows: Integers, *, num_masks: int) -> ShownRuns:
     """The runs of which anything is shown."""
-    kept = (columns[0] < columns[1]) & (rows[0] < rows[1])
-    if not kept.all():
-        mask, columns, rows = mask[kept], columns[:, kept], rows[:, kept]
+    kept = ((columns[0] < columns[1]) & (rows[0] < rows[1])).nonzero()[0]
+    if len(kept) < len(mask):
+        mask, columns, rows = mask[kept], columns.take(kept, axis=1), rows.take(kept, axis=1)
     return ShownRuns(mask, mask.searchsorted(np.arange(num_masks + 1)), columns, rows)
 
 

@@ -44,15 +44,16 @@ def mask_targets(masks: InstanceMasks, *, strides: Sequence[int] = (MASK_STRIDE,
         strides: Pixels per pixel of the masks that are wanted, even numbers.
     """
     parts = masks.shown()
-    sums = np.concatenate([measure(runs) for runs in parts], axis=1)
-    with np.errstate(invalid="ignore"):
-        centers = np.ascontiguousarray(np.divide(sums[1:], sums[0], dtype=np.float32).T)
+    pixels, *sums = np.concatenate([measure(runs) for runs in parts], axis=1)
+    centers = np.full((len(pixels), 2), np.nan, np.float32)
+    for axis, of_axis in enumerate(sums):
+        np.divide(of_axis, pixels, out=centers[:, axis], where=pixels > 0, dtype=np.float32)
     packed = {}
     for stride in strides:
         rows, columns = _middles_before(masks.height, stride), _middles_before(masks.width, stride)
         drawings = [draw(shrink(runs, rows, columns), block=2) for runs in parts]
         packed[stride] = _packed(drawings, (-(-masks.height // stride), -(-masks.width // stride)))
-    return MaskTargets(sums[0], centers, packed)
+    return MaskTargets(pixels, centers, packed)
 
 
 @lru_cache(maxsize=512)
@@ -70,8 +71,8 @@ def _middles_before(size: int, stride: int) -> Integers:
 def _packed(drawings: Sequence[Drawing], size: tuple[int, int]) -> MaskWindows:
     """The masks of all drawings, one at least, in a row."""
     pixels = np.concatenate([drawing.pixels for drawing in drawings])
-    first_pixels = np.cumsum([0, *(len(drawing.pixels) for drawing in drawings[:-1])])
-    starts = [drawing.starts + first for drawing, first in zip(drawings, first_pixels, strict=True)]
+    first_pixels = np.array([0, *(len(drawing.pixels) for drawing in drawings)]).cumsum()
+    starts = [drawing.starts + first for drawing, first in zip(drawings, first_pixels, strict=False)]
     return MaskWindows(
         size=size,
         windows=torch.from_numpy(np.concatenate([drawing.windows for drawing in drawings], dtype=np.int32)),

@@ -70,18 +70,18 @@ def runs_of_polygons(objects: Sequence[Sequence[Polygon]], *, height: int, width
     cuts = np.sort(place * side + np.minimum(np.maximum(row, 0), height))
     counts = [len(of_object) for of_object in objects]
     starts, ends = _united(cuts[0::2], cuts[1::2], np.arange(len(objects)).repeat(counts), size=width * side)
-    kept = starts < ends
+    kept = (starts < ends).nonzero()[0]
     starts, ends = starts[kept], ends[kept]
     place = starts // side
     mask = place // width
-    return ColumnRuns(height, width, len(objects), mask, place - mask * width, np.stack([starts, ends]) - place * side)
+    return ColumnRuns(height, width, len(objects), mask, place - mask * width, np.array([starts, ends]) - place * side)
 
 
 def _cutting_edges(polygons: Sequence[Polygon], *, width: int) -> _Edges:
     # Each polygon ends with its first point again.
     closed = [np.zeros(0), *(part for polygon in polygons for part in (polygon, polygon[:2]))]
     coordinates = np.concatenate(closed)
-    if not abs(coordinates).max(initial=0) <= _FARTHEST:
+    if not np.maximum.reduce(abs(coordinates), initial=0) <= _FARTHEST:
         raise ValueError(f"expected coordinates of polygons within {_FARTHEST} pixels")
     # The cast cuts off towards zero, as C does.
     corners = (coordinates * _FINE + 0.5).astype(np.int64)
@@ -89,7 +89,7 @@ def _cutting_edges(polygons: Sequence[Polygon], *, width: int) -> _Edges:
     ends = np.array([len(polygon) // 2 + 1 for polygon in polygons], np.int64).cumsum()
     # Columns whose middle lies before the corner: what two corners differ in is cut between them.
     before = np.minimum(np.maximum((x + _MIDDLE) // _FINE, 0), width)
-    cut = np.diff(before)
+    cut = before[1:] - before[:-1]
     cut[ends[:-1] - 1] = 0  # from one polygon to the next
     start = cut.nonzero()[0]
     end = start + 1

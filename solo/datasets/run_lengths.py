@@ -51,7 +51,7 @@ def _cut_at_columns(starts: Integers, ends: Integers, *, height: int, width: int
         starts, ends = starts.repeat(pieces), ends.repeat(pieces)
     above = column * height
     mask = column // width
-    rows = np.stack([np.maximum(starts - above, 0), np.minimum(ends - above, height)])
+    rows = np.array([np.maximum(starts - above, 0), np.minimum(ends - above, height)])
     return ColumnRuns(height, width, num_masks, mask, column - mask * width, rows)
 
 
@@ -75,7 +75,7 @@ def decode_counts(encoded: Sequence[bytes]) -> Counts:
     # What comes before the first digit has become larger than all of them.
     if digits.max(initial=0) >= 64:
         raise ValueError("the text of the RLE holds a character that is no digit")
-    text_ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+    text_ends = np.array([len(text) for text in encoded], np.int64).cumsum()
     if len(digits) and digits[text_ends - 1].max() >= 32:
         raise ValueError("the text of the RLE ends inside a number")
     last = (digits < 32).nonzero()[0]
@@ -97,9 +97,10 @@ def _numbers(digits: Integers, last: Integers) -> Integers:
 
 def _absolute(numbers: Integers, number_ends: Integers) -> Counts:
     """The counts of texts, of all of which the numbers are given in a row."""
-    lengths = np.diff(number_ends, prepend=0)
-    is_odd = lengths % 2
-    num_pairs = (lengths + is_odd) // 2
+    lengths = number_ends.copy()
+    lengths[1:] -= number_ends[:-1]
+    is_odd = lengths & 1
+    num_pairs = (lengths + is_odd) >> 1
     ends = num_pairs.cumsum()
     first = ends - num_pairs
     pairs = np.zeros((num_pairs.sum(), 2), np.int64)
