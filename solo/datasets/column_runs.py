@@ -46,7 +46,7 @@ class ColumnRuns(NamedTuple):
 def merge_runs(parts: Sequence[tuple[ColumnRuns, Sequence[int]]], *, num_masks: int) -> ColumnRuns:
     """One table of several, at least one, for masks of one size: each with the mask that each of its masks becomes."""
     first = parts[0][0]
-    mask = np.concatenate([np.array(positions)[runs.mask] for runs, positions in parts])
+    mask = np.concatenate([np.array(positions, np.int64)[runs.mask] for runs, positions in parts])
     order = mask.argsort(kind="stable")
     column = np.concatenate([runs.column for runs, _ in parts])[order]
     rows = np.concatenate([runs.rows for runs, _ in parts], axis=1)[:, order]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from solo.datasets.column_runs import ColumnRuns, Integers, ranges
+from solo.datasets.column_runs import ColumnRuns, Integers
 
 
 class Frame(NamedTuple):

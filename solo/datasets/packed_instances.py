@@ -22,7 +22,7 @@ class PackedInstances(InstanceData):
         """Hold fields that are known to be of one length and of names that are free: what setting one checks."""
         instances = cls()
         instances._data_fields.update(fields)
-        vars(instances).update(fields)
+        instances.__dict__.update(fields)
         return instances
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -67,20 +68,23 @@ def runs_of_polygons(objects: Sequence[Sequence[Polygon]], *, height: int, width
     row = (_lowest_y(edges, edge, place - (edges.polygon * width)[edge]) + _MIDDLE) // _FINE
     # As one number of place and row, cuts sort so that two after each other enclose a run.
     side = height + 1
-    cuts = np.sort(place * side + np.minimum(np.maximum(row, 0), height))
-    counts = [len(of_object) for of_object in objects]
-    starts, ends = _united(cuts[0::2], cuts[1::2], np.arange(len(objects)).repeat(counts), size=width * side)
-    kept = (starts < ends).nonzero()[0]
-    starts, ends = starts[kept], ends[kept]
-    place = starts // side
+    cuts = place * side + np.minimum(np.maximum(row, 0), height)
+    cuts.sort()
+    runs = cuts.reshape(-1, 2).T
+    num_polygons = [len(of_object) for of_object in objects]
+    if num_polygons.count(1) < len(objects):
+        runs = _united(runs, np.arange(len(objects)).repeat(num_polygons), size=width * side)
+    runs = runs[:, (runs[0] < runs[1]).nonzero()[0]]
+    place = runs[0] // side
     mask = place // width
-    return ColumnRuns(height, width, len(objects), mask, place - mask * width, np.array([starts, ends]) - place * side)
+    return ColumnRuns(height, width, len(objects), mask, place - mask * width, runs - place * side)
 
 
 def _cutting_edges(polygons: Sequence[Polygon], *, width: int) -> _Edges:
-    # Each polygon ends with its first point again.
-    closed = [np.zeros(0), *(part for polygon in polygons for part in (polygon, polygon[:2]))]
-    coordinates = np.concatenate(closed)
+    closed = array("d")
+    for polygon in polygons:
+        closed.fromlist([*polygon, *polygon[:2]])
+    coordinates = np.asarray(closed)
     if not np.maximum.reduce(abs(coordinates), initial=0) <= _FARTHEST:
         raise ValueError(f"expected coordinates of polygons within {_FARTHEST} pixels")
     # The cast cuts off towards zero, as C does.
@@ -127,14 +131,10 @@ def _lowest_y(edges: _Edges, edge: Integers, column: Integers) -> Integers:
     return lowest
 
 
-def _united(starts: Integers, ends: Integers, owner: Integers, *, size: int) -> tuple[Integers, Integers]:
-    """Ascending runs of polygons, `size` numbers each, as those of their owners; no pixel twice, some may be empty."""
-    shift = owner - np.arange(len(owner))
-    if not shift.any():
-        return starts, ends
-    offset = shift[starts // size] * size
-    starts, ends = starts + offset, ends + offset
+def _united(runs: Integers, owner: Integers, *, size: int) -> Integers:
+    """(2, R) ascending runs of polygons, `size` numbers each, as those of their owners; no pixel twice, some empty."""
+    starts, ends = runs + (owner - np.arange(len(owner)))[runs[0] // size] * size
     order = starts.argsort(kind="stable")
     starts, ends = starts[order], ends[order]
     starts[1:] = np.maximum(starts[1:], np.maximum.accumulate(ends)[:-1])
-    return starts, ends
+    return np.array([starts, ends])

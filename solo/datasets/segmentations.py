@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from pycocotools import mask as coco_mask
 
-from solo.datasets.column_runs import ColumnRuns, Integers, merge_runs
+from solo.datasets.column_runs import ColumnRuns, merge_runs
 from solo.datasets.polygon_runs import runs_of_polygons
 from solo.datasets.run_lengths import decode_counts, pair_counts, runs_of_counts
 

@@ -108,7 +108,7 @@ class GridAssigner:
         return _to_device(
             np.concatenate([labels, [self.num_classes]])[owner],
             positives,
-            num_cells=np.count_nonzero(owner >= 0),
+            num_cells=int(np.count_nonzero(owner >= 0)),
             counts=counts,
             masks=_draw_masks(ground_truth, mask_size),
         )
