@@ -49,7 +49,7 @@ class InstanceMasks:
         """Take polygons and RLEs, compressed or not, of an image; no polygon is a mask without pixels.
 
         Raises:
-            SegmentationError: An RLE is malformed or of another size.
+            SegmentationError: An RLE is malformed or of another size, or a polygon is too far away.
         """
         return cls._unchanged(runs_of_segmentations(segmentations, height=height, width=width))
 

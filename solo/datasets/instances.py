@@ -26,7 +26,7 @@ class LoadInstances(BaseTransform):
         """See the class.
 
         Raises:
-            DataError: A mask is a malformed RLE, or one of another size than the image.
+            DataError: A mask is a malformed RLE, one of another size than the image, or a polygon too far away.
         """
         from solo.datasets.instance_boxes import InstanceBoxes  # imports mmdet; whoever uses its transforms has it
 

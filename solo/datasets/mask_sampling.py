@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from solo.datasets.column_runs import ColumnRuns, Integers
 
+_BOTH_EDGES = np.array([[0], [1]])
+
 
 class Frame(NamedTuple):
     """Where a transformed image shows the edges of its source's rows and columns.
@@ -76,7 +78,7 @@ class Drawing(NamedTuple):
 
 def show(masks: ColumnRuns, frame: Frame) -> ShownRuns:
     """Look at masks through a frame of their size."""
-    columns = _ascending(frame.columns[np.array([masks.column, masks.column + 1])], frame.columns)
+    columns = _ascending(frame.columns[masks.column + _BOTH_EDGES], frame.columns)
     return _filled(masks.mask, columns, _ascending(frame.rows[masks.rows], frame.rows), num_masks=masks.num_masks)
 
 
