@@ -120,17 +120,17 @@ def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
         if part.size[0] > height or part.size[1] > width:
             raise ValueError(f"masks of size {part.size} do not fit into {size} (height, width)")
     starts, bits = _join(parts)
-    windows = np.concatenate([part.windows.numpy() for part in parts])
-    on_host = _columns(windows, size)
+    on_host = _columns(np.concatenate([part.windows.numpy() for part in parts]), starts, size)
     # The total is summed on the host: nothing waits for the device.
     total = int(on_host[0].sum())
-    lengths, corners = torch.from_numpy(on_host).to(bits.device, non_blocking=True)
+    lengths, corners, first_bits = torch.from_numpy(on_host).to(bits.device, non_blocking=True)
     is_set = _booleans(bits.device).index_select(0, bits.int()).view(torch.bool)
-    pixels = torch.cat([is_set[first:end] for first, end in _stretches(windows, starts)])
 
     # One entry a pixel of a window from here on; `index_select` and `scatter_` take a fraction of what brackets do.
     column = torch.repeat_interleave(lengths, output_size=total)
-    places = corners.index_select(0, column).add_(torch.arange(total, device=bits.device), alpha=width)
+    pixel = torch.arange(total, device=bits.device)
+    pixels = is_set.index_select(0, first_bits.index_select(0, column).add_(pixel))
+    places = corners.index_select(0, column).add_(pixel, alpha=width)
     masks = torch.zeros((len(starts), height, width), dtype=torch.bool, device=bits.device)
     masks.view(-1).scatter_(0, places, pixels)
     return masks
@@ -143,28 +143,24 @@ def _booleans(device: torch.device) -> Tensor:
     return torch.from_numpy(bits.view(np.int64)).to(device, non_blocking=True)
 
 
-def _columns(windows: npt.NDArray[np.int32], size: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """Of each column of the windows (N, 4), in order, as rows: its length, and where to put its pixels.
+def _columns(
+    windows: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], size: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """Of each column of the windows (N, 4), in order, as rows: its length, and where to find and to put its pixels.
 
-    Pixel number p, counted over all windows, goes to the place `corner + p * w` of the masks (N, h, w): the corner is
-    as if the column began with pixel 0.
+    Pixel number p, counted over all windows, is bit `first bit + p` of the stream and goes to the place `corner +
+    p * w` of the masks (N, h, w): the first bit and the corner are as if the column began with pixel 0.
     """
     height, width = size
     x1, y1, x2, y2 = windows.astype(np.int64).T
     widths = x2 - x1
-    of_object = np.array([y2 - y1, (np.arange(len(x1)) * height + y1) * width + x1 - (widths.cumsum() - widths)])
-    lengths, corners = columns = of_object.repeat(widths, axis=1)
-    corners += np.arange(len(lengths)) - (lengths.cumsum() - lengths) * width
+    of_object = np.array([y2 - y1, (np.arange(len(x1)) * height + y1) * width + x1, starts])
+    lengths, corners, first_bits = columns = of_object.repeat(widths, axis=1)
+    number = np.arange(len(lengths)) - (widths.cumsum() - widths).repeat(widths)
+    before = lengths.cumsum() - lengths
+    corners += number - before * width
+    first_bits += number * lengths - before
     return columns
-
-
-def _stretches(windows: npt.NDArray[np.int32], starts: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """First bit and end of each stretch of the stream, one at least, that holds neighbours among the windows (N, 4)."""
-    sides = windows[:, 2:].astype(np.int64) - windows[:, :2]
-    ends = starts + sides[:, 0] * sides[:, 1]
-    breaks = (starts[1:] != ends[:-1]).nonzero()[0]
-    firsts, lasts = np.concatenate([starts[:1], starts[breaks + 1]]), np.concatenate([ends[breaks], ends[-1:]])
-    return list(zip(firsts.tolist(), lasts.tolist(), strict=True)) or [(0, 0)]
 
 
 def _join(parts: Sequence[MaskWindows]) -> tuple[npt.NDArray[np.int64], Tensor]:
