@@ -44,10 +44,10 @@ def mask_targets(masks: InstanceMasks, *, strides: Sequence[int] = (MASK_STRIDE,
         strides: Pixels per pixel of the masks that are wanted, even numbers.
     """
     parts = masks.shown()
-    pixels, *sums = np.concatenate([measure(runs) for runs in parts], axis=1)
-    centers = np.full((len(pixels), 2), np.nan, np.float32)
-    for axis, of_axis in enumerate(sums):
-        np.divide(of_axis, pixels, out=centers[:, axis], where=pixels > 0, dtype=np.float32)
+    sums = np.concatenate([measure(runs) for runs in parts], axis=1)
+    pixels = sums[0]
+    with np.errstate(invalid="ignore"):
+        centers = np.divide(sums[1:].T, pixels[:, None], dtype=np.float32, order="C")
     packed = {}
     for stride in strides:
         rows, columns = _middles_before(masks.height, stride), _middles_before(masks.width, stride)
