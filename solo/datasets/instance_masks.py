@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from solo.datasets.mask_sampling import OUTSIDE, ColumnRuns, Frame, Integers, cut_at_columns, draw, edges, measure
-from solo.datasets.run_lengths import RunLengths, runs_of_bitmap
+from solo.datasets.column_runs import ColumnRuns, Integers, runs_of_bitmaps
+from solo.datasets.mask_sampling import Frame, ShownRuns, draw, measure, show
 from solo.datasets.segmentations import runs_of_segmentations
 from solo.errors import DataError
 
@@ -23,43 +23,41 @@ class InstanceMasks:
     """The masks of an image's objects: runs in the annotated image, and the part of it that is now seen.
 
     Stands in for mmdet's `BitmapMasks` in `results["gt_masks"]`, with the same methods. Those that map rows to rows and
-    columns to columns compose index maps, which all objects share; the pixels are those of mmdet's bitmaps, bit for
-    bit. Those that mix the two, such as `rotate`, go through mmdet's bitmaps at mmdet's cost.
+    columns to columns move the edges of these, which all objects share; the pixels are those of mmdet's bitmaps, bit
+    for bit. Those that mix the two, such as `rotate`, go through mmdet's bitmaps at mmdet's cost.
 
     Attributes:
         height: Height of the masks in pixels.
         width: Width of the masks in pixels.
     """
 
-    def __init__(self, runs: Sequence[RunLengths], frames: Sequence[Frame], *, height: int, width: int) -> None:
-        """Take masks that are seen through frames, one each; frames that are the same object are evaluated once.
+    def __init__(self, parts: Sequence[tuple[ColumnRuns, Frame]], *, height: int, width: int) -> None:
+        """Take the masks of one or several images.
 
         Args:
-            runs: N masks, each of the size of its own source.
-            frames: What of its source each of them shows, (height, width) large.
+            parts: The masks of each image, one at least, and the frame through which they are seen, (height, width)
+                large.
             height: Height of the masks in pixels.
             width: Width of the masks in pixels.
         """
         self.height = int(height)
         self.width = int(width)
-        self._runs = list(runs)
-        self._frames = list(frames)
+        self._parts = list(parts)
 
     @classmethod
     def of_segmentations(cls, segmentations: Sequence[Any], *, height: int, width: int) -> InstanceMasks:
         """Take polygons and RLEs, compressed or not, of an image; no polygon is a mask without pixels.
 
         Raises:
-            SegmentationError: An RLE is malformed or of another size.
+            SegmentationError: An RLE is malformed or of another size, or a polygon is too far away.
         """
-        return cls._unchanged(runs_of_segmentations(segmentations, height=height, width=width), height, width)
+        return cls._unchanged(runs_of_segmentations(segmentations, height=height, width=width))
 
     @classmethod
     def of_bitmaps(cls, bitmaps: npt.NDArray[Any]) -> InstanceMasks:
         """Take bitmaps (N, H, W), in which everything but 0 is set."""
         height, width = bitmaps.shape[1:]
-        runs = [runs_of_bitmap(bitmap, top=0, left=0, height=height, width=width) for bitmap in bitmaps]
-        return cls._unchanged(runs, height, width)
+        return cls._unchanged(runs_of_bitmaps([(0, 0, bitmap) for bitmap in bitmaps], height=height, width=width))
 
     @classmethod
     def of(cls, masks: Any) -> InstanceMasks:
@@ -75,20 +73,27 @@ class InstanceMasks:
         return cls.of_bitmaps(masks.to_ndarray().reshape(-1, masks.height, masks.width))
 
     @classmethod
-    def _unchanged(cls, runs: Sequence[RunLengths], height: int, width: int) -> InstanceMasks:
-        frame = Frame(rows=np.arange(height), columns=np.arange(width))
-        return cls(runs, [frame] * len(runs), height=height, width=width)
+    def _unchanged(cls, runs: ColumnRuns) -> InstanceMasks:
+        frame = Frame(rows=np.arange(runs.height + 1), columns=np.arange(runs.width + 1))
+        return cls([(runs, frame)], height=runs.height, width=runs.width)
 
     # ------------------------------------------------------------------------------------------------- a sequence
     def __len__(self) -> int:
-        return len(self._runs)
+        return sum(runs.num_masks for runs, _ in self._parts)
 
     def __getitem__(self, index: Any) -> InstanceMasks:
         """The masks that a position, a slice, positions or booleans select."""
-        chosen = np.arange(len(self))[index].reshape(-1).tolist()
-        return InstanceMasks(
-            [self._runs[i] for i in chosen], [self._frames[i] for i in chosen], height=self.height, width=self.width
-        )
+        chosen = np.arange(len(self))[index].reshape(-1)
+        ends = np.cumsum([runs.num_masks for runs, _ in self._parts], dtype=np.int64)
+        part = ends.searchsorted(chosen, side="right")
+        # Neighbours of one part stay together; no mask at all is a part too.
+        neighbours = np.split(np.arange(len(chosen)), np.diff(part).nonzero()[0] + 1)
+        parts = []
+        for positions in neighbours:
+            number = part[positions[0]] if len(positions) else 0
+            runs, frame = self._parts[number]
+            parts.append((runs.of(chosen[positions] - (ends[number] - runs.num_masks)), frame))
+        return InstanceMasks(parts, height=self.height, width=self.width)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_masks={len(self)}, height={self.height}, width={self.width})"
@@ -100,12 +105,11 @@ class InstanceMasks:
         Raises:
             ValueError: Nothing to join, or sizes that differ.
         """
-        sizes = {(part.height, part.width) for part in masks}
+        sizes = {(of_image.height, of_image.width) for of_image in masks}
         if len(sizes) != 1:
             raise ValueError(f"expected masks of one size, at least one; got the sizes {sorted(sizes)}")
         ((height, width),) = sizes
-        runs, frames = [r for part in masks for r in part._runs], [f for part in masks for f in part._frames]
-        return cls(runs, frames, height=height, width=width)
+        return cls([part for of_image in masks for part in of_image._parts], height=height, width=width)
 
     # ------------------------------------------------------------------------------- index maps of rows and columns
     def rescale(self, scale: Any, interpolation: str = "nearest") -> InstanceMasks:
@@ -119,15 +123,18 @@ class InstanceMasks:
             return self._through_bitmaps("resize", tuple(out_shape), interpolation)
         height, width = out_shape
         rows, columns = _nearest(self.height, height), _nearest(self.width, width)
-        return self._mapped(lambda index: index[rows], lambda index: index[columns], height, width)
+        return self._mapped(lambda edges: rows[edges], lambda edges: columns[edges], height, width)
 
     def flip(self, flip_direction: str = "horizontal") -> InstanceMasks:
         """Flip "horizontal", "vertical" or "diagonal", which is both."""
         if flip_direction not in ("horizontal", "vertical", "diagonal"):
             raise ValueError(f"flip_direction must be horizontal, vertical or diagonal, not {flip_direction!r}")
-        row_step = 1 if flip_direction == "horizontal" else -1
-        column_step = 1 if flip_direction == "vertical" else -1
-        return self._mapped(lambda i: i[::row_step], lambda i: i[::column_step], self.height, self.width)
+        return self._mapped(
+            lambda edges: edges if flip_direction == "horizontal" else self.height - edges,
+            lambda edges: edges if flip_direction == "vertical" else self.width - edges,
+            self.height,
+            self.width,
+        )
 
     def pad(self, out_shape: Sequence[int], pad_val: float = 0) -> InstanceMasks:
         """Add background at the bottom and right up to (height, width) pixels."""
@@ -138,8 +145,8 @@ class InstanceMasks:
     def expand(self, expanded_h: int, expanded_w: int, top: int, left: int) -> InstanceMasks:
         """Put the masks on background of (expanded_h, expanded_w) pixels, their corner at row top and column left."""
         return self._mapped(
-            lambda index: _shifted(index, expanded_h, top),
-            lambda index: _shifted(index, expanded_w, left),
+            lambda edges: _shifted(edges, expanded_h, top),
+            lambda edges: _shifted(edges, expanded_w, left),
             expanded_h,
             expanded_w,
         )
@@ -150,7 +157,7 @@ class InstanceMasks:
         y1, y2 = (int(y) for y in np.clip(bbox[1::2], 0, self.height))
         height, width = max(y2 - y1, 1), max(x2 - x1, 1)
         return self._mapped(
-            lambda index: _shifted(index, height, -y1), lambda index: _shifted(index, width, -x1), height, width
+            lambda edges: _shifted(edges, height, -y1), lambda edges: _shifted(edges, width, -x1), height, width
         )
 
     def translate(
@@ -167,8 +174,8 @@ class InstanceMasks:
         height, width = out_shape
         down, right = (0, int(offset)) if direction == "horizontal" else (int(offset), 0)
         return self._mapped(
-            lambda index: _shifted(_shifted(index, height, 0), height, down),
-            lambda index: _shifted(_shifted(index, width, 0), width, right),
+            lambda edges: _shifted(_shifted(edges, height, 0), height, down),
+            lambda edges: _shifted(_shifted(edges, width, 0), width, right),
             height,
             width,
         )
@@ -180,18 +187,14 @@ class InstanceMasks:
         height: int,
         width: int,
     ) -> InstanceMasks:
-        distinct = {id(frame): frame for frame in self._frames}
-        changed = {key: Frame(change_rows(f.rows), change_columns(f.columns)) for key, f in distinct.items()}
-        return InstanceMasks(self._runs, [changed[id(f)] for f in self._frames], height=height, width=width)
+        parts = [(runs, Frame(change_rows(frame.rows), change_columns(frame.columns))) for runs, frame in self._parts]
+        return InstanceMasks(parts, height=height, width=width)
 
     # ------------------------------------------------------------------------------------ what no index map can say
     def hidden_by(self, cover: npt.NDArray[np.bool_]) -> InstanceMasks:
         """The masks without the pixels that are set in a bitmap (height, width)."""
-        runs = [
-            runs_of_bitmap(pixels & ~cover[y1:y2, x1:x2], top=y1, left=x1, height=self.height, width=self.width)
-            for (x1, y1, x2, y2), pixels in self.drawn_windows()
-        ]
-        return self._unchanged(runs, self.height, self.width)
+        rest = [(x1, y1, pixels & ~cover[y1:y2, x1:x2]) for (x1, y1, x2, y2), pixels in self.drawn_windows()]
+        return self._unchanged(runs_of_bitmaps(rest, height=self.height, width=self.width))
 
     def rotate(self, *args: Any, **kwargs: Any) -> InstanceMasks:
         """Rotate as mmdet's `BitmapMasks.rotate` does."""
@@ -208,21 +211,9 @@ class InstanceMasks:
         return InstanceMasks.of(getattr(bitmaps, method)(*args, **kwargs))
 
     # --------------------------------------------------------------------------------------------------- measurements
-    def groups(self) -> list[tuple[Frame, list[int]]]:
-        """Each frame, and the positions of the masks that are seen through it."""
-        found: dict[int, tuple[Frame, list[int]]] = {}
-        for position, frame in enumerate(self._frames):
-            found.setdefault(id(frame), (frame, []))[1].append(position)
-        return list(found.values())
-
-    def runs(self, positions: Sequence[int]) -> list[RunLengths]:
-        """The runs of the masks at some positions, in their sources."""
-        return [self._runs[i] for i in positions]
-
-    def _shown(self, frame: Frame, members: Sequence[int]) -> tuple[ColumnRuns, Integers, Integers]:
-        """The runs of the masks at some positions, and where their frame shows the edges of rows and columns."""
-        runs = cut_at_columns(self.runs(members))
-        return runs, edges(frame.rows, runs.height), edges(frame.columns, runs.width)
+    def shown(self) -> list[ShownRuns]:
+        """The masks as they are seen now, in one or several parts, in their order."""
+        return [show(runs, frame) for runs, frame in self._parts]
 
     @property
     def masks(self) -> _MaskArray:
@@ -235,20 +226,17 @@ class InstanceMasks:
     @property
     def areas(self) -> Integers:
         """(N,) int64 number of pixels."""
-        areas = np.zeros(len(self), np.int64)
-        for frame, members in self.groups():
-            areas[members] = measure(*self._shown(frame, members)).pixels
-        return areas
+        return np.concatenate([measure(runs).pixels for runs in self.shown()])
 
     def drawn_windows(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
         """Each mask as a window x1 y1 x2 y2 that holds its pixels, and these (y2 - y1, x2 - x1)."""
-        drawn: dict[int, tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]] = {}
-        for frame, members in self.groups():
-            windows, starts, pixels = draw(*self._shown(frame, members))
-            for position, (x1, y1, x2, y2), start in zip(members, windows.tolist(), starts.tolist(), strict=True):
+        drawn = []
+        for runs in self.shown():
+            windows, starts, pixels = draw(runs)
+            for (x1, y1, x2, y2), start in zip(windows.tolist(), starts.tolist(), strict=True):
                 columns = pixels[start : start + (x2 - x1) * (y2 - y1)].reshape(x2 - x1, y2 - y1)
-                drawn[position] = (x1, y1, x2, y2), columns.T
-        return [drawn[position] for position in range(len(self))]
+                drawn.append(((x1, y1, x2, y2), columns.T))
+        return drawn
 
     def to_ndarray(self) -> _MaskArray:
         """The bitmaps (N, height, width), zeros and ones."""
@@ -279,7 +267,7 @@ class InstanceMasks:
 
 @lru_cache(maxsize=512)
 def _nearest(size: int, new_size: int) -> Integers:
-    """Position that each of `new_size` takes when `mmcv.imresize` resizes `size` pixels to the nearest.
+    """(size + 1,) where the edges of positions come to lie when `mmcv.imresize` resizes `size` pixels to the nearest.
 
     That function itself says it, of a ramp whose numbers are the bytes of pixels: so every version and backend of it is
     followed. Data sets have few sizes, and many images of each.
@@ -287,13 +275,11 @@ def _nearest(size: int, new_size: int) -> Integers:
     ramp = np.arange(size, dtype=np.uint32).view(np.uint8).reshape(size, 1, 4)
     resized = mmcv.imresize(ramp, (1, new_size), interpolation="nearest")
     source = np.ascontiguousarray(resized).view(np.uint32).ravel().astype(np.int64)
-    source.flags.writeable = False
-    return source
+    edges = source.searchsorted(np.arange(size + 1))
+    edges.flags.writeable = False
+    return edges
 
 
-def _shifted(index: Integers, size: int, offset: int) -> Integers:
-    """An index map moved by `offset` positions into one of `size`."""
-    shifted = np.full(size, OUTSIDE, np.int64)
-    start, end = max(offset, 0), min(offset + len(index), size)
-    shifted[start : max(end, start)] = index[start - offset : max(end, start) - offset]
-    return shifted
+def _shifted(edges: Integers, size: int, offset: int) -> Integers:
+    """Edges moved by `offset` positions into an image of `size`; what is moved out of it is not shown."""
+    return (edges + offset).clip(0, size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 
 from solo.datasets.instance_masks import InstanceMasks
@@ -27,9 +26,9 @@ class LoadInstances(BaseTransform):
         """See the class.
 
         Raises:
-            DataError: A mask is a malformed RLE, or one of another size than the image.
+            DataError: A mask is a malformed RLE, one of another size than the image, or a polygon too far away.
         """
-        from mmdet.structures.bbox import HorizontalBoxes  # slow to import; whoever uses mmdet's transforms has it
+        from solo.datasets.instance_boxes import InstanceBoxes  # imports mmdet; whoever uses its transforms has it
 
         instances = results.get("instances", [])
         height, width = results["ori_shape"]
@@ -41,7 +40,7 @@ class LoadInstances(BaseTransform):
             raise DataError(f"image {name} ({width} x {height} pixels): {problem}") from None
         boxes = np.array([instance["bbox"] for instance in instances], np.float32).reshape(-1, 4)
         ignored = [i["ignore_flag"] or not s for i, s in zip(instances, segmentations, strict=True)]
-        results["gt_bboxes"] = HorizontalBoxes(torch.from_numpy(boxes))
+        results["gt_bboxes"] = InstanceBoxes.of(boxes)
         results["gt_bboxes_labels"] = np.array([instance["bbox_label"] for instance in instances], np.int64)
         results["gt_ignore_flags"] = np.array(ignored, np.bool_)
         results["gt_masks"] = masks

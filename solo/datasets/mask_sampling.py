@@ -3,55 +3,49 @@
 Resizing to the nearest pixel, flipping, cropping and padding all are such maps, and so is any sequence of them: the
 row of the source that a row shows, and likewise for columns. A transformed mask thus is never drawn to be measured,
 and drawn only at the pixels that are wanted. Such a map shows any span of its source as a span again, so all it says
-is where the edges between the source's positions come to lie (`edges`).
+is where the edges between the source's positions come to lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from solo.datasets.run_lengths import Integers, RunLengths
+from solo.datasets.column_runs import ColumnRuns, Integers
 
-OUTSIDE = -1
-"""Index of a row or column that shows nothing of the source: background."""
+_BOTH_EDGES = np.array([[0], [1]])
 
 
 class Frame(NamedTuple):
-    """What of a source its transformed image shows.
+    """Where a transformed image shows the edges of its source's rows and columns.
+
+    The span [p, q) of the source is shown from one's edge to the other's; nothing of it when they are the same.
 
     Attributes:
-        rows: (H,) source row of each row, ascending or descending; or OUTSIDE at the ends.
-        columns: (W,) source column of each column, likewise.
+        rows: (source height + 1,) ascending or descending.
+        columns: (source width + 1,) likewise.
     """
 
     rows: Integers
     columns: Integers
 
 
-class ColumnRuns(NamedTuple):
-    """The runs of N masks of one size in a row, cut at the ends of columns.
+class ShownRuns(NamedTuple):
+    """The runs of N masks as a transformed image shows them: R rectangles without a common pixel.
 
     Attributes:
-        height: Height of the masks in pixels.
-        width: Width of the masks in pixels.
-        num_masks: N.
         mask: (R,) mask of each run, ascending.
-        column: (R,) its column, ascending within a mask.
-        top: (R,) its first row.
-        bottom: (R,) the row after it.
+        firsts: (N + 1,) where the runs of each mask begin, and the last one's end.
+        columns: (2, R) first column that shows it, and the column after the last one, which is larger.
+        rows: (2, R) the rows, likewise.
     """
 
-    height: int
-    width: int
-    num_masks: int
     mask: Integers
-    column: Integers
-    top: Integers
-    bottom: Integers
+    firsts: Integers
+    columns: Integers
+    rows: Integers
 
 
 class Mass(NamedTuple):
@@ -82,139 +76,80 @@ class Drawing(NamedTuple):
     pixels: npt.NDArray[np.bool_]
 
 
-def cut_at_columns(masks: Sequence[RunLengths]) -> ColumnRuns:
-    """Put the runs of masks of one size in a row, cut at the ends of columns.
-
-    Raises:
-        ValueError: No mask, or masks of different sizes.
-    """
-    sizes = {(mask.height, mask.width) for mask in masks}
-    if len(sizes) != 1:
-        raise ValueError(f"expected masks of one size, at least one; got the sizes {sorted(sizes)}")
-    ((height, width),) = sizes
-    starts, ends = (np.concatenate([mask[field] for mask in masks]) for field in (2, 3))
-    of_mask = np.arange(len(masks)).repeat([len(mask.starts) for mask in masks])
-    column = starts // height
-    pieces = (ends - 1) // height - column + 1
-    if (pieces > 1).any():
-        column = _ranges(column, column + pieces)
-        starts, ends, of_mask = starts.repeat(pieces), ends.repeat(pieces), of_mask.repeat(pieces)
-    above = column * height
-    return ColumnRuns(
-        height=height,
-        width=width,
-        num_masks=len(masks),
-        mask=of_mask,
-        column=column,
-        top=np.maximum(starts - above, 0),
-        bottom=np.minimum(ends - above, height),
-    )
+def show(masks: ColumnRuns, frame: Frame) -> ShownRuns:
+    """Look at masks through a frame of their size."""
+    columns = _ascending(frame.columns[masks.column + _BOTH_EDGES], frame.columns)
+    return _filled(masks.mask, columns, _ascending(frame.rows[masks.rows], frame.rows), num_masks=masks.num_masks)
 
 
-def edges(index: Integers, size: int) -> Integers:
-    """Where an index map shows the edges of source positions: span [p, q) of the source is shown from one to the other.
-
-    Args:
-        index: Source position of each position, ascending or descending; or OUTSIDE at the ends.
-        size: How many source positions there are.
-
-    Returns:
-        (size + 1,) ascending or descending as the map.
-    """
-    is_shown = index >= 0
-    source = index[is_shown]
-    before = _cumulative(np.bincount(source, minlength=size))
-    if len(source) and source[0] > source[-1]:
-        before = len(source) - before
-    return before + is_shown.argmax() if len(source) else before
-
-
-def measure(masks: ColumnRuns, rows: Integers, columns: Integers) -> Mass:
-    """Count and sum up the pixels of the masks as they are shown.
+def shrink(masks: ShownRuns, rows: Integers, columns: Integers) -> ShownRuns:
+    """The runs where only some rows and columns are kept.
 
     Args:
         masks: N masks.
-        rows: (height + 1,) `edges` of the rows.
-        columns: (width + 1,) `edges` of the columns.
+        rows: How many rows are kept of the first 0, 1, ... ones.
+        columns: How many columns, likewise.
     """
-    (left, right), (top, bottom) = (
-        _shown(columns, masks.column, masks.column + 1),
-        _shown(rows, masks.top, masks.bottom),
-    )
+    return _filled(masks.mask, columns[masks.columns], rows[masks.rows], num_masks=len(masks.firsts) - 1)
+
+
+def measure(masks: ShownRuns) -> Mass:
+    """Count and sum up the pixels of N masks."""
+    (left, right), (top, bottom) = masks.columns, masks.rows
     pixels = (right - left) * (bottom - top)
-
-    def total(values: Integers) -> Integers:
-        # A float holds these integers exactly: they stay far below 2**53.
-        return np.bincount(masks.mask, weights=values, minlength=masks.num_masks).astype(np.int64)
-
     # The mean position of a span is half of its first plus its last one.
-    return Mass(total(pixels), total(pixels * (left + right - 1)) // 2, total(pixels * (top + bottom - 1)) // 2)
+    doubled = np.array([2 * pixels, pixels * (left + right - 1), pixels * (top + bottom - 1)])
+    return Mass(*(_of_masks(np.add, doubled, masks.firsts) // 2))
 
 
-def draw(masks: ColumnRuns, rows: Integers, columns: Integers, *, block: int = 1) -> Drawing:
-    """Draw the masks as they are shown, or shrunk.
+def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
+    """Draw N masks as they are shown, or shrunk.
 
     A pixel of the drawing is a block of positions, and is set when at least `block` of its `block` ** 2 are.
 
     Args:
         masks: N masks.
-        rows: (height + 1,) `edges` of the rows.
-        columns: (width + 1,) `edges` of the columns.
         block: Side of the blocks.
 
     Returns:
         The masks in tight windows: no side of them could be moved inwards but for blocks that are not set.
     """
-    (first, after), (top, bottom) = (
-        _shown(columns, masks.column, masks.column + 1),
-        _shown(rows, masks.top, masks.bottom),
-    )
-    # One entry for each position that shows the column of a run, from here on.
-    times = (after - first) * (bottom > top)
-    x = _ranges(first, first + times) // block
-    mask, top, bottom = masks.mask.repeat(times), top.repeat(times), bottom.repeat(times)
-    windows = _windows(mask, x, top // block, -(-bottom // block), num_masks=masks.num_masks)
-    heights = windows[:, 3] - windows[:, 1]
-    ends = ((windows[:, 2] - windows[:, 0]) * heights).cumsum()
-    starts = np.concatenate([[0], ends[:-1]])
+    left, right = masks.columns
+    lowest = np.array([left, masks.rows[0], -right, -masks.rows[1]])
+    x1, y1, x2, y2 = windows = _of_masks(np.minimum, lowest, masks.firsts) // block
+    np.negative(windows[2:], out=windows[2:])
+    heights = y2 - y1
+    ends = ((x2 - x1) * heights).cumsum()
+    starts = ends - (x2 - x1) * heights
+    # One entry for each column of a run from here on: the pixel at which row 0 of the masks would begin there.
+    widths = right - left
+    run = np.arange(len(left)).repeat(widths)
+    x = (np.arange(len(run)) + (left + widths - widths.cumsum())[run]) // block
+    column = x * heights[masks.mask][run] + (starts - x1 * heights - y1)[masks.mask][run]
     # Each position of a run counts in the pixel of its block: the pixels' counts are sums of steps up and down.
-    column = (starts - windows[:, 0] * heights - windows[:, 1])[mask] + x * heights[mask]
-    counts = _steps(column, top, block, size=int(ends[-1])) - _steps(column, bottom, block, size=int(ends[-1]))
-    return Drawing(windows, starts, counts.cumsum()[:-1] >= block)
+    steps = ((masks.rows[:, None] + np.arange(block)[:, None]) // block).take(run, axis=2) + column
+    size = int(ends[-1]) if len(ends) else 0
+    up, down = (np.bincount(step.ravel(), minlength=size + 1) for step in steps)
+    return Drawing(np.ascontiguousarray(windows.T), starts, (up - down).cumsum()[:-1] >= block)
 
 
-def _steps(column: Integers, edge: Integers, block: int, *, size: int) -> Integers:
-    """(size + 1,) how many positions more of a block are set from a pixel on, for runs that begin at the edges."""
-    return np.bincount(np.concatenate([column + (edge + i) // block for i in range(block)]), minlength=size + 1)
+def _filled(mask: Integers, columns: Integers, rows: Integers, *, num_masks: int) -> ShownRuns:
+    """The runs of which anything is shown."""
+    kept = ((columns[0] < columns[1]) & (rows[0] < rows[1])).nonzero()[0]
+    if len(kept) < len(mask):
+        mask, columns, rows = mask[kept], columns.take(kept, axis=1), rows.take(kept, axis=1)
+    return ShownRuns(mask, mask.searchsorted(np.arange(num_masks + 1)), columns, rows)
 
 
-def _windows(mask: Integers, x: Integers, top: Integers, bottom: Integers, *, num_masks: int) -> Integers:
-    """(N, 4) windows around the runs of each mask; zeros where there is none."""
-    counts = np.bincount(mask, minlength=num_masks)
-    filled = np.flatnonzero(counts)
-    found = np.zeros((num_masks, 4), np.int64)
+def _ascending(spans: Integers, edges: Integers) -> Integers:
+    """(2, R) spans that edges bound, the lesser bound first."""
+    return spans if edges[0] <= edges[-1] else spans[::-1]
+
+
+def _of_masks(combine: np.ufunc, values: Integers, firsts: Integers) -> Integers:
+    """(V, N) combination of the (V, R) values of each mask's runs; 0 for a mask without one."""
+    filled = (firsts[:-1] < firsts[1:]).nonzero()[0]
+    found = np.zeros((len(values), len(firsts) - 1), np.int64)
     if len(filled):
-        starts = (counts.cumsum() - counts)[filled]
-        found[filled, 0], found[filled, 2] = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts) + 1
-        found[filled, 1], found[filled, 3] = np.minimum.reduceat(top, starts), np.maximum.reduceat(bottom, starts)
+        found[:, filled] = combine.reduceat(values, firsts[filled], axis=1)
     return found
-
-
-def _shown(edges: Integers, starts: Integers, ends: Integers) -> tuple[Integers, Integers]:
-    """Positions that show spans of the source: the first of each, and the one after the last."""
-    ones, others = edges[starts], edges[ends]
-    return (ones, others) if edges[0] <= edges[-1] else (others, ones)
-
-
-def _cumulative(values: Integers) -> Integers:
-    """(L + 1,) sums of the first 0, 1, ..., L values."""
-    sums = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=sums[1:])
-    return sums
-
-
-def _ranges(starts: Integers, ends: Integers) -> Integers:
-    """The integers of [start, end) of all pairs in a row."""
-    lengths = ends - starts
-    before = lengths.cumsum() - lengths
-    return np.arange(lengths.sum()) + (starts - before).repeat(lengths)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from solo.datasets.column_runs import Integers
 from solo.datasets.instance_masks import InstanceMasks
-from solo.datasets.mask_sampling import Drawing, Integers, Mass, cut_at_columns, draw, edges, measure
+from solo.datasets.mask_sampling import Drawing, draw, measure, shrink
 from solo.ops.mask_windows import MaskWindows
 from solo.ops.masks import MASK_STRIDE
 
@@ -41,42 +43,39 @@ def mask_targets(masks: InstanceMasks, *, strides: Sequence[int] = (MASK_STRIDE,
         masks: N masks.
         strides: Pixels per pixel of the masks that are wanted, even numbers.
     """
-    positions: list[int] = []
-    masses: list[Mass] = []
-    drawings: dict[int, list[Drawing]] = {stride: [] for stride in strides}
-    for frame, members in masks.groups():
-        runs = cut_at_columns(masks.runs(members))
-        rows, columns = edges(frame.rows, runs.height), edges(frame.columns, runs.width)
-        positions += members
-        masses.append(measure(runs, rows, columns))
-        for stride, drawn in drawings.items():
-            drawn.append(draw(runs, _middles_before(rows, stride), _middles_before(columns, stride), block=2))
-    sums = np.zeros((3, len(masks)), np.int64)
-    if masses:
-        sums[:, positions] = np.concatenate(masses, axis=1)
+    parts = masks.shown()
+    sums = np.concatenate([measure(runs) for runs in parts], axis=1)
+    pixels = sums[0]
     with np.errstate(invalid="ignore"):
-        centers = np.ascontiguousarray(np.divide(sums[1:], sums[0], dtype=np.float32).T)
-    sizes = {stride: (-(-masks.height // stride), -(-masks.width // stride)) for stride in strides}
-    packed = {stride: _packed(drawn, positions, sizes[stride]) for stride, drawn in drawings.items()}
-    return MaskTargets(sums[0], centers, packed)
+        centers = np.divide(sums[1:].T, pixels[:, None], dtype=np.float32, order="C")
+    packed = {}
+    for stride in strides:
+        rows, columns = _middles_before(masks.height, stride), _middles_before(masks.width, stride)
+        drawings = [draw(shrink(runs, rows, columns), block=2) for runs in parts]
+        packed[stride] = _packed(drawings, (-(-masks.height // stride), -(-masks.width // stride)))
+    return MaskTargets(pixels, centers, packed)
 
 
-def _middles_before(positions: Integers, stride: int) -> Integers:
-    """How many of the two middle positions of each block of `stride` lie before some positions.
+@lru_cache(maxsize=512)
+def _middles_before(size: int, stride: int) -> Integers:
+    """(size + 1,) how many of the two middle positions of each block of `stride` are among the first 0, 1, ... ones.
 
     A pixel of `downsample_masks` is set when at least two of the four pixels in the middle of its block are.
     """
-    return 2 * (positions // stride) + (positions % stride - (stride // 2 - 1)).clip(0, 2)
+    positions = np.arange(size + 1)
+    middles = 2 * (positions // stride) + (positions % stride - (stride // 2 - 1)).clip(0, 2)
+    middles.flags.writeable = False
+    return middles
 
 
-def _packed(drawings: Sequence[Drawing], positions: Sequence[int], size: tuple[int, int]) -> MaskWindows:
-    """Masks that were drawn in groups, brought to their positions."""
-    windows, starts = np.zeros((len(positions), 4), np.int32), np.zeros(len(positions), np.int64)
-    if drawings:
-        windows[positions] = np.concatenate([drawing.windows for drawing in drawings])
-        offsets = np.cumsum([0, *(len(drawing.pixels) for drawing in drawings)])
-        starts[positions] = np.concatenate([d.starts + offset for d, offset in zip(drawings, offsets, strict=False)])
-    bits = np.packbits(np.concatenate([np.zeros(0, np.bool_), *(d.pixels for d in drawings)]), bitorder="little")
+def _packed(drawings: Sequence[Drawing], size: tuple[int, int]) -> MaskWindows:
+    """The masks of all drawings, one at least, in a row."""
+    pixels = np.concatenate([drawing.pixels for drawing in drawings])
+    first_pixels = np.array([0, *(len(drawing.pixels) for drawing in drawings)]).cumsum()
+    starts = [drawing.starts + first for drawing, first in zip(drawings, first_pixels, strict=False)]
     return MaskWindows(
-        size=size, windows=torch.from_numpy(windows), starts=torch.from_numpy(starts), bits=torch.from_numpy(bits)
+        size=size,
+        windows=torch.from_numpy(np.concatenate([drawing.windows for drawing in drawings], dtype=np.int32)),
+        starts=torch.from_numpy(np.concatenate(starts)),
+        bits=torch.from_numpy(np.packbits(pixels, bitorder="little")),
     )

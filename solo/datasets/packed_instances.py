@@ -17,6 +17,14 @@ class PackedInstances(InstanceData):
     processes as everything else of a sample but its image.
     """
 
+    @classmethod
+    def of(cls, **fields: Any) -> PackedInstances:
+        """Hold fields that are known to be of one length and of names that are free: what setting one checks."""
+        instances = cls()
+        instances._data_fields.update(fields)
+        instances.__dict__.update(fields)
+        return instances
+
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {name: _to_arrays(value) for name, value in self.items()}
         return _from_arrays, (type(self), self.metainfo, fields)

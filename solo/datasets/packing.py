@@ -77,27 +77,27 @@ def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
 
 def _pack_instances(results: dict[str, Any], *, strides: Sequence[int]) -> PackedInstances:
     masks = InstanceMasks.of(results["gt_masks"])
-    boxes = results["gt_bboxes"]
-    boxes = torch.as_tensor(getattr(boxes, "tensor", boxes), dtype=torch.float32).reshape(-1, 4)
-    if (masks.height, masks.width) != results["img"].shape[:2] or len(masks) != len(boxes):
+    given = results["gt_bboxes"]
+    boxes = np.asarray(given.numpy() if hasattr(given, "numpy") else given, np.float32).reshape(-1, 4)
+    num_masks = len(masks)
+    if (masks.height, masks.width) != results["img"].shape[:2] or num_masks != len(boxes):
         height, width = results["img"].shape[:2]
         raise DataError(
-            f"image {results.get('img_path')}: {len(masks)} masks of {masks.width} x {masks.height} pixels (width x "
+            f"image {results.get('img_path')}: {num_masks} masks of {masks.width} x {masks.height} pixels (width x "
             f"height) for {len(boxes)} boxes and an image of {width} x {height}: some transform changed one alone"
         )
-    objects = np.arange(len(masks))
+    labels = np.asarray(results["gt_bboxes_labels"], np.int64)
     ignored = np.asarray(results.get("gt_ignore_flags", ()), np.bool_)
     if ignored.any():
-        objects = np.flatnonzero(~ignored)
-        masks = masks[objects]
+        objects = (~ignored).nonzero()[0]
+        masks, boxes, labels = masks[objects], boxes[objects], labels[objects]
     targets = mask_targets(masks, strides=strides)
     if not targets.pixels.all():
-        kept = np.flatnonzero(targets.pixels)
-        objects, targets = objects[kept], targets.of(kept)
-    labels = np.asarray(results["gt_bboxes_labels"], np.int64)
-    return PackedInstances(
-        labels=torch.from_numpy(labels[objects]),
-        bboxes=torch.from_numpy(boxes.numpy()[objects]),
+        kept = targets.pixels.nonzero()[0]
+        targets, boxes, labels = targets.of(kept), boxes[kept], labels[kept]
+    return PackedInstances.of(
+        labels=torch.from_numpy(np.ascontiguousarray(labels)),
+        bboxes=torch.from_numpy(np.ascontiguousarray(boxes)),
         centers=torch.from_numpy(targets.centers),
         **{mask_field(stride): packed for stride, packed in targets.masks.items()},
     )

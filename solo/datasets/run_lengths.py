@@ -1,70 +1,68 @@
-"""Masks as runs of set pixels, and COCO's text form of them."""
+"""Masks in COCO's run lengths: counts of background and object by turns, column by column, as numbers or as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+from solo.datasets.column_runs import ColumnRuns, Integers, ranges
 
 _LONGEST_NUMBER = 12  # digits of five bits: 60 bits
 
 
-class RunLengths(NamedTuple):
-    """A mask as its runs of set pixels, ascending, in COCO's order: pixel (row, column) is column * height + row.
+class Counts(NamedTuple):
+    """The counts of N masks.
 
     Attributes:
-        height: Height of the mask in pixels.
-        width: Width of the mask in pixels.
-        starts: (R,) first pixel of each run.
-        ends: (R,) the pixel after each run, larger than its start.
+        pairs: (K, 2) lengths of background and of object by turns, of all masks in a row. A last one of background is
+            followed by an object of length 0.
+        ends: (N,) where the pairs of each mask end.
     """
 
-    height: int
-    width: int
-    starts: Integers
+    pairs: Integers
     ends: Integers
 
 
-def runs_of_counts(counts: Integers, *, height: int, width: int) -> RunLengths:
-    """The runs of an RLE's counts, which are the lengths of background and object by turns.
+def runs_of_counts(counts: Counts, *, height: int, width: int) -> ColumnRuns:
+    """The runs of N masks of (height, width) pixels.
 
     Raises:
-        ValueError: A count is negative, or they do not sum up to the size of the mask.
+        ValueError: A count is negative, or those of a mask do not sum up to its size.
     """
-    edges = counts.cumsum()
-    if len(counts) == 0 or counts.min() < 0 or edges[-1] != height * width:
+    pairs, mask_ends = counts
+    # The masks follow each other as one of many columns: each takes up its size exactly.
+    ends = np.concatenate([np.zeros(1, np.int64), pairs.sum(axis=1).cumsum()])
+    sizes = np.arange(1, len(mask_ends) + 1) * (height * width)
+    if pairs.min(initial=0) < 0 or (ends[mask_ends] != sizes).any():
         raise ValueError(f"the counts of the RLE must be lengths that sum up to {height} x {width} pixels")
-    starts, ends = edges[0:-1:2], edges[1::2]
-    kept = ends > starts
-    if not kept.all():
-        starts, ends = starts[kept], ends[kept]
-    return RunLengths(height, width, starts, ends)
+    kept = pairs[:, 1] > 0
+    ends = ends[1:][kept]
+    return _cut_at_columns(ends - pairs[kept, 1], ends, height=height, width=width, num_masks=len(mask_ends))
 
 
-def runs_of_bitmap(bitmap: npt.NDArray[Any], *, top: int, left: int, height: int, width: int) -> RunLengths:
-    """The runs of a mask of which a part is given, and the rest is background.
-
-    Args:
-        bitmap: (H, W) the part, in which everything but 0 is set.
-        top: Row of the mask at which the part begins.
-        left: Column of the mask at which it begins.
-        height: Height of the mask in pixels.
-        width: Width of the mask in pixels.
-    """
-    framed = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), np.bool_)
-    framed[:, 1:-1] = bitmap.T
-    # Every column of the frame begins and ends with background, so its changes are a start and an end by turns.
-    column, row = np.nonzero(framed[:, 1:] != framed[:, :-1])
-    edges = (left + column) * height + top + row
-    return RunLengths(height, width, edges[0::2], edges[1::2])
+def _cut_at_columns(starts: Integers, ends: Integers, *, height: int, width: int, num_masks: int) -> ColumnRuns:
+    """The runs of masks that follow each other, their pixels numbered column by column, cut where columns end."""
+    column = starts // height
+    pieces = (ends - 1) // height - column + 1
+    if pieces.max(initial=1) > 1:
+        column = ranges(column, pieces)
+        starts, ends = starts.repeat(pieces), ends.repeat(pieces)
+    above = column * height
+    mask = column // width
+    rows = np.array([np.maximum(starts - above, 0), np.minimum(ends - above, height)])
+    return ColumnRuns(height, width, num_masks, mask, column - mask * width, rows)
 
 
-def decode_counts(encoded: Sequence[bytes]) -> list[Integers]:
+def pair_counts(counts: Sequence[Sequence[int]]) -> Counts:
+    """The counts of N masks as they stand in a file, without compression."""
+    padded = [[*of_mask, 0] if len(of_mask) % 2 else of_mask for of_mask in counts]
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *(np.array(p, np.int64).reshape(-1, 2) for p in padded)])
+    return Counts(pairs, np.cumsum([len(of_mask) // 2 for of_mask in padded], dtype=np.int64))
+
+
+def decode_counts(encoded: Sequence[bytes]) -> Counts:
     """The counts of compressed RLEs: signed base-32 numbers, from the fourth on relative to the one two before.
 
     All texts are read at once, as an image has many short ones. `rleFrString` of pycocotools' `maskApi.c` is the
@@ -73,26 +71,44 @@ def decode_counts(encoded: Sequence[bytes]) -> list[Integers]:
     Raises:
         ValueError: A character that is no digit, or a text that ends inside a number.
     """
-    digits = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64) - 48
-    is_last = (digits & ~31) == 0
-    last = np.flatnonzero(is_last)
-    text_ends = np.cumsum([len(text) for text in encoded])
-    number_ends = np.searchsorted(last, text_ends)
-    if len(digits) and (digits.min() < 0 or digits.max() >= 64):
+    digits = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)
+    # What comes before the first digit has become larger than all of them.
+    if digits.max(initial=0) >= 64:
         raise ValueError("the text of the RLE holds a character that is no digit")
-    if not all(len(text) == 0 or is_last[end - 1] for text, end in zip(encoded, text_ends, strict=True)):
+    text_ends = np.array([len(text) for text in encoded], np.int64).cumsum()
+    if len(digits) and digits[text_ends - 1].max() >= 32:
         raise ValueError("the text of the RLE ends inside a number")
+    last = (digits < 32).nonzero()[0]
+    return _absolute(_numbers(digits.astype(np.int64), last), last.searchsorted(text_ends))
+
+
+def _numbers(digits: Integers, last: Integers) -> Integers:
+    """The signed numbers, of which the positions of the last digits are given."""
     if not len(last):
-        return [np.zeros(0, np.int64) for _ in encoded]
-    first = np.concatenate([[0], last[:-1] + 1])
+        return last
+    first = np.concatenate([np.zeros(1, np.int64), last[:-1] + 1])
     num_digits = last - first + 1
     if num_digits.max() > _LONGEST_NUMBER:
         raise ValueError("the text of the RLE holds a number beyond every image")
     shifts = 5 * (np.arange(len(digits)) - first.repeat(num_digits))
-    numbers = np.add.reduceat((digits & 31) << shifts, first)
-    numbers -= (digits[last] >> 4 & 1) << 5 * num_digits
-    counts = [numbers[start:end] for start, end in pairwise([0, *number_ends.tolist()])]
-    for numbers_of_text in counts:
-        numbers_of_text[1::2] = numbers_of_text[1::2].cumsum()
-        numbers_of_text[2::2] = numbers_of_text[2::2].cumsum()
-    return counts
+    numbers: Integers = np.add.reduceat((digits & 31) << shifts, first)
+    return numbers - ((digits[last] >> 4 & 1) << 5 * num_digits)
+
+
+def _absolute(numbers: Integers, number_ends: Integers) -> Counts:
+    """The counts of texts, of all of which the numbers are given in a row."""
+    lengths = number_ends.copy()
+    lengths[1:] -= number_ends[:-1]
+    is_odd = lengths & 1
+    num_pairs = (lengths + is_odd) >> 1
+    ends = num_pairs.cumsum()
+    first = ends - num_pairs
+    pairs = np.zeros((num_pairs.sum(), 2), np.int64)
+    pairs.ravel()[np.arange(len(numbers)) + (is_odd.cumsum() - is_odd).repeat(lengths)] = numbers
+    # The first number, unlike the second, is none that a later one is relative to.
+    first_of_many = first[num_pairs > 1]
+    pairs[first_of_many + 1, 0] -= pairs[first_of_many, 0]
+    sums = np.concatenate([np.zeros((1, 2), np.int64), pairs.cumsum(axis=0)])
+    counts = sums[1:] - sums[first].repeat(num_pairs, axis=0)
+    counts[ends[is_odd > 0] - 1, 1] = 0
+    return Counts(counts, ends)

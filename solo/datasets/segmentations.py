@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from pycocotools import mask as coco_mask
 
-from solo.datasets.run_lengths import Integers, RunLengths, decode_counts, runs_of_counts
+from solo.datasets.column_runs import ColumnRuns, merge_runs
+from solo.datasets.polygon_runs import runs_of_polygons
+from solo.datasets.run_lengths import decode_counts, pair_counts, runs_of_counts
 
 Segmentation: TypeAlias = "list[Any] | dict[str, Any]"
 """Polygons [[x, y, x, y, ...], ...] in pixels, or an RLE `dict(size=[height, width], counts=text or numbers)`."""
@@ -20,6 +21,8 @@ MALFORMED = "segmentation is neither polygons nor RLE"
 FARTHEST_POINT = 100_000
 FAR_POLYGON = f"polygon with a point more than {FARTHEST_POINT:,} pixels away"
 EMPTY = "segmentation without a pixel in the image"
+
+_POLYGONS, _TEXT, _NUMBERS = "polygons", "text", "numbers"
 
 
 class SegmentationError(ValueError):
@@ -51,42 +54,53 @@ def check_rle(rle: Any, *, height: int, width: int) -> None:
             raise SegmentationError(MALFORMED)
         if sum(counts) != height * width:
             raise SegmentationError(OTHER_SIZE)
-    (runs,) = runs_of_segmentations([rle], height=height, width=width)
-    if not len(runs.starts):
+    if not len(runs_of_segmentations([rle], height=height, width=width).mask):
         raise SegmentationError(EMPTY)
 
 
-def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> list[RunLengths]:
+def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> ColumnRuns:
     """The runs of polygons, rasterised as pycocotools does, and of RLEs, compressed or not; none of no polygon.
 
     Raises:
-        SegmentationError: An RLE is malformed or of another size.
+        SegmentationError: An RLE is malformed or of another size, or a polygon is too far away.
     """
-    counts = [_counts(segmentation, height=height, width=width) for segmentation in segmentations]
+    kinds = [_kind(segmentation) for segmentation in segmentations]
+    parts = []
+    for kind in dict.fromkeys(kinds or [_POLYGONS]):
+        positions = [position for position, found in enumerate(kinds) if found == kind]
+        chosen = [segmentations[position] for position in positions]
+        parts.append((_runs_of_kind(kind, chosen, height=height, width=width), positions))
+    return parts[0][0] if len(parts) == 1 else merge_runs(parts, num_masks=len(segmentations))
+
+
+def _kind(segmentation: Segmentation) -> str:
+    if isinstance(segmentation, list):
+        return _POLYGONS
+    return _TEXT if isinstance(segmentation["counts"], (str, bytes)) else _NUMBERS
+
+
+def _runs_of_kind(kind: str, segmentations: Sequence[Any], *, height: int, width: int) -> ColumnRuns:
+    """The runs of segmentations of one kind."""
+    if kind == _POLYGONS:
+        try:
+            return runs_of_polygons(segmentations, height=height, width=width)
+        except ValueError:
+            raise SegmentationError(FAR_POLYGON) from None
+    if any(list(rle["size"]) != [height, width] for rle in segmentations):
+        raise SegmentationError(OTHER_SIZE)
+    found = [rle["counts"] for rle in segmentations]
     try:
-        decoded = iter(decode_counts([text for text in counts if isinstance(text, bytes)]))
+        counts = pair_counts(found) if kind == _NUMBERS else decode_counts([_encoded(text) for text in found])
     except ValueError:
         raise SegmentationError(MALFORMED) from None
-    runs = [next(decoded) if isinstance(found, bytes) else found for found in counts]
     try:
-        return [runs_of_counts(found, height=height, width=width) for found in runs]
+        return runs_of_counts(counts, height=height, width=width)
     except ValueError:
-        is_malformed = any(found.min(initial=0) < 0 for found in runs)
-        raise SegmentationError(MALFORMED if is_malformed else OTHER_SIZE) from None
+        raise SegmentationError(MALFORMED if (counts.pairs < 0).any() else OTHER_SIZE) from None
 
 
-def _counts(segmentation: Segmentation, *, height: int, width: int) -> bytes | Integers:
-    """The counts of one segmentation, as text when that is what there is."""
-    if isinstance(segmentation, list):
-        if not segmentation:
-            return np.array([height * width])
-        segmentation = to_compressed_rle(segmentation, height=height, width=width)
-    if list(segmentation["size"]) != [height, width]:
-        raise SegmentationError(OTHER_SIZE)
-    counts = segmentation["counts"]
-    if isinstance(counts, str):
-        return counts.encode("ascii", errors="replace")
-    return counts if isinstance(counts, bytes) else np.asarray(counts, np.int64)
+def _encoded(text: str | bytes) -> bytes:
+    return text.encode("ascii", errors="replace") if isinstance(text, str) else text
 
 
 def to_compressed_rle(segmentation: Segmentation, *, height: int, width: int) -> dict[str, Any]:

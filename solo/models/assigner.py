@@ -21,6 +21,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 FAR = 2.0**40
 """More cells than any grid has: where a quotient that no integer can hold is cut off."""
+_NEIGHBOURS = np.array([-1, 0, 1])[:, None]
 
 
 @TASK_UTILS.register_module()
@@ -94,20 +95,20 @@ class GridAssigner:
         boxes = np.concatenate([image.boxes.numpy() for image in ground_truth])
         centers = np.concatenate([image.centers.numpy() for image in ground_truth])
         self._check_labels(labels)
-        image_of_object = np.repeat(np.arange(len(ground_truth)), [len(image.labels) for image in ground_truth])
+        image_of_object = np.arange(len(ground_truth)).repeat([len(image.labels) for image in ground_truth])
 
         positive, cells = self._match(boxes, centers, mask_size)
         where = positive.nonzero()
-        positives = np.stack([image_of_object[where[0]], cells[positive], where[0]])
+        positives = np.array([image_of_object[where[0]], cells[where], where[0]])
         owner = self._owners(len(ground_truth), positives, boxes)
         chosen = self._trained(positives, where, owner)
         positives, levels = positives[:, chosen], where[1][chosen]
         size = len(ground_truth), self.grid.num_levels
         counts = np.bincount(positives[0] * size[1] + levels, minlength=size[0] * size[1]).reshape(size)
         return _to_device(
-            np.append(labels, self.num_classes)[owner],
+            np.concatenate([labels, [self.num_classes]])[owner],
             positives,
-            num_cells=int((owner >= 0).sum()),
+            num_cells=int(np.count_nonzero(owner >= 0)),
             counts=counts,
             masks=_draw_masks(ground_truth, mask_size),
         )
@@ -130,14 +131,15 @@ class GridAssigner:
         """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
         sides = boxes[:, 2:] - boxes[:, :2]
         with np.errstate(invalid="ignore", over="ignore"):
-            scales = np.sqrt(sides.prod(axis=1))[:, None]
+            scales = np.sqrt(sides[:, :1] * sides[:, 1:])
         lower, upper = self._scale_ranges.T
-        trained = (scales >= lower) & (scales <= upper) & np.isfinite(centers).all(axis=1, keepdims=True)
+        is_finite = np.isfinite(centers)
+        trained = (scales >= lower) & (scales <= upper) & is_finite[:, :1] & is_finite[:, 1:]
 
         reach = np.float32(0.5) * sides * np.float32(self.pos_scale)
-        center, first, last = self._to_cells(np.stack([centers, centers - reach, centers + reach]), mask_size)
+        center, first, last = self._to_cells(np.array([centers, centers - reach, centers + reach]), mask_size)
         first, last = np.maximum(first, 0), np.minimum(last, self._num_grids[:, None] - 1)
-        around = center[:, :, None] + np.array([-1, 0, 1])[:, None]
+        around = center[:, :, None] + _NEIGHBOURS
         inside = (around >= first[:, :, None]) & (around <= last[:, :, None])
 
         positive = trained[:, :, None, None] & inside[:, :, :, None, 1] & inside[:, :, None, :, 0]
@@ -168,8 +170,8 @@ class GridAssigner:
         return owner
 
     def _check_labels(self, labels: Integers) -> None:
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
-            outside = labels[(labels < 0) | (labels >= self.num_classes)]
+        outside = labels[(labels < 0) | (labels >= self.num_classes)]
+        if len(outside):
             raise ValueError(f"object label {outside[0]} in the data, but the model has {self.num_classes} classes")
 
 
@@ -193,7 +195,7 @@ def _to_device(
     """Targets where the masks are; the host's arrays travel as one."""
     host = np.concatenate([cell_labels.ravel(), positives.ravel(), [num_cells]])
     device = torch.from_numpy(host).to(masks[MASK_STRIDE].device, non_blocking=True)
-    labels, index, count = device.split([cell_labels.size, positives.size, 1])
+    labels, index, count = device.split_with_sizes([cell_labels.size, positives.size, 1])
     image_idx, cell_idx, object_idx = index.view(3, -1).unbind()
     return GridTargets(
         labels=labels.view(cell_labels.shape),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -123,16 +124,23 @@ def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
     # The total is summed on the host: nothing waits for the device.
     total = int(on_host[0].sum())
     lengths, corners, first_bits = torch.from_numpy(on_host).to(bits.device, non_blocking=True)
-    is_set = (bits[:, None] >> torch.arange(_BITS, dtype=torch.uint8, device=bits.device)).bitwise_and_(1).flatten()
+    is_set = _booleans(bits.device).index_select(0, bits.int()).view(torch.bool)
 
     # One entry a pixel of a window from here on; `index_select` and `scatter_` take a fraction of what brackets do.
     column = torch.repeat_interleave(lengths, output_size=total)
     pixel = torch.arange(total, device=bits.device)
-    pixels = is_set.view(torch.bool).index_select(0, first_bits.index_select(0, column).add_(pixel))
+    pixels = is_set.index_select(0, first_bits.index_select(0, column).add_(pixel))
     places = corners.index_select(0, column).add_(pixel, alpha=width)
     masks = torch.zeros((len(starts), height, width), dtype=torch.bool, device=bits.device)
     masks.view(-1).scatter_(0, places, pixels)
     return masks
+
+
+@cache
+def _booleans(device: torch.device) -> Tensor:
+    """(256,) int64 whose bytes are the bits of each uint8 as booleans, the lowest first in memory."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8), bitorder="little")
+    return torch.from_numpy(bits.view(np.int64)).to(device, non_blocking=True)
 
 
 def _columns(
@@ -146,7 +154,7 @@ def _columns(
     height, width = size
     x1, y1, x2, y2 = windows.astype(np.int64).T
     widths = x2 - x1
-    of_object = np.stack([y2 - y1, (np.arange(len(x1)) * height + y1) * width + x1, starts])
+    of_object = np.array([y2 - y1, (np.arange(len(x1)) * height + y1) * width + x1, starts])
     lengths, corners, first_bits = columns = of_object.repeat(widths, axis=1)
     number = np.arange(len(lengths)) - (widths.cumsum() - widths).repeat(widths)
     before = lengths.cumsum() - lengths

@@ -80,6 +80,20 @@ def test_unusable_rle(rle: dict[str, Any], message: str) -> None:
         load(instance(), instance(mask=rle))
 
 
+def test_unusable_polygon() -> None:
+    """Of data sets that do not check theirs, as `CocoInstances` does."""
+    for value in (float("nan"), float("inf"), 1e9):
+        with pytest.raises(DataError, match=r"image a\.png \(24 x 16 pixels\): polygon with a point more than"):
+            load(instance(), instance(mask=[[value, *SQUARE[0][1:]]]))
+
+
+def test_polygons_and_rles_of_one_image_keep_their_order() -> None:
+    rle, text = dict(size=[16, 24], counts=[34, 8, 342]), dict(size=[16, 24], counts="R18f:")
+    kinds = [rle, SQUARE, text, [[0, 0, 5, 0, 5, 3, 0, 3]], rle]
+    instances = [instance(mask=mask) for mask in kinds]
+    assert_same(load(*instances), load(*instances, by=TRANSFORMS.build(PEER)))
+
+
 def test_real_annotations(shared_data: Path) -> None:
     """Polygons, crowds and all: as mmdet reads them."""
     dataset = CocoInstances(

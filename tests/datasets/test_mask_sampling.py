@@ -1,34 +1,49 @@
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solo.datasets.mask_sampling import OUTSIDE, ColumnRuns, Drawing, Frame, Mass, cut_at_columns, draw, edges, measure
-from solo.datasets.run_lengths import RunLengths, runs_of_bitmap
+from solo.datasets.column_runs import runs_of_bitmaps
+from solo.datasets.mask_sampling import Drawing, Frame, Mass, ShownRuns, draw, measure, show, shrink
 
+OUTSIDE = -1
 BITMAPS = np.array([[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]], np.zeros((3, 4)), np.ones((3, 4))], np.uint8)
 
 
-def runs_of(bitmaps: np.ndarray) -> list[RunLengths]:
-    height, width = bitmaps.shape[1:]
-    return [runs_of_bitmap(bitmap, top=0, left=0, height=height, width=width) for bitmap in bitmaps]
+class Look(NamedTuple):
+    """Source row of each row shown, source column of each column, OUTSIDE for background."""
+
+    rows: np.ndarray
+    columns: np.ndarray
 
 
-def look(bitmaps: np.ndarray, frame: Frame) -> np.ndarray:
-    """What the frame shows, drawn."""
-    inside = (frame.rows >= 0)[:, None] & (frame.columns >= 0)
-    return bitmaps[:, frame.rows][:, :, frame.columns] * inside
+def look(bitmaps: np.ndarray, at: Look) -> np.ndarray:
+    """What is shown, drawn."""
+    inside = (at.rows >= 0)[:, None] & (at.columns >= 0)
+    return bitmaps[:, at.rows][:, :, at.columns] * inside
 
 
-def measured(bitmaps: np.ndarray, frame: Frame) -> Mass:
-    return measure(*seen(bitmaps, frame))
+def edges(index: np.ndarray, size: int) -> np.ndarray:
+    """Where the source's edges come to lie, counted one by one."""
+    shown = np.flatnonzero(index >= 0)
+    if not len(shown):
+        return np.zeros(size + 1, int)
+    before = np.array([(index[shown] < position).sum() for position in range(size + 1)])
+    is_descending = index[shown[0]] > index[shown[-1]]
+    return shown[0] + (len(shown) - before if is_descending else before)
 
 
-def seen(bitmaps: np.ndarray, frame: Frame) -> tuple[ColumnRuns, np.ndarray, np.ndarray]:
+def measured(bitmaps: np.ndarray, at: Look) -> Mass:
+    return measure(seen(bitmaps, at))
+
+
+def seen(bitmaps: np.ndarray, at: Look) -> ShownRuns:
     _, height, width = bitmaps.shape
-    return cut_at_columns(runs_of(bitmaps)), edges(frame.rows, height), edges(frame.columns, width)
+    runs = runs_of_bitmaps([(0, 0, bitmap) for bitmap in bitmaps], height=height, width=width)
+    return show(runs, Frame(edges(at.rows, height), edges(at.columns, width)))
 
 
 def drawn(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
@@ -40,7 +55,7 @@ def drawn(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
     return bitmaps
 
 
-def shrink(bitmaps: np.ndarray, block: int) -> np.ndarray:
+def blocks_of(bitmaps: np.ndarray, block: int) -> np.ndarray:
     """Blocks of which `block` pixels are set, one by one."""
     count, height, width = bitmaps.shape
     blocks = np.zeros((count, -(-height // block), -(-width // block)), int)
@@ -61,18 +76,18 @@ def index_maps(draw: st.DrawFn, size: int) -> np.ndarray:
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[np.ndarray, Frame]:
+def scenes(draw: st.DrawFn) -> tuple[np.ndarray, Look]:
     count, height, width = draw(st.integers(1, 4)), draw(st.integers(1, 24)), draw(st.integers(1, 24))
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     bitmaps = rng.random((count, height, width)) < rng.choice([0, 0.05, 0.5, 0.95], size=(count, 1, 1))
     bitmaps[:, :, : rng.integers(0, width + 1)] |= rng.random((count, 1, 1)) < 0.3  # runs over several columns
-    return bitmaps.astype(np.uint8), Frame(draw(index_maps(height)), draw(index_maps(width)))
+    return bitmaps.astype(np.uint8), Look(draw(index_maps(height)), draw(index_maps(width)))
 
 
 @given(scene=scenes())
-def test_sums_are_those_of_the_drawn_masks(scene: tuple[np.ndarray, Frame]) -> None:
-    bitmaps, frame = scene
-    mass, shown = measured(bitmaps, frame), look(bitmaps, frame)
+def test_sums_are_those_of_the_drawn_masks(scene: tuple[np.ndarray, Look]) -> None:
+    bitmaps, at = scene
+    mass, shown = measured(bitmaps, at), look(bitmaps, at)
     np.testing.assert_array_equal(mass.pixels, shown.sum(axis=(1, 2)))
     np.testing.assert_array_equal(mass.x_sums, (shown * np.arange(shown.shape[2])).sum(axis=(1, 2)))
     np.testing.assert_array_equal(mass.y_sums, (shown * np.arange(shown.shape[1])[:, None]).sum(axis=(1, 2)))
@@ -80,12 +95,12 @@ def test_sums_are_those_of_the_drawn_masks(scene: tuple[np.ndarray, Frame]) -> N
 
 
 @given(scene=scenes(), block=st.sampled_from([1, 2, 4]))
-def test_drawings_are_those_of_the_masks(scene: tuple[np.ndarray, Frame], block: int) -> None:
+def test_drawings_are_those_of_the_masks(scene: tuple[np.ndarray, Look], block: int) -> None:
     """In windows that end, on each side, at a block with a pixel at least."""
-    bitmaps, frame = scene
-    shown = look(bitmaps, frame)
-    drawing = draw(*seen(bitmaps, frame), block=block)
-    expected = shrink(shown, block)
+    bitmaps, at = scene
+    shown = look(bitmaps, at)
+    drawing = draw(seen(bitmaps, at), block=block)
+    expected = blocks_of(shown, block)
     np.testing.assert_array_equal(drawn(drawing, expected.shape[1:]), expected)
     for mask, window in zip(shown, drawing.windows.tolist(), strict=True):
         rows, columns = (np.flatnonzero(mask.any(axis=axis)) // block for axis in (1, 0))
@@ -93,43 +108,36 @@ def test_drawings_are_those_of_the_masks(scene: tuple[np.ndarray, Frame], block:
         assert window == tight
 
 
-@given(index=index_maps(9))
-def test_edges_say_where_a_span_is_shown(index: np.ndarray) -> None:
-    found = edges(index, 9)
-    for start in range(9):
-        for end in range(start, 10):
-            positions = np.flatnonzero((index >= start) & (index < end))
-            first, after = sorted((found[start], found[end]))
-            assert after - first == len(positions)
-            assert not len(positions) or first == positions[0]
+@given(scene=scenes(), kept=st.integers(0, 2**30 - 1))
+def test_only_some_rows_and_columns_are_kept(scene: tuple[np.ndarray, Look], kept: int) -> None:
+    bitmaps, at = scene
+    shown = look(bitmaps, at)
+    rows, columns = (np.random.default_rng(kept).random(side) < 0.6 for side in shown.shape[1:])
+    before = [np.concatenate([[0], of_axis.cumsum()]) for of_axis in (rows, columns)]
+    mass = measure(shrink(seen(bitmaps, at), *before))
+    np.testing.assert_array_equal(mass.pixels, shown[:, rows][:, :, columns].sum(axis=(1, 2)))
 
 
 def test_by_hand() -> None:
     """Rows doubled and upside down; the last column shows nothing, the first two are the source's 1 and 2."""
-    frame = Frame(rows=np.array([2, 2, 1, 1, 0, 0]), columns=np.array([1, 2, OUTSIDE]))
+    frame = Look(rows=np.array([2, 2, 1, 1, 0, 0]), columns=np.array([1, 2, OUTSIDE]))
     assert edges(frame.rows, 3).tolist() == [6, 4, 2, 0]
     assert edges(frame.columns, 4).tolist() == [0, 0, 1, 2, 2]
     mass = measured(BITMAPS, frame)
     assert mass.pixels.tolist() == [10, 0, 12]
     assert mass.x_sums.tolist() == [6, 0, 6]
     assert mass.y_sums.tolist() == [2 + 3 + 4 + 5 + 15, 0, 30]
-    drawing = draw(*seen(BITMAPS, frame))
+    drawing = draw(seen(BITMAPS, frame))
     assert drawing.windows.tolist() == [[0, 0, 2, 6], [0, 0, 0, 0], [0, 0, 2, 6]]
     assert drawing.starts.tolist() == [0, 12, 12]
     assert drawing.pixels.astype(int).tolist() == [0, 0, 1, 1, 1, 1, *[1] * 6, *[1] * 12]
     # Blocks of two: the lowest left one has two pixels of the second column alone.
-    assert draw(*seen(BITMAPS, frame), block=2).pixels.astype(int).tolist() == [1, 1, 1, 1, 1, 1]
+    assert draw(seen(BITMAPS, frame), block=2).pixels.astype(int).tolist() == [1, 1, 1, 1, 1, 1]
 
 
 def test_a_frame_that_shows_nothing() -> None:
-    frame = Frame(rows=np.full(4, OUTSIDE), columns=np.array([1, 2]))
+    frame = Look(rows=np.full(4, OUTSIDE), columns=np.array([1, 2]))
     assert not measured(BITMAPS, frame).pixels.any()
-    drawing = draw(*seen(BITMAPS, frame))
+    drawing = draw(seen(BITMAPS, frame))
     assert not drawing.windows.any()
     assert not len(drawing.pixels)
-
-
-@pytest.mark.parametrize("masks", [[], [*runs_of(BITMAPS), *runs_of(BITMAPS[:, :2])]])
-def test_masks_of_one_size_only(masks) -> None:
-    with pytest.raises(ValueError, match="one size"):
-        cut_at_columns(masks)

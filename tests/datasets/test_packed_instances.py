@@ -41,6 +41,15 @@ def assert_same(one: Any, two: Any) -> None:
     assert one.names == two.names
 
 
+def test_fields_that_are_not_checked() -> None:
+    checked = instances()
+    unchecked = PackedInstances.of(**dict(checked.items()))
+    unchecked.set_metainfo(checked.metainfo)
+    assert_same(unchecked, checked)
+    with pytest.raises(AssertionError, match="length"):
+        unchecked.more = [1, 2]
+
+
 @pytest.mark.parametrize("part", [slice(None), slice(0, 0), torch.tensor([True, False, True])])
 def test_pickle_and_copies(part: Any) -> None:
     given = instances()[part]
