@@ -121,13 +121,15 @@ def set_local_rank(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("LOCAL_RANK", str(arguments.local_rank))
 
 
-def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command; a `UserError` becomes `error: ...` on stderr and exit code 2. The process keeps freed memory.
+def run_command(main: Callable[[], int | None], *, keep_memory: bool = True) -> int:
+    """Run a command; a `UserError` becomes `error: ...` on stderr and exit code 2.
 
     Args:
         main: the command; it returns its exit code, None for success.
+        keep_memory: whether the process keeps freed memory (`keep_freed_memory`).
     """
-    keep_freed_memory()
+    if keep_memory:
+        keep_freed_memory()
     try:
         return main() or 0
     except UserError as error:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from solo.command_line import run_command
+
 _BLOCK = 64 * 2**20
 _COUNT_FAULTS = f"""
 import resource
@@ -50,10 +52,11 @@ def test_a_choice_of_the_environment_stands() -> None:
     assert faults >= _PAGES
 
 
-def test_every_command_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr("solo.command_line.keep_freed_memory", lambda: calls.append("keep"))
-    from solo.command_line import run_command
 
     assert run_command(lambda: calls.append("main")) == 0
-    assert calls == ["keep", "main"]
+    assert run_command(lambda: calls.append("measured"), keep_memory=False) == 0
+
+    assert calls == ["keep", "main", "measured"]
