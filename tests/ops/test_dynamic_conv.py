@@ -105,3 +105,21 @@ def test_half_precision_stays_half(dtype: torch.dtype) -> None:
 def test_kernels_that_do_not_fit(channels: int, weights: int) -> None:
     with pytest.raises(ValueError, match=rf"{weights} weights.*{channels} mask-feature channels.*odd k"):
         dynamic_conv(torch.zeros(channels, 2, 2), torch.zeros(1, weights))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("count", [0, 1, 97])
+def test_without_gradients_it_draws_the_same(
+    count: int, memory_format: torch.memory_format, generator: torch.Generator
+) -> None:
+    """The product that knows no gradient: rows do not depend on how many there are, infinities spread alike."""
+    mask_feats = torch.randn(1, 64, 23, 31, generator=generator)
+    mask_feats[0, 5, 3, 4] = torch.inf
+    mask_feats = mask_feats.to(memory_format=memory_format)[0]
+    kernels = torch.randn(count, 64, generator=generator)
+    logits = dynamic_conv(mask_feats, kernels)
+    exact = dynamic_conv(mask_feats.double(), kernels.double())
+    torch.testing.assert_close(logits, exact.float(), rtol=1e-5, atol=1e-4)
+    assert logits.is_contiguous()
+    assert torch.equal(dynamic_conv(mask_feats, kernels[:40]), logits[:40])
+    assert dynamic_conv(mask_feats, kernels.requires_grad_()).requires_grad
