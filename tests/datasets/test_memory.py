@@ -46,10 +46,10 @@ def test_workers_share_the_annotations(tmp_path: Path) -> None:
         DataLoader(dataset, batch_size=10, num_workers=WORKERS, persistent_workers=True, collate_fn=list)
     )
     batches = iter(loader)
-    first = next(batches)
+    first = [next(batches) for _ in range(WORKERS)]  # one of each worker, which by then has started
     workers = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
     before = [proportional_kilobytes(worker)[1] for worker in workers]
-    total = sum(first) + sum(sum(batch) for batch in batches)
+    total = sum(sum(batch) for batch in [*first, *batches])
     after = [proportional_kilobytes(worker)[1] for worker in workers]
     assert len(workers) == WORKERS
     assert total == IMAGES * OBJECTS_EACH
