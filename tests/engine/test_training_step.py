@@ -1,0 +1,135 @@
+"""A training step on a device whose values nobody can read, as `set_sync_debug_mode("error")` would have it on a GPU.
+
+torch's "meta" device knows shapes alone: whatever looks at a value of it is an error, and so is an operation on tensors
+of both devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from solo.config import load_config
+from solo.datasets.instance_masks import InstanceMasks
+from solo.engine.hooks import DeferredRuntimeInfoHook
+from solo.registry import MODELS, SCOPE, TRANSFORMS
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("[!_]*/*.py"))
+# Of each kind of head, criterion, optimizer and convolution one; the others take minutes.
+QUICK = {
+    "nuclei/solov2-nano_nuclei.py",
+    "solo/decoupled-solo_r50_fpn_1x_coco.py",
+    "solo/solo_r50_fpn_1x_coco.py",
+    "solov2/solov2-light_r50-dcn_fpn_ms-3x_coco.py",
+    "solov2_paddle/solov2_r50-enhance_fpn_512-ms-3x_coco.py",
+}
+
+
+class Copies(TorchDispatchMode):
+    """Context that collects, of each copy from the host to the device, whether the host goes on meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.without_a_wait: list[bool] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        if name == "_to_copy" and args[0].device != result.device:
+            self.without_a_wait.append(kwargs.get("non_blocking", False))
+        elif name == "copy_" and args[0].device != args[1].device:
+            self.without_a_wait.append(len(args) > 2 and args[2])
+        return result
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """The device of shapes, which autocast does not know; parts are looked up as a runner does."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *args: False)
+    with DefaultScope.overwrite_default_scope(SCOPE):
+        yield torch.device("meta")
+
+
+def sample(config: Config, *, seed: int, num_objects: int) -> dict[str, Any]:
+    """A sample with rectangles, packed as the config packs it."""
+    random = np.random.default_rng(seed)
+    bitmaps = np.zeros((num_objects, 160, 192), np.uint8)
+    corners = random.integers(0, 100, (num_objects, 2))
+    for bitmap, (x, y) in zip(bitmaps, corners, strict=True):
+        bitmap[y : y + 50, x : x + 60] = 1
+    results = dict(
+        img=random.integers(0, 256, (160, 192, 3), np.uint8),
+        gt_masks=InstanceMasks.of_bitmaps(bitmaps),
+        gt_bboxes=np.hstack([corners, corners + np.array([60, 50])]),
+        gt_bboxes_labels=random.integers(0, config.model.num_classes, num_objects),
+    )
+    dataset = config.train_dataloader.dataset
+    return TRANSFORMS.build(dataset.get("dataset", dataset).pipeline[-1])(results)
+
+
+def take_steps(model: nn.Module, wrapper: OptimWrapper, batch: dict[str, Any]) -> dict[str, Tensor]:
+    """Two steps, the norm of the gradients deferred as in training."""
+    hub = SimpleNamespace(update_info=lambda *args: None)
+    loader = SimpleNamespace(dataset=None)
+    runner: Any = SimpleNamespace(
+        optim_wrapper=wrapper, message_hub=hub, epoch=0, iter=0, max_epochs=1, max_iters=2, train_dataloader=loader
+    )
+    DeferredRuntimeInfoHook().before_train(runner)
+    for _ in range(2):
+        losses = model.train_step(batch, wrapper)
+    return losses
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ALL])
+def test_no_value_is_read_and_no_copy_waited_for(name: str, device: torch.device) -> None:
+    config = load_config(CONFIGS / name, overrides={"model.backbone.init_cfg": None})
+    model = MODELS.build(config.model).to(device).train()
+    samples = [sample(config, seed=seed, num_objects=count) for seed, count in enumerate((5, 0, 1))]
+    batch = {key: [sample[key] for sample in samples] for key in ("inputs", "data_samples")}
+    with Copies() as copies:
+        losses = take_steps(model, build_optim_wrapper(model, config.optim_wrapper), batch)
+    assert {"loss", "loss_cls", "loss_mask"} <= losses.keys()
+    assert all(loss.device == device for loss in losses.values())
+    assert len(copies.without_a_wait) >= len(samples)
+    assert all(copies.without_a_wait)
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_the_network_copies_nothing(name: str, device: torch.device) -> None:
+    """So that a CUDA graph can record it: `cuda_graphs` in `solo.deployment`."""
+    config = load_config(CONFIGS / name, overrides={"model.backbone.init_cfg": None})
+    model = MODELS.build(config.model).to(device).eval()
+    with Copies() as copies, torch.no_grad():
+        outputs = model(torch.ones(2, 3, 96, 128, device=device))
+    assert outputs.cls_logits.device == device
+    assert copies.without_a_wait == []
+
+
+@pytest.mark.parametrize("look", [float, bool, torch.nonzero, lambda values: values[values > 0]])
+def test_the_device_shows_no_value(look: Any, device: torch.device) -> None:
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        look(torch.ones(1, device=device))
+
+
+def test_a_copy_that_is_waited_for_is_seen(device: torch.device) -> None:
+    with Copies() as copies:
+        torch.ones(1).to(device)
+        torch.ones(1, device=device).copy_(torch.ones(1))
+        torch.ones(1).to(device, non_blocking=True)
+        torch.ones(1, device=device).copy_(torch.ones(1), non_blocking=True)
+    assert copies.without_a_wait == [False, False, True, True]
