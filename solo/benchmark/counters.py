@@ -45,7 +45,7 @@ class OperationCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         (self.views if func.is_view else self.kernels)[name] += 1
-        if name in SYNCING or _indexes_by_mask(name, args):
+        if reads_values(name, args):
             self.host_syncs.append(name)
         result = func(*args, **(kwargs or {}))
         if name in ("_to_copy", "copy_") and _is_on_host(args[-1] if name == "copy_" else args[0]):
@@ -53,13 +53,12 @@ class OperationCounter(TorchDispatchMode):
         return result
 
 
-def _indexes_by_mask(name: str, args: Any) -> bool:
-    return name.startswith(("index", "_index")) and any(
-        isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8)
-        for argument in args
-        if isinstance(argument, (list, tuple))
-        for index in argument
-    )
+def reads_values(name: str, args: Any) -> bool:
+    """Whether the host waits for an operation of torch with these arguments, to know a value or a shape."""
+    if not name.startswith(("index", "_index")):
+        return name in SYNCING
+    indices = (index for argument in args if isinstance(argument, (list, tuple)) for index in argument)
+    return any(isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
 def _is_on_host(value: Any) -> bool:

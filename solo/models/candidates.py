@@ -47,7 +47,7 @@ class DrawnCandidates(NamedTuple):
         held = [probability for step in self.held for probability in step]
         ranks = self.ranks[cells].tolist()
         missing = [place for place, rank in enumerate(ranks) if rank >= len(held)]
-        again = iter(cell_masks.draw(cells[missing]))
+        again = iter(cell_masks.draw(cells[missing]) if missing else ())
         maps = [held[rank] if rank < len(held) else next(again) for rank in ranks]
         return torch.stack(maps) if maps else torch.zeros((0, *cell_masks.size), device=cells.device)
 
@@ -101,7 +101,8 @@ def draw_candidates(
     held_cells = max(1, chunk_bytes // (4 * math.prod(cell_masks.size)))
     step = -(-held_cells // STEPS_PER_CHUNK)
     steps = range(0, len(cells), min(step, CELLS_PER_STEP) if suppression else step)
-    borders = torch.searchsorted(everything.rows, torch.tensor([*steps, len(cells)], device=cells.device)).tolist()
+    later_steps = steps.step * torch.arange(1, max(len(steps), 1), device=cells.device)
+    borders = [0, *torch.searchsorted(everything.rows, later_steps).tolist(), len(everything.rows)]
     held: list[Tensor] = []
     best = _Best(limit, suppression, size=cell_masks.size, device=cells.device)
     for start, first, stop in zip(steps, borders, borders[1:], strict=False):
