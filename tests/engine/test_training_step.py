@@ -1,7 +1,7 @@
 """A training step on a device whose values nobody can read, as `set_sync_debug_mode("error")` would have it on a GPU.
 
-torch's "meta" device knows shapes alone: whatever looks at a value of it is an error, and so is an operation on tensors
-of both devices.
+torch's "meta" device knows shapes alone: whatever looks at a value of it is an error. So, here, is an operation on
+tensors of both devices.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from solo.config import load_config
 from solo.datasets.instance_masks import InstanceMasks
@@ -39,7 +40,10 @@ QUICK = {
 
 
 class Copies(TorchDispatchMode):
-    """Context that collects, of each copy from the host to the device, whether the host goes on meanwhile."""
+    """Context that collects, of each copy from the host to the device, whether the host goes on meanwhile.
+
+    Other operations may take a number from the host, but no tensor with an axis.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,9 +53,12 @@ class Copies(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if name == "_to_copy" and args[0].device != result.device:
-            self.without_a_wait.append(kwargs.get("non_blocking", False))
-        elif name == "copy_" and args[0].device != args[1].device:
+        tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        if name == "_to_copy":
+            if args[0].device != result.device:
+                self.without_a_wait.append(kwargs.get("non_blocking", False))
+        elif len({tensor.device for tensor in tensors if tensor.dim() or name == "copy_"}) > 1:
+            assert name == "copy_", f"{func} of tensors on both devices"
             self.without_a_wait.append(len(args) > 2 and args[2])
         return result
 
@@ -133,3 +140,14 @@ def test_a_copy_that_is_waited_for_is_seen(device: torch.device) -> None:
         torch.ones(1).to(device, non_blocking=True)
         torch.ones(1, device=device).copy_(torch.ones(1), non_blocking=True)
     assert copies.without_a_wait == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "meet", [torch.mm, torch.add, lambda here, there: here[there[0].long()], lambda here, there: there[here[0].long()]]
+)
+def test_tensors_of_both_devices_do_not_meet(meet: Any, device: torch.device) -> None:
+    here, there = torch.ones(2, 2, device=device), torch.ones(2, 2)
+    with Copies(), pytest.raises((AssertionError, RuntimeError)):
+        meet(here, there)
+    with Copies():
+        assert (here * torch.ones(())).device == device
