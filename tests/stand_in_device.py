@@ -64,7 +64,7 @@ class StandIn(TorchDispatchMode):
             kwargs["device"] = _HOST
         given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         here = [value for value in given if isinstance(value, _OnDevice)]
-        self._check(name, args, given, here, target)
+        self._check(name, args, given, here)
         found = func(*_values(args), **_values(kwargs))
         self.waits[name] += bool(here) and reads_values(name, _values(args))
         self._count_copy(name, args, kwargs, target)
@@ -74,7 +74,7 @@ class StandIn(TorchDispatchMode):
         known = {id(value.values): value for value in here}
         return tree_map_only(Tensor, lambda value: known[id(value)] if id(value) in known else _OnDevice(value), found)
 
-    def _check(self, name: str, args: Any, given: list[Tensor], here: list[_OnDevice], target: Any) -> None:
+    def _check(self, name: str, args: Any, given: list[Tensor], here: list[_OnDevice]) -> None:
         on_host = [value for value in given if not isinstance(value, _OnDevice)]
         if any(value.device == DEVICE for value in on_host):
             raise NotImplementedError(f"{name}: a tensor of the device was made where the stand-in does not look")
@@ -122,12 +122,18 @@ def _values(tree: Any) -> Any:
 
 
 @contextmanager
-def stand_in_device() -> Iterator[StandIn]:
-    """While this lasts, `DEVICE` is a device with values; autocast, which does not know it, does nothing."""
-    without_autocast = mock.patch.multiple(
+def without_autocast() -> Iterator[None]:
+    """Autocast, which does not know "meta", does nothing: so nothing is said of mixed precision."""
+    with mock.patch.multiple(
         torch, autocast=lambda *args, **options: nullcontext(), is_autocast_enabled=lambda *args: False
-    )
-    with without_autocast, StandIn() as stand_in, _FromPython(stand_in):
+    ):
+        yield
+
+
+@contextmanager
+def stand_in_device() -> Iterator[StandIn]:
+    """While this lasts, `DEVICE` is a device with values."""
+    with without_autocast(), StandIn() as stand_in, _FromPython(stand_in):
         yield stand_in
 
 

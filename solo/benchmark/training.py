@@ -190,12 +190,12 @@ def _pipeline_seconds(case: TargetsCase, *, pairs: int, warmup: int) -> list[lis
     """Of each contender in turn: whole samples, samples without annotations, assignment.
 
     A loader's worker makes one sample after the other and runs nothing else. So each turn of samples finds the
-    processor's caches as an untimed sample of the same contender leaves them, not as the other contender does.
+    processor's caches as another image's sample, untimed, of the same contender leaves them, not as the other does.
     """
 
     def samples(dataset: Any) -> Callable[[], Work]:
         def prepare() -> Work:
-            dataset[case.indices[-1]]
+            dataset[(max(case.indices) + 1) % len(dataset)]
             return lambda: [dataset[index] for index in case.indices]
 
         return prepare

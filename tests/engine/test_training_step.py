@@ -1,13 +1,12 @@
-"""A training step on a device whose values nobody can read, as `set_sync_debug_mode("error")` would have it on a GPU.
+"""A training step on a device whose values nobody can read: what can be said without a GPU of how often it waits.
 
 torch's "meta" device knows shapes alone: whatever looks at a value of it is an error. So, here, is an operation on
-tensors of both devices.
+tensors of both devices. That a copy does not block is what the code asks for; what a GPU makes of it is not seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +25,7 @@ from solo.config import load_config
 from solo.datasets.instance_masks import InstanceMasks
 from solo.engine.hooks import DeferredRuntimeInfoHook
 from solo.registry import MODELS, SCOPE, TRANSFORMS
+from tests.stand_in_device import DEVICE, without_autocast
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("[!_]*/*.py"))
@@ -40,14 +40,14 @@ QUICK = {
 
 
 class Copies(TorchDispatchMode):
-    """Context that collects, of each copy from the host to the device, whether the host goes on meanwhile.
+    """Context that collects, of each copy from the host to the device, whether it is asked not to block.
 
     Other operations may take a number from the host, but no tensor with an axis.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.without_a_wait: list[bool] = []
+        self.non_blocking: list[bool] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -56,20 +56,18 @@ class Copies(TorchDispatchMode):
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         if name == "_to_copy":
             if args[0].device != result.device:
-                self.without_a_wait.append(kwargs.get("non_blocking", False))
+                self.non_blocking.append(kwargs.get("non_blocking", False))
         elif len({tensor.device for tensor in tensors if tensor.dim() or name == "copy_"}) > 1:
             assert name == "copy_", f"{func} of tensors on both devices"
-            self.without_a_wait.append(len(args) > 2 and args[2])
+            self.non_blocking.append(len(args) > 2 and args[2])
         return result
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """The device of shapes, which autocast does not know; parts are looked up as a runner does."""
-    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *args: False)
-    with DefaultScope.overwrite_default_scope(SCOPE):
-        yield torch.device("meta")
+def device() -> Iterator[torch.device]:
+    """The device of shapes; parts are looked up as a runner does."""
+    with without_autocast(), DefaultScope.overwrite_default_scope(SCOPE):
+        yield DEVICE
 
 
 def sample(config: Config, *, seed: int, num_objects: int) -> dict[str, Any]:
@@ -103,7 +101,7 @@ def take_steps(model: nn.Module, wrapper: OptimWrapper, batch: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ALL])
-def test_no_value_is_read_and_no_copy_waited_for(name: str, device: torch.device) -> None:
+def test_no_value_is_read_and_no_copy_blocks(name: str, device: torch.device) -> None:
     config = load_config(CONFIGS / name, overrides={"model.backbone.init_cfg": None})
     model = MODELS.build(config.model).to(device).train()
     samples = [sample(config, seed=seed, num_objects=count) for seed, count in enumerate((5, 0, 1))]
@@ -112,8 +110,8 @@ def test_no_value_is_read_and_no_copy_waited_for(name: str, device: torch.device
         losses = take_steps(model, build_optim_wrapper(model, config.optim_wrapper), batch)
     assert {"loss", "loss_cls", "loss_mask"} <= losses.keys()
     assert all(loss.device == device for loss in losses.values())
-    assert len(copies.without_a_wait) >= len(samples)
-    assert all(copies.without_a_wait)
+    assert len(copies.non_blocking) >= len(samples)
+    assert all(copies.non_blocking)
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
@@ -124,7 +122,7 @@ def test_the_network_copies_nothing(name: str, device: torch.device) -> None:
     with Copies() as copies, torch.no_grad():
         outputs = model(torch.ones(2, 3, 96, 128, device=device))
     assert outputs.cls_logits.device == device
-    assert copies.without_a_wait == []
+    assert copies.non_blocking == []
 
 
 @pytest.mark.parametrize("look", [float, bool, torch.nonzero, lambda values: values[values > 0]])
@@ -133,13 +131,13 @@ def test_the_device_shows_no_value(look: Any, device: torch.device) -> None:
         look(torch.ones(1, device=device))
 
 
-def test_a_copy_that_is_waited_for_is_seen(device: torch.device) -> None:
+def test_a_copy_that_blocks_is_seen(device: torch.device) -> None:
     with Copies() as copies:
         torch.ones(1).to(device)
         torch.ones(1, device=device).copy_(torch.ones(1))
         torch.ones(1).to(device, non_blocking=True)
         torch.ones(1, device=device).copy_(torch.ones(1), non_blocking=True)
-    assert copies.without_a_wait == [False, False, True, True]
+    assert copies.non_blocking == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
