@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from solo.engine.training_curves import read_records
 from tests.engine.fakes import write_checkpoint, write_config, write_data
 from tests.models.tiny_model import tiny_config
 from tests.tools.test_commands import ROOT, run_tool
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left(tmp_path: Path) -> Iterator[None]:
+    """A test that fails does not leave its processes to the next one."""
+    yield
+    for process in processes_in(tmp_path):
+        os.kill(process, signal.SIGKILL)
 
 
 def start(script: str, *arguments: str | Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
@@ -46,6 +55,13 @@ def finish(process: subprocess.Popen[str], *, code: int = 0) -> tuple[str, str]:
         raise
     assert process.returncode == code, out + error
     return out, error
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not come true within {seconds} s"
+        time.sleep(0.02)
 
 
 def free_port() -> int:
@@ -107,9 +123,7 @@ def test_a_killed_rank_is_brought_back_from_the_last_checkpoint(tmp_path: Path) 
     slow = "custom_hooks.0.type=SlowHook"
     process = start("dist_train.sh", config, "2", *options, slow, folder=tmp_path, MAX_RESTARTS="1")
     work_dir = tmp_path / "work_dirs" / "square"
-    deadline = time.monotonic() + 60
-    while not (work_dir / "epoch_5.pth").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for((work_dir / "epoch_5.pth").exists, seconds=60)
     victims = worker_processes(process.pid)
     assert len(victims) == 2
     os.kill(victims[-1], signal.SIGKILL)
@@ -172,19 +186,13 @@ def test_a_launcher_that_is_told_to_stop_leaves_no_process_and_a_state_to_go_on_
     hooks = ["custom_hooks.0.type=SlowHook", "custom_hooks.3.type=StopSignalsHook", "custom_hooks.3.interval=2"]
     process = start("dist_train.sh", config, "2", "--cfg-options", *options, *hooks, folder=tmp_path)
     work_dir = tmp_path / "work_dirs" / "square"
-    deadline = time.monotonic() + 60
-    while not (work_dir / "epoch_2.pth").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    ranks = worker_processes(process.pid)
-    started = [*ranks, *(worker for rank in ranks for worker in worker_processes(rank))]
-    assert len(started) >= 4, "two ranks with a worker each"
+    wait_for((work_dir / "epoch_2.pth").exists, seconds=60)
+    # A loader's workers end with its epoch, so they are not there at every moment.
+    wait_for(lambda: [bool(worker_processes(rank)) for rank in worker_processes(process.pid)] == [True] * 2, seconds=60)
     process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=60)
     assert process.returncode != 0, "a launcher tells that it was stopped"
-    deadline = time.monotonic() + 10
-    while any(map(is_alive, started)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(is_alive, started))
+    wait_for(lambda: not processes_in(tmp_path), seconds=10)
     saved = latest_checkpoint(work_dir)
     assert saved is not None and saved.name.startswith("iter_"), out + error
     done = int(saved.stem.removeprefix("iter_"))
@@ -193,12 +201,16 @@ def test_a_launcher_that_is_told_to_stop_leaves_no_process_and_a_state_to_go_on_
     assert [record["step"] for record in read_records(work_dir).train] == list(range(1, (done // 2 + 2) * 2 + 1))
 
 
-def is_alive(process: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def processes_in(folder: Path) -> list[int]:
+    """All processes that work in a folder; one that has ended and waits to be collected does not."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == folder:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
 
 
 def worker_processes(launcher: int) -> list[int]:
