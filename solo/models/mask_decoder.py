@@ -152,10 +152,10 @@ def _(
             x_logits,
             y_logits,
             positives.masks,
+            image_idx=positives.image_idx,
             x_idx=positives.cell_idx % side,
             y_idx=positives.cell_idx // side,
             object_idx=positives.object_idx,
-            positives_per_image=positives.per_image,
             weights=positives.weights,
             loss=loss,
             chunk_bytes=chunk_bytes,
@@ -170,6 +170,7 @@ class _LevelPositives(NamedTuple):
     """The positives of one level, sorted by image.
 
     Attributes:
+        image_idx: (p,) image of each.
         cell_idx: (p,) cell of each within the level.
         object_idx: (p,) row of its object in `masks`.
         weights: (p,) factor of its loss.
@@ -177,6 +178,7 @@ class _LevelPositives(NamedTuple):
         masks: (sum of N, H/stride, W/stride) bool.
     """
 
+    image_idx: Tensor
     cell_idx: Tensor
     object_idx: Tensor
     weights: Tensor
@@ -193,12 +195,13 @@ def _by_level(
     runs = [slice(*pair) for pair in pairwise(ends)]
     num_levels = len(level_sizes)
     for level, first_cell in enumerate(accumulate(level_sizes[:-1], initial=0)):
-        cell_idx, object_idx, weights_of_level = (
+        image_idx, cell_idx, object_idx, weights_of_level = (
             torch.cat([values[run] for run in runs[level::num_levels]])
-            for values in (targets.cell_idx, targets.object_idx, weights)
+            for values in (targets.image_idx, targets.cell_idx, targets.object_idx, weights)
         )
         stride = mask_strides[level]
         yield _LevelPositives(
+            image_idx=image_idx,
             cell_idx=cell_idx - first_cell,
             object_idx=object_idx,
             weights=weights_of_level,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ def dynamic_mask_loss(
         loss: any differentiable function from (p, h, w) float32 logits and (p, ...) bool masks to (p,) float32 losses.
             Called once a chunk, outside autocast.
         biases: (P,) added to the logits of each positive's mask; None for none.
-        chunk_bytes: largest size of a chunk's masks as float32; a chunk is of one image and holds one mask at least.
+        chunk_bytes: largest size of a chunk's masks as float32; a chunk holds one mask at least.
 
     Returns:
         () float32. Without a positive it is 0 and all its gradients are zeros. It can be differentiated once: double
@@ -69,23 +69,37 @@ def dynamic_mask_loss(
     return total
 
 
-class Chunk(NamedTuple):
-    """Some positives of one image; `first` of that image or not."""
+class Share(NamedTuple):
+    """The positives of one image within a chunk: its rows of the chunk and of all; `first` of that image or not."""
 
     image: int
-    rows: slice
+    of_chunk: slice
+    of_all: slice
     first: bool
 
 
+class Chunk(NamedTuple):
+    """Positives that are drawn and judged at once, of one image or several."""
+
+    rows: slice
+    shares: list[Share]
+
+
 def chunks_of(positives_per_image: Sequence[int], *, largest: int) -> list[Chunk]:
-    """All positives in order, those of an image in chunks of about equal size."""
-    chunks, start = [], 0
-    for image, count in enumerate(positives_per_image):
-        number = -(-count // largest)
-        borders = [start + count * part // max(number, 1) for part in range(number + 1)]
-        chunks += [Chunk(image, slice(*ends), ends[0] == start) for ends in itertools.pairwise(borders)]
-        start += count
-    return chunks
+    """All positives in order, in chunks of about equal size."""
+    images = list(pairwise(accumulate(positives_per_image, initial=0)))
+    count = sum(positives_per_image)
+    number = -(-count // largest)
+    borders = [count * part // max(number, 1) for part in range(number + 1)]
+    return [Chunk(slice(start, end), list(_shares(images, start, end))) for start, end in pairwise(borders)]
+
+
+def _shares(images: Sequence[tuple[int, int]], start: int, end: int) -> Iterator[Share]:
+    """What each image, given by its first row and the one behind its last, has of the rows from `start` to `end`."""
+    for image, (image_start, image_end) in enumerate(images):
+        first, last = max(start, image_start), min(end, image_end)
+        if first < last:
+            yield Share(image, slice(first - start, last - start), slice(first, last), first == image_start)
 
 
 class Judge(NamedTuple):
@@ -169,24 +183,36 @@ def _empty_gradients(drawing: _Drawing, chunks: list[Chunk]) -> _Drawing:
     dtype = torch.float32 if drawing.kernels.dtype == torch.float16 else drawing.kernels.dtype
     by_columns, by_kernels, by_biases = (None if x is None else torch.empty_like(x, dtype=dtype) for x in drawing)
     assert by_columns is not None and by_kernels is not None
-    for image in set(range(len(by_columns))) - {chunk.image for chunk in chunks}:
+    for image in set(range(len(by_columns))) - {share.image for chunk in chunks for share in chunk.shares}:
         by_columns[image].zero_()
     return _Drawing(by_columns, by_kernels, by_biases)
 
 
 def _chunk_loss(chunk: Chunk, drawing: _Drawing, judge: Judge, gradients: _Drawing | None) -> Tensor:
     """Loss of a chunk; adds its share to the gradients."""
-    columns, kernels = drawing.columns[chunk.image], drawing.kernels[chunk.rows]
-    if drawing.biases is None:
-        logits = kernels @ columns
-    else:
-        logits = torch.addmm(drawing.biases[chunk.rows, None], kernels, columns)
+    logits = drawing.columns.new_empty(chunk.rows.stop - chunk.rows.start, drawing.columns.shape[-1])
+    for share in chunk.shares:
+        _draw(share, drawing, out=logits[share.of_chunk])
     loss, slope = judge(logits, chunk.rows, with_grad=gradients is not None)
     if gradients is not None:
         slope = slope.to(gradients.kernels.dtype)
-        torch.mm(slope, columns.to(slope.dtype).T, out=gradients.kernels[chunk.rows])
-        # With beta = 0 what was in the memory does not count.
-        gradients.columns[chunk.image].addmm_(kernels.to(slope.dtype).T, slope, beta=0 if chunk.first else 1)
-        if gradients.biases is not None:
-            torch.sum(slope, dim=1, out=gradients.biases[chunk.rows])
+        for share in chunk.shares:
+            _add_gradients(share, drawing, slope[share.of_chunk], gradients)
     return loss
+
+
+def _draw(share: Share, drawing: _Drawing, *, out: Tensor) -> None:
+    columns, kernels = drawing.columns[share.image], drawing.kernels[share.of_all]
+    if drawing.biases is None:
+        torch.mm(kernels, columns, out=out)
+    else:
+        torch.addmm(drawing.biases[share.of_all, None], kernels, columns, out=out)
+
+
+def _add_gradients(share: Share, drawing: _Drawing, slope: Tensor, gradients: _Drawing) -> None:
+    columns, kernels = drawing.columns[share.image], drawing.kernels[share.of_all]
+    torch.mm(slope, columns.to(slope.dtype).T, out=gradients.kernels[share.of_all])
+    # With beta = 0 what was in the memory does not count.
+    gradients.columns[share.image].addmm_(kernels.to(slope.dtype).T, slope, beta=0 if share.first else 1)
+    if gradients.biases is not None:
+        torch.sum(slope, dim=1, out=gradients.biases[share.of_all])

@@ -34,10 +34,10 @@ def product_mask_loss(
     y_logits: Tensor,
     masks: Tensor,
     *,
+    image_idx: Tensor,
     x_idx: Tensor,
     y_idx: Tensor,
     object_idx: Tensor,
-    positives_per_image: Sequence[int],
     weights: Tensor,
     loss: MaskLoss,
     chunk_bytes: int = MASK_LOSS_CHUNK_BYTES,
@@ -51,10 +51,10 @@ def product_mask_loss(
         x_logits: (B, G, h, w) logits of the columns of cells.
         y_logits: (B, G, h, w) logits of the rows of cells.
         masks: (sum of N, h, w) bool masks of all objects.
-        x_idx: (P,) int64 column of each positive's cell; positives are sorted by image.
+        image_idx: (P,) int64 image of each positive.
+        x_idx: (P,) int64 column of each positive's cell.
         y_idx: (P,) int64 row of each positive's cell.
         object_idx: (P,) int64 row of each positive's object in `masks`.
-        positives_per_image: B integers that sum to P.
         weights: (P,) float32 factor of each positive's loss.
         loss: as in `dynamic_mask_loss`.
         chunk_bytes: as in `dynamic_mask_loss`.
@@ -66,16 +66,22 @@ def product_mask_loss(
         ValueError: `loss` does not return one value a mask.
     """
     judge = Judge(masks, object_idx, weights, loss, x_logits.shape[-2:])
-    chunks = chunks_of(positives_per_image, largest=judge.largest_chunk(chunk_bytes))
+    chunks = chunks_of([len(image_idx)], largest=judge.largest_chunk(chunk_bytes))
     with_grad = torch.is_grad_enabled() and (x_logits.requires_grad or y_logits.requires_grad)
     total: Tensor = _ProductMaskLoss.apply(  # type: ignore[no-untyped-call]
-        x_logits.flatten(2), y_logits.flatten(2), x_idx, y_idx, judge, chunks, with_grad
+        x_logits.flatten(2),
+        y_logits.flatten(2),
+        image_idx * x_logits.shape[1] + x_idx,
+        image_idx * y_logits.shape[1] + y_idx,
+        judge,
+        chunks,
+        with_grad,
     )
     return total
 
 
 class _Axis(NamedTuple):
-    """Of one image the (G, h * w) logits of columns or of rows, and which of them each of p positives has."""
+    """The (B * G, h * w) logits of all columns or of all rows, and which of them each of P positives has."""
 
     logits: Tensor
     chosen: Tensor
@@ -83,13 +89,13 @@ class _Axis(NamedTuple):
 
 def _chunk_loss(axes: Sequence[_Axis], rows: slice, judge: Judge, gradients: Sequence[Tensor] | None) -> Tensor:
     """Loss of a chunk; adds its share to the gradients by the logits of both axes."""
-    drawn = [axis.logits[axis.chosen] for axis in axes]
+    drawn = [axis.logits[axis.chosen[rows]] for axis in axes]
     doubt, complement = _doubts(*drawn)
     loss, slope = judge(_product_logits(doubt, complement), rows, with_grad=gradients is not None)
     if gradients is not None:
         slope /= complement
         for gradient, axis, logits in zip(gradients, axes, drawn, strict=True):
-            gradient.index_add_(0, axis.chosen, slope * torch.sigmoid(-logits.float()))
+            gradient.index_add_(0, axis.chosen[rows], slope * torch.sigmoid(-logits.float()))
     return loss
 
 
@@ -118,14 +124,13 @@ class _ProductMaskLoss(torch.autograd.Function):
         chunks: list[Chunk],
         with_grad: bool,
     ) -> Tensor:
-        gradients = [torch.zeros_like(x, dtype=torch.float32) for x in (x_logits, y_logits)] if with_grad else None
+        axes = [_Axis(x_logits.flatten(0, 1), x_idx), _Axis(y_logits.flatten(0, 1), y_idx)]
+        gradients = [torch.zeros_like(axis.logits, dtype=torch.float32) for axis in axes] if with_grad else None
         total = torch.zeros((), device=x_logits.device)
         with torch.autocast(x_logits.device.type, enabled=False):
-            for image, rows, _ in chunks:
-                axes = [_Axis(x_logits[image], x_idx[rows]), _Axis(y_logits[image], y_idx[rows])]
-                of_image = None if gradients is None else [gradient[image] for gradient in gradients]
-                total += _chunk_loss(axes, rows, judge, of_image)
-        ctx.gradients, ctx.input_type = gradients, x_logits.dtype
+            for chunk in chunks:
+                total += _chunk_loss(axes, chunk.rows, judge, gradients)
+        ctx.gradients, ctx.input_type, ctx.shape = gradients, x_logits.dtype, x_logits.shape
         return total
 
     @staticmethod
@@ -133,6 +138,6 @@ class _ProductMaskLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("the mask loss can be differentiated once: compute it again for another backward pass")
-        scaled = [saved.mul_(grad).to(ctx.input_type) for saved in ctx.gradients]
+        scaled = [saved.mul_(grad).to(ctx.input_type).view(ctx.shape) for saved in ctx.gradients]
         ctx.gradients = None
         return *scaled, None, None, None, None, None

@@ -195,6 +195,19 @@ def test_float16_gradients_that_need_the_loss_scale() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- resources
+def test_the_loss_is_called_once_a_chunk_whatever_the_images() -> None:
+    sizes = []
+
+    def counting(logits: Tensor, masks: Tensor) -> Tensor:
+        sizes.append(len(masks))
+        return dice_loss(logits, masks)
+
+    case = Case((2, 0, 5, 1))
+    case.run(loss=counting)
+    case.run(loss=counting, chunk_bytes=4 * 35 * 3)
+    assert sizes == [8, 2, 3, 3], "one chunk of all, and three of at most three masks"
+
+
 def test_memory_does_not_grow_with_the_positives() -> None:
     def step(case: Case) -> Callable[[], object]:
         return lambda: case.gradients(case.run, chunk_bytes=4 * 64 * 64 * 4)

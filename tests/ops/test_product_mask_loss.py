@@ -22,7 +22,7 @@ class Case:
         self, counts: Sequence[int], *, size: tuple[int, int] = (5, 7), scale: float = 2.0, seed: int = 0
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.counts = list(counts)
+        self.image_idx = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         self.x_logits, self.y_logits = scale * torch.randn(2, len(counts), SIDE, *size, generator=generator)
         self.masks = torch.rand(4, *size, generator=generator) < 0.3
         count = (sum(counts),)
@@ -37,10 +37,10 @@ class Case:
             x_logits,
             y_logits,
             self.masks,
+            image_idx=self.image_idx,
             x_idx=self.x_idx,
             y_idx=self.y_idx,
             object_idx=self.object_idx,
-            positives_per_image=self.counts,
             weights=self.weights,
             loss=loss,
             chunk_bytes=chunk_bytes,
@@ -50,8 +50,7 @@ class Case:
         """One product a positive, the published formula, and autograd, in double precision."""
         x_logits, y_logits = x_logits.double(), y_logits.double()
         total = torch.zeros((), dtype=torch.float64)
-        image_of_positive = [image for image, count in enumerate(self.counts) for _ in range(count)]
-        for row, image in enumerate(image_of_positive):
+        for row, image in enumerate(self.image_idx):
             x, y = x_logits[image, self.x_idx[row]].sigmoid(), y_logits[image, self.y_idx[row]].sigmoid()
             target = self.masks[self.object_idx[row]].double()
             loss = 1 - 2 * (x * y * target).sum() / (((x * y) ** 2).sum() + 1e-3 + target.sum() + 1e-3)
