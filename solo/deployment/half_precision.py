@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 def to_half(model: BaseModel, dtype: torch.dtype) -> None:
-    """Bring the convolutions of a network to a type of 16 bits, all but the backbone's first and the predictors.
+    """Bring convolutions and linear layers to a type of 16 bits, but for the first convolution and the predictors.
 
-    The first one would round the image, and nothing after the predictors averages what they round. They and the norms
+    The first one, the backbone's, would round the image, and nothing after the predictors averages what they round. They and the norms
     stay in float32: a small part of the operations, from which most of the changed detections came.
 
     Args:
@@ -22,7 +22,9 @@ def to_half(model: BaseModel, dtype: torch.dtype) -> None:
     """
     first = next((part for part in model.backbone.modules() if isinstance(part, nn.Conv2d)), None)
     for name, part in model.named_modules():
-        if isinstance(part, nn.Conv2d) and part is not first and "predictor" not in name:
+        # Of linear layers no subclass: that of torch's attention is computed by its parent, in the parent's type.
+        is_heavy = isinstance(part, nn.Conv2d) or type(part) is nn.Linear
+        if is_heavy and part is not first and "predictor" not in name:
             part.to(dtype)
         if next(part.parameters(recurse=False), None) is not None:
             part.register_forward_pre_hook(_convert_inputs)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from solo.deployment import DeploymentOptions, deploy
+from solo.deployment.half_precision import to_half
 from solo.deployment.packed_convs import PackedConv2d, packing_is_available
 from solo.errors import ConfigError
 from solo.models import SOLOv2
@@ -91,6 +92,31 @@ def test_images_are_not_rounded_to_half_precision() -> None:
     with torch.no_grad():
         maps, reference = (part.backbone.bn1(part.backbone.conv1(images(1, 3, 64, 64))) for part in (model, expected))
     assert torch.equal(maps, reference)
+
+
+def test_layers_of_a_transformer_in_bfloat16() -> None:
+    """Linear layers are brought to half precision, but for the one that torch's attention computes by itself."""
+
+    class Transformer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(self.attention(x, x, x)[0])
+
+    torch.manual_seed(0)
+    holder = nn.Module()
+    holder.backbone = Transformer()
+    x = torch.randn(1, 5, 8)
+    with torch.no_grad():
+        expected = holder.backbone(x)
+        to_half(holder, torch.bfloat16)
+        found = holder.backbone(x)
+    assert holder.backbone.linear.weight.dtype == torch.bfloat16
+    assert holder.backbone.attention.out_proj.weight.dtype == torch.float32
+    assert 0 < largest_error([found.float()], [expected]) < 0.02
 
 
 @pytest.mark.parametrize("kind", TINY_HEADS)
