@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from solo.deployment.graphs import GraphedNetwork
+from solo.deployment.half_precision import to_half
 from solo.deployment.norm_folding import fold_norms
 from solo.deployment.options import DTYPES, DeploymentOptions
 from solo.deployment.packed_convs import pack_convs, packing_is_available
@@ -26,7 +26,7 @@ def deploy(model: BaseModel, options: DeploymentOptions) -> BaseModel:
 
     To be called last, with the weights loaded and the model on its device: names and shapes of its weights are other
     ones afterwards, and packed or recorded ones can neither be saved nor moved. In float16 and bfloat16 and in the
-    channels-last layout only the network is; images come and detections leave as they did.
+    channels-last layout only the network computes; images come and outputs leave in float32.
 
     Args:
         model: a model such as `SOLOv2`: parts `backbone` and `data_preprocessor`, the network as its method `_network`,
@@ -48,18 +48,15 @@ def deploy(model: BaseModel, options: DeploymentOptions) -> BaseModel:
     if options.fold_norms:
         _fold_norms(model, device)
     network = [part for name, part in model.named_children() if name != "data_preprocessor"]
-    dtype = DTYPES[options.dtype]
     if options.dtype != "float32":
-        for part in network:
-            part.to(dtype)
+        to_half(model, DTYPES[options.dtype])
     if options.channels_last:
         for part in network if options.channels_last is True else [model.backbone]:
             part.to(memory_format=torch.channels_last)
     if options.pack_weights:
         pack_convs(model)
-    if hasattr(model, "backbone") and (options.channels_last or options.dtype != "float32"):
-        layout = torch.channels_last if options.channels_last else torch.preserve_format
-        model.backbone.register_forward_pre_hook(functools.partial(_convert_images, dtype=dtype, layout=layout))
+    if hasattr(model, "backbone") and options.channels_last:
+        model.backbone.register_forward_pre_hook(_with_channels_innermost)
     if options.channels_last == "backbone":
         model.backbone.register_forward_hook(_with_channels_outermost)
     if options.compiles:
@@ -98,11 +95,9 @@ def _fold_norms(model: BaseModel, device: torch.device) -> None:
         )
 
 
-def _convert_images(
-    backbone: nn.Module, inputs: tuple[Tensor, ...], *, dtype: torch.dtype, layout: torch.memory_format
-) -> tuple[Tensor, ...]:
+def _with_channels_innermost(backbone: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A forward pre-hook."""
-    return tuple(images.to(dtype, memory_format=layout) for images in inputs)
+    return tuple(images.contiguous(memory_format=torch.channels_last) for images in inputs)
 
 
 def _with_channels_outermost(backbone: nn.Module, inputs: Any, maps: Any) -> Any:

@@ -31,8 +31,10 @@ class DeploymentOptions:
         compile: hand the network to `torch.compile`; a mapping gives its arguments. Needs a C++ compiler on the CPU.
             Every new image size compiles again.
         cuda_graphs: on a GPU, record the network once for each image size and replay it.
-        dtype: type of the network's weights and activations, "float32", "bfloat16" or "float16". Images are normalised,
-            and detections taken from the outputs, in float32 all the same. Float16 on a CPU is correct but slow.
+        dtype: type of the network's convolutions and linear layers, "float32", "bfloat16" or "float16". Images are
+            normalised, and detections taken from the outputs, in float32 all the same; the backbone's first
+            convolution, norms and predictors compute in float32 too, since most changes of detections come from their
+            rounding. Float16 on a CPU is correct but slow.
         threads: CPU threads of the process, None to leave their number.
 
     Raises:
