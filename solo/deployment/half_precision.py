@@ -12,8 +12,8 @@ from torch import Tensor, nn
 def to_half(model: BaseModel, dtype: torch.dtype) -> None:
     """Bring convolutions and linear layers to a type of 16 bits, but for the first convolution and the predictors.
 
-    The first one, the backbone's, would round the image, and nothing after the predictors averages what they round. They and the norms
-    stay in float32: a small part of the operations, from which most of the changed detections came.
+    The backbone's first one would round the image, and nothing after the predictors averages what they round. These
+    and the norms stay in float32: a small part of the operations, from which most of the changed detections came.
 
     Args:
         model: parts `backbone` and `data_preprocessor`; predictors are the convolutions with "predictor" in their
