@@ -125,12 +125,12 @@ def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
 def _draw_windows(parts: Sequence[MaskWindows], size: tuple[int, int]) -> Tensor:
     """Draw on the host, window by window: a call of numpy's for each takes less than the tensor operations for all."""
     masks = np.zeros((sum(map(len, parts)), *size), np.bool_)
-    unfilled = iter(masks)
+    unfilled = iter(masks.transpose(0, 2, 1))
     for part in parts:
         pixels = np.unpackbits(part.bits.numpy(), bitorder="little").view(np.bool_)
         for (x1, y1, x2, y2), start in zip(part.windows.tolist(), part.starts.tolist(), strict=True):
-            columns = pixels[start : start + (x2 - x1) * (y2 - y1)].reshape(x2 - x1, y2 - y1)
-            next(unfilled)[y1:y2, x1:x2] = columns.T
+            width, height = x2 - x1, y2 - y1
+            next(unfilled)[x1:x2, y1:y2] = pixels[start : start + width * height].reshape(width, height)
     return torch.from_numpy(masks)
 
 
