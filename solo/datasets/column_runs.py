@@ -20,7 +20,8 @@ class ColumnRuns(NamedTuple):
         num_masks: N.
         mask: (R,) mask of each run, ascending.
         column: (R,) its column.
-        rows: (2, R) its first row, and the row after it, which is larger; runs of one mask have no pixel in common.
+        rows: (2, R) its first row, and the row after it, the same for a run of no pixel; runs of one mask have no pixel
+            in common.
     """
 
     height: int

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from solo.datasets.column_runs import ColumnRuns, Integers, runs_of_bitmaps
-from solo.datasets.mask_sampling import Frame, ShownRuns, draw, measure, show
+from solo.datasets.mask_sampling import Frame, ShownRuns, draw, join, measure, show
 from solo.datasets.segmentations import runs_of_segmentations
 from solo.errors import DataError
 
@@ -211,9 +211,9 @@ class InstanceMasks:
         return InstanceMasks.of(getattr(bitmaps, method)(*args, **kwargs))
 
     # --------------------------------------------------------------------------------------------------- measurements
-    def shown(self) -> list[ShownRuns]:
-        """The masks as they are seen now, in one or several parts, in their order."""
-        return [show(runs, frame) for runs, frame in self._parts]
+    def shown(self) -> ShownRuns:
+        """The masks as they are seen now."""
+        return join([show(runs, frame) for runs, frame in self._parts])
 
     @property
     def masks(self) -> _MaskArray:
@@ -226,16 +226,15 @@ class InstanceMasks:
     @property
     def areas(self) -> Integers:
         """(N,) int64 number of pixels."""
-        return np.concatenate([measure(runs).pixels for runs in self.shown()])
+        return measure(self.shown()).pixels
 
     def drawn_windows(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
         """Each mask as a window x1 y1 x2 y2 that holds its pixels, and these (y2 - y1, x2 - x1)."""
+        windows, starts, pixels = draw(self.shown())
         drawn = []
-        for runs in self.shown():
-            windows, starts, pixels = draw(runs)
-            for (x1, y1, x2, y2), start in zip(windows.tolist(), starts.tolist(), strict=True):
-                columns = pixels[start : start + (x2 - x1) * (y2 - y1)].reshape(x2 - x1, y2 - y1)
-                drawn.append(((x1, y1, x2, y2), columns.T))
+        for (x1, y1, x2, y2), start in zip(windows.tolist(), starts.tolist(), strict=True):
+            columns = pixels[start : start + (x2 - x1) * (y2 - y1)].reshape(x2 - x1, y2 - y1)
+            drawn.append(((x1, y1, x2, y2), columns.T))
         return drawn
 
     def to_ndarray(self) -> _MaskArray:

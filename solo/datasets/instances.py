@@ -22,14 +22,17 @@ class LoadInstances(BaseTransform):
     int64, `gt_ignore_flags` (N,) bool and `gt_masks` (`InstanceMasks`). An object without a usable mask is ignored.
     """
 
+    def __init__(self) -> None:
+        from solo.datasets.instance_boxes import InstanceBoxes  # imports mmdet; whoever uses its transforms has it
+
+        self._boxes = InstanceBoxes
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class.
 
         Raises:
             DataError: A mask is a malformed RLE, one of another size than the image, or a polygon too far away.
         """
-        from solo.datasets.instance_boxes import InstanceBoxes  # imports mmdet; whoever uses its transforms has it
-
         instances = results.get("instances", [])
         height, width = results["ori_shape"]
         segmentations = [_usable(instance["mask"]) for instance in instances]
@@ -40,7 +43,7 @@ class LoadInstances(BaseTransform):
             raise DataError(f"image {name} ({width} x {height} pixels): {problem}") from None
         boxes = np.array([instance["bbox"] for instance in instances], np.float32).reshape(-1, 4)
         ignored = [i["ignore_flag"] or not s for i, s in zip(instances, segmentations, strict=True)]
-        results["gt_bboxes"] = InstanceBoxes.of(boxes)
+        results["gt_bboxes"] = self._boxes.of(boxes)
         results["gt_bboxes_labels"] = np.array([instance["bbox_label"] for instance in instances], np.int64)
         results["gt_ignore_flags"] = np.array(ignored, np.bool_)
         results["gt_masks"] = masks

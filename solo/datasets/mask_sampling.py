@@ -8,6 +8,7 @@ is where the edges between the source's positions come to lie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,17 +34,17 @@ class Frame(NamedTuple):
 
 
 class ShownRuns(NamedTuple):
-    """The runs of N masks as a transformed image shows them: R rectangles without a common pixel.
+    """The runs of N masks as a transformed image shows them: R rectangles without a common pixel, some without any.
 
     Attributes:
+        num_masks: N.
         mask: (R,) mask of each run, ascending.
-        firsts: (N + 1,) where the runs of each mask begin, and the last one's end.
-        columns: (2, R) first column that shows it, and the column after the last one, which is larger.
+        columns: (2, R) first column that shows it, and the column after the last one; the same when none does.
         rows: (2, R) the rows, likewise.
     """
 
+    num_masks: int
     mask: Integers
-    firsts: Integers
     columns: Integers
     rows: Integers
 
@@ -79,7 +80,20 @@ class Drawing(NamedTuple):
 def show(masks: ColumnRuns, frame: Frame) -> ShownRuns:
     """Look at masks through a frame of their size."""
     columns = _ascending(frame.columns[masks.column + _BOTH_EDGES], frame.columns)
-    return _filled(masks.mask, columns, _ascending(frame.rows[masks.rows], frame.rows), num_masks=masks.num_masks)
+    return ShownRuns(masks.num_masks, masks.mask, columns, _ascending(frame.rows[masks.rows], frame.rows))
+
+
+def join(parts: Sequence[ShownRuns]) -> ShownRuns:
+    """The masks of several, at least one, in a row."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([part.num_masks for part in parts], dtype=np.int64)
+    return ShownRuns(
+        int(ends[-1]),
+        np.concatenate([part.mask + (end - part.num_masks) for part, end in zip(parts, ends, strict=True)]),
+        np.concatenate([part.columns for part in parts], axis=1),
+        np.concatenate([part.rows for part in parts], axis=1),
+    )
 
 
 def shrink(masks: ShownRuns, rows: Integers, columns: Integers) -> ShownRuns:
@@ -90,7 +104,7 @@ def shrink(masks: ShownRuns, rows: Integers, columns: Integers) -> ShownRuns:
         rows: How many rows are kept of the first 0, 1, ... ones.
         columns: How many columns, likewise.
     """
-    return _filled(masks.mask, columns[masks.columns], rows[masks.rows], num_masks=len(masks.firsts) - 1)
+    return masks._replace(columns=columns[masks.columns], rows=rows[masks.rows])
 
 
 def measure(masks: ShownRuns) -> Mass:
@@ -99,7 +113,7 @@ def measure(masks: ShownRuns) -> Mass:
     pixels = (right - left) * (bottom - top)
     # The mean position of a span is half of its first plus its last one.
     doubled = np.array([2 * pixels, pixels * (left + right - 1), pixels * (top + bottom - 1)])
-    return Mass(*(_of_masks(np.add, doubled, masks.firsts) // 2))
+    return Mass(*(_of_masks(np.add, doubled, masks.mask, num_masks=masks.num_masks) // 2))
 
 
 def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
@@ -114,9 +128,10 @@ def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
     Returns:
         The masks in tight windows: no side of them could be moved inwards but for blocks that are not set.
     """
-    left, right = masks.columns
-    lowest = np.array([left, masks.rows[0], -right, -masks.rows[1]])
-    x1, y1, x2, y2 = windows = _of_masks(np.minimum, lowest, masks.firsts) // block
+    kept = ((masks.columns[0] < masks.columns[1]) & (masks.rows[0] < masks.rows[1])).nonzero()[0]
+    mask, (left, right), rows = masks.mask[kept], masks.columns.take(kept, axis=1), masks.rows.take(kept, axis=1)
+    lowest = np.array([left, rows[0], -right, -rows[1]])
+    x1, y1, x2, y2 = windows = _of_masks(np.minimum, lowest, mask, num_masks=masks.num_masks) // block
     np.negative(windows[2:], out=windows[2:])
     heights = y2 - y1
     ends = ((x2 - x1) * heights).cumsum()
@@ -125,20 +140,13 @@ def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
     widths = right - left
     run = np.arange(len(left)).repeat(widths)
     x = (np.arange(len(run)) + (left + widths - widths.cumsum())[run]) // block
-    column = x * heights[masks.mask][run] + (starts - x1 * heights - y1)[masks.mask][run]
+    column = x * heights[mask][run] + (starts - x1 * heights - y1)[mask][run]
     # Each position of a run counts in the pixel of its block: the pixels' counts are sums of steps up and down.
-    steps = ((masks.rows[:, None] + np.arange(block)[:, None]) // block).take(run, axis=2) + column
-    size = int(ends[-1]) if len(ends) else 0
-    up, down = (np.bincount(step.ravel(), minlength=size + 1) for step in steps)
-    return Drawing(np.ascontiguousarray(windows.T), starts, (up - down).cumsum()[:-1] >= block)
-
-
-def _filled(mask: Integers, columns: Integers, rows: Integers, *, num_masks: int) -> ShownRuns:
-    """The runs of which anything is shown."""
-    kept = ((columns[0] < columns[1]) & (rows[0] < rows[1])).nonzero()[0]
-    if len(kept) < len(mask):
-        mask, columns, rows = mask[kept], columns.take(kept, axis=1), rows.take(kept, axis=1)
-    return ShownRuns(mask, mask.searchsorted(np.arange(num_masks + 1)), columns, rows)
+    up, down = ((rows[:, None] + np.arange(block)[:, None]) // block).take(run, axis=2) + column
+    steps = np.zeros(int(ends[-1]) + 1 if len(ends) else 1, np.int64)
+    np.add.at(steps, up.ravel(), 1)
+    np.subtract.at(steps, down.ravel(), 1)
+    return Drawing(np.ascontiguousarray(windows.T), starts, steps.cumsum()[:-1] >= block)
 
 
 def _ascending(spans: Integers, edges: Integers) -> Integers:
@@ -146,10 +154,11 @@ def _ascending(spans: Integers, edges: Integers) -> Integers:
     return spans if edges[0] <= edges[-1] else spans[::-1]
 
 
-def _of_masks(combine: np.ufunc, values: Integers, firsts: Integers) -> Integers:
+def _of_masks(combine: np.ufunc, values: Integers, mask: Integers, *, num_masks: int) -> Integers:
     """(V, N) combination of the (V, R) values of each mask's runs; 0 for a mask without one."""
+    firsts = mask.searchsorted(np.arange(num_masks + 1))
     filled = (firsts[:-1] < firsts[1:]).nonzero()[0]
-    found = np.zeros((len(values), len(firsts) - 1), np.int64)
+    found = np.zeros((len(values), num_masks), np.int64)
     if len(filled):
         found[:, filled] = combine.reduceat(values, firsts[filled], axis=1)
     return found

@@ -43,16 +43,16 @@ def mask_targets(masks: InstanceMasks, *, strides: Sequence[int] = (MASK_STRIDE,
         masks: N masks.
         strides: Pixels per pixel of the masks that are wanted, even numbers.
     """
-    parts = masks.shown()
-    sums = np.concatenate([measure(runs) for runs in parts], axis=1)
+    shown = masks.shown()
+    sums = np.array(measure(shown))
     pixels = sums[0]
     with np.errstate(invalid="ignore"):
         centers = np.divide(sums[1:].T, pixels[:, None], dtype=np.float32, order="C")
     packed = {}
     for stride in strides:
         rows, columns = _middles_before(masks.height, stride), _middles_before(masks.width, stride)
-        drawings = [draw(shrink(runs, rows, columns), block=2) for runs in parts]
-        packed[stride] = _packed(drawings, (-(-masks.height // stride), -(-masks.width // stride)))
+        drawing = draw(shrink(shown, rows, columns), block=2)
+        packed[stride] = _packed(drawing, (-(-masks.height // stride), -(-masks.width // stride)))
     return MaskTargets(pixels, centers, packed)
 
 
@@ -68,14 +68,10 @@ def _middles_before(size: int, stride: int) -> Integers:
     return middles
 
 
-def _packed(drawings: Sequence[Drawing], size: tuple[int, int]) -> MaskWindows:
-    """The masks of all drawings, one at least, in a row."""
-    pixels = np.concatenate([drawing.pixels for drawing in drawings])
-    first_pixels = np.array([0, *(len(drawing.pixels) for drawing in drawings)]).cumsum()
-    starts = [drawing.starts + first for drawing, first in zip(drawings, first_pixels, strict=False)]
+def _packed(drawing: Drawing, size: tuple[int, int]) -> MaskWindows:
     return MaskWindows(
         size=size,
-        windows=torch.from_numpy(np.concatenate([drawing.windows for drawing in drawings], dtype=np.int32)),
-        starts=torch.from_numpy(np.concatenate(starts)),
-        bits=torch.from_numpy(np.packbits(pixels, bitorder="little")),
+        windows=torch.from_numpy(drawing.windows.astype(np.int32)),
+        starts=torch.from_numpy(drawing.starts),
+        bits=torch.from_numpy(np.packbits(drawing.pixels, bitorder="little")),
     )

@@ -74,7 +74,6 @@ def runs_of_polygons(objects: Sequence[Sequence[Polygon]], *, height: int, width
     num_polygons = [len(of_object) for of_object in objects]
     if num_polygons.count(1) < len(objects):
         runs = _united(runs, np.arange(len(objects)).repeat(num_polygons), size=width * side)
-    runs = runs[:, (runs[0] < runs[1]).nonzero()[0]]
     place = runs[0] // side
     mask = place // width
     return ColumnRuns(height, width, len(objects), mask, place - mask * width, runs - place * side)
@@ -132,9 +131,9 @@ def _lowest_y(edges: _Edges, edge: Integers, column: Integers) -> Integers:
 
 
 def _united(runs: Integers, owner: Integers, *, size: int) -> Integers:
-    """(2, R) ascending runs of polygons, `size` numbers each, as those of their owners; no pixel twice, some empty."""
+    """(2, R) ascending runs of polygons, `size` numbers each, as those of their owners; no pixel twice."""
     starts, ends = runs + (owner - np.arange(len(owner)))[runs[0] // size] * size
     order = starts.argsort(kind="stable")
     starts, ends = starts[order], ends[order]
     starts[1:] = np.maximum(starts[1:], np.maximum.accumulate(ends)[:-1])
-    return np.array([starts, ends])
+    return np.array([starts, np.maximum(starts, ends)])

@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 FAR = 2.0**40
 """More cells than any grid has: where a quotient that no integer can hold is cut off."""
-_NEIGHBOURS = np.array([-1, 0, 1])[:, None]
+_NEIGHBOURS = np.array([-1, 0, 1])
 
 
 @TASK_UTILS.register_module()
@@ -75,7 +75,9 @@ class GridAssigner:
         self._num_grids = np.array(grid.num_grids)
         self._first_cell = np.cumsum((0, *grid.level_sizes[:-1]))
         self._cell_sides = (1.0 / self._num_grids).astype(np.float32)
-        self._scale_ranges = np.array(grid.scale_ranges, dtype=np.float32)
+        self._lowest_scales, self._highest_scales = np.array(grid.scale_ranges, dtype=np.float32).T
+        # (L, 3, 3) how far the index of each cell is from that of the one in the middle.
+        self._to_neighbours = _NEIGHBOURS[:, None] * self._num_grids[:, None, None] + _NEIGHBOURS
 
     def __call__(self, ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int]) -> GridTargets:
         """Assign the objects of a batch.
@@ -91,61 +93,64 @@ class GridAssigner:
         Raises:
             ValueError: a label outside [0, C), or masks larger than the input.
         """
-        labels = np.concatenate([image.labels.numpy() for image in ground_truth])
+        labels_of_images = [image.labels.numpy() for image in ground_truth]
+        labels = np.concatenate(labels_of_images)
         boxes = np.concatenate([image.boxes.numpy() for image in ground_truth])
         centers = np.concatenate([image.centers.numpy() for image in ground_truth])
         self._check_labels(labels)
-        image_of_object = np.arange(len(ground_truth)).repeat([len(image.labels) for image in ground_truth])
+        image_of_object = np.arange(len(ground_truth)).repeat([len(of_image) for of_image in labels_of_images])
 
         positive, cells = self._match(boxes, centers, mask_size)
         where = positive.nonzero()
         positives = np.array([image_of_object[where[0]], cells[where], where[0]])
-        owner = self._owners(len(ground_truth), positives, boxes)
-        chosen = self._trained(positives, where, owner)
-        positives, levels = positives[:, chosen], where[1][chosen]
+        claims = self._by_priority(positives, boxes)
+        cell_labels = np.full((len(ground_truth), self.grid.num_cells), self.num_classes)
+        # Of several values for one cell the last one stays.
+        cell_labels[claims[0], claims[1]] = labels[claims[2]]
+        chosen = self._trained(positives, where, claims)
         size = len(ground_truth), self.grid.num_levels
-        counts = np.bincount(positives[0] * size[1] + levels, minlength=size[0] * size[1]).reshape(size)
+        group = (positives[0] * size[1] + where[1])[chosen]
         return _to_device(
-            np.concatenate([labels, [self.num_classes]])[owner],
-            positives,
-            num_cells=int(np.count_nonzero(owner >= 0)),
-            counts=counts,
+            cell_labels,
+            positives.take(chosen[group.argsort(kind="stable")], axis=1),
+            num_cells=int(np.count_nonzero(cell_labels < self.num_classes)),
+            counts=np.bincount(group, minlength=size[0] * size[1]).reshape(size),
             masks=_draw_masks(ground_truth, mask_size),
         )
 
-    def _trained(self, positives: Integers, where: tuple[NDArray[Any], ...], owner: Integers) -> Integers:
-        """Positions of the positives whose masks are trained, by image and level.
+    def _trained(self, positives: Integers, where: tuple[NDArray[Any], ...], claims: Integers) -> Integers:
+        """Positions of the positives whose masks are trained.
 
-        `positives` are (image, cell, object) rows sorted by object, `where` their indices into (N, L, 3, 3).
+        `positives` are (image, cell, object) rows sorted by object, `where` their indices into (N, L, 3, 3), `claims`
+        the same rows by priority.
         """
         image_idx, cell_idx, object_idx = positives
         chosen = np.arange(len(image_idx))
         if self.shared_cell_masks == "owner":
+            owner = np.empty((image_idx.max(initial=-1) + 1, self.grid.num_cells), np.int64)
+            owner[claims[0], claims[1]] = claims[2]
             chosen = chosen[owner[image_idx, cell_idx] == object_idx]
         if self.max_positives is not None:
             rows = tuple(axis[chosen] for axis in where)
             chosen = chosen[_selected(positives[:, chosen], rows, limit=self.max_positives)]
-        return chosen[(image_idx[chosen] * self.grid.num_levels + where[1][chosen]).argsort(kind="stable")]
+        return chosen
 
     def _match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
         """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
         sides = boxes[:, 2:] - boxes[:, :2]
         with np.errstate(invalid="ignore", over="ignore"):
             scales = np.sqrt(sides[:, :1] * sides[:, 1:])
-        lower, upper = self._scale_ranges.T
-        is_finite = np.isfinite(centers)
-        trained = (scales >= lower) & (scales <= upper) & is_finite[:, :1] & is_finite[:, 1:]
+        trained = (scales >= self._lowest_scales) & (scales <= self._highest_scales)
 
         reach = np.float32(0.5) * sides * np.float32(self.pos_scale)
         center, first, last = self._to_cells(np.array([centers, centers - reach, centers + reach]), mask_size)
         first, last = np.maximum(first, 0), np.minimum(last, self._num_grids[:, None] - 1)
-        around = center[:, :, None] + _NEIGHBOURS
+        around = center[:, :, None] + _NEIGHBOURS[:, None]
         inside = (around >= first[:, :, None]) & (around <= last[:, :, None])
 
         positive = trained[:, :, None, None] & inside[:, :, :, None, 1] & inside[:, :, None, :, 0]
-        levels = (slice(None), None, None)
-        cells = self._first_cell[levels] + around[:, :, :, None, 1] * self._num_grids[levels] + around[:, :, None, :, 0]
-        return positive, cells
+        middle = self._first_cell + center[:, :, 1] * self._num_grids + center[:, :, 0]
+        return positive, middle[:, :, None, None] + self._to_neighbours
 
     def _to_cells(self, points: Floats, mask_size: tuple[int, int]) -> Integers:
         """(..., N, 2) x y in pixels to (..., N, L, 2) column and row, truncated in float32 just as the peers do.
@@ -157,17 +162,13 @@ class GridAssigner:
         # Far outside is as good as infinitely far, or as no number at all: no cell is positive then.
         return np.fmin(np.fmax(quotient, -FAR), FAR).astype(np.int64)
 
-    def _owners(self, num_images: int, positives: Integers, boxes: Floats) -> Integers:
-        """(B, S) object whose label each cell gets, -1 for none. `positives` are sorted by object."""
-        image_idx, cell_idx, object_idx = positives
-        if self.shared_cell == "smaller":
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-            priority = (-areas).argsort(kind="stable").argsort()
-            image_idx, cell_idx, object_idx = positives[:, priority[object_idx].argsort(kind="stable")]
-        owner = np.full((num_images, self.grid.num_cells), -1)
-        # Of several values for one cell the last one stays.
-        owner[image_idx, cell_idx] = object_idx
-        return owner
+    def _by_priority(self, positives: Integers, boxes: Floats) -> Integers:
+        """The positives, which are sorted by object, in an order in which the last one of a cell wins it."""
+        if self.shared_cell == "later":
+            return positives
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        priority = (-areas).argsort(kind="stable").argsort()
+        return positives[:, priority[positives[2]].argsort(kind="stable")]
 
     def _check_labels(self, labels: Integers) -> None:
         outside = labels[(labels < 0) | (labels >= self.num_classes)]
@@ -195,8 +196,8 @@ def _to_device(
     """Targets where the masks are; the host's arrays travel as one."""
     host = np.concatenate([cell_labels.ravel(), positives.ravel(), [num_cells]])
     device = torch.from_numpy(host).to(masks[MASK_STRIDE].device, non_blocking=True)
-    labels, index, count = device.split_with_sizes([cell_labels.size, positives.size, 1])
-    image_idx, cell_idx, object_idx = index.view(3, -1).unbind()
+    sizes = [cell_labels.size, *[positives.shape[1]] * 3, 1]
+    labels, image_idx, cell_idx, object_idx, count = device.split_with_sizes(sizes)
     return GridTargets(
         labels=labels.view(cell_labels.shape),
         image_idx=image_idx,

@@ -64,6 +64,7 @@ class SOLOv2(BaseModel):
         self.neck = MODELS.build(neck)
         self.mask_feature = None if mask_feature is None else MODELS.build(mask_feature)
         self.head = MODELS.build({**head, "grid": cells, "num_classes": num_classes, **kernels})
+        self._coarse_strides = sorted(set(self.head.mask_strides) - {MASK_STRIDE})
         self.assigner = TASK_UTILS.build({**assigner, "grid": cells, "num_classes": num_classes})
         self.criterion = MODELS.build({**criterion, **losses, "num_classes": num_classes})
         self.postprocess = TASK_UTILS.build({**postprocess, "grid": cells, "nms": TASK_UTILS.build(postprocess["nms"])})
@@ -121,19 +122,18 @@ class SOLOv2(BaseModel):
         return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=mask_feats)
 
     def _ground_truth(self, objects: InstanceData) -> GroundTruth:
-        coarse_strides = sorted(set(self.head.mask_strides) - {MASK_STRIDE})
-        missing = [stride for stride in coarse_strides if mask_field(stride) not in objects]
+        missing = [stride for stride in self._coarse_strides if mask_field(stride) not in objects]
         if missing:
             raise ValueError(
                 f"the samples have no masks at strides {missing}, which this head is trained with: the pipeline's last "
-                f"transform must be dict(type='PackSample', coarse_strides={coarse_strides})"
+                f"transform must be dict(type='PackSample', coarse_strides={self._coarse_strides})"
             )
         return GroundTruth(
             labels=objects.labels,
             boxes=objects.bboxes,
             centers=objects.centers,
             masks=objects.masks,
-            coarse_masks={stride: objects[mask_field(stride)] for stride in coarse_strides},
+            coarse_masks={stride: objects[mask_field(stride)] for stride in self._coarse_strides},
         )
 
     def _detections(self, outputs: Outputs, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:

@@ -11,7 +11,7 @@ def draw(runs: ColumnRuns) -> np.ndarray:
     """Pixel by pixel; fails where two runs have one in common."""
     bitmaps = np.zeros((runs.num_masks, runs.height, runs.width), np.uint8)
     for mask, column, top, bottom in zip(runs.mask, runs.column, *runs.rows, strict=True):
-        assert top < bottom
+        assert top <= bottom
         bitmaps[mask, top:bottom, column] += 1
     assert bitmaps.max(initial=0) <= 1
     assert (np.diff(runs.mask) >= 0).all()

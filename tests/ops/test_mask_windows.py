@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from solo.ops import MaskWindows, pack_masks, unpack_masks
+from solo.ops.mask_windows import _draw_pixels
 from tests.models.dispatch import HostSyncs
 
 # Its window is columns 1 and 2 of five rows: ten bits, so a byte is not enough.
@@ -39,9 +40,10 @@ def test_round_trip(images: list[Tensor], extra: tuple[int, int]) -> None:
     for image in images:
         expected[row : row + len(image), : image.shape[1], : image.shape[2]] = image
         row += len(image)
-    drawn = unpack_masks([pack_masks(image) for image in images], (height, width))
-    assert drawn.dtype == torch.bool
-    assert torch.equal(drawn, expected)
+    parts = [pack_masks(image) for image in images]
+    for drawn in (unpack_masks(parts, (height, width)), _draw_pixels(parts, (height, width))):
+        assert drawn.dtype == torch.bool
+        assert torch.equal(drawn, expected)
 
 
 @given(masks=mask_lists(), seed=st.integers(0, 99))
@@ -50,7 +52,8 @@ def test_selections_and_joins(masks: Tensor, seed: int) -> None:
     order = torch.randperm(len(masks), generator=torch.Generator().manual_seed(seed))
     chosen = order % 2 == 0
     for index in (order, chosen, slice(1, None), order[:0]):
-        assert torch.equal(unpack_masks([packed[index]], packed.size), masks[index])
+        for draw in (unpack_masks, _draw_pixels):
+            assert torch.equal(draw([packed[index]], packed.size), masks[index])
         assert packed[index].bits is packed.bits
     slices = [packed[i : i + 1] for i in range(len(masks))]
     if slices:
@@ -83,7 +86,7 @@ def test_looks_like_masks() -> None:
 def test_drawing_never_waits_for_the_device(count: int) -> None:
     parts = [pack_masks(MASK.expand(count, 5, 3)), pack_masks(MASK[None])]
     with HostSyncs() as syncs:
-        unpack_masks(parts, (8, 8))
+        _draw_pixels(parts, (8, 8))
     assert syncs.names == []
 
 
