@@ -41,7 +41,7 @@ def count_both(count: int) -> tuple[OperationCounter, OperationCounter]:
     return own, others
 
 
-@pytest.mark.parametrize(("count", "kernels", "all_of_them"), [(7, 3.4, 2.7), (28, 9.0, 6.8)])
+@pytest.mark.parametrize(("count", "kernels", "all_of_them"), [(7, 3.7, 2.9), (28, 9.3, 6.8)])
 def test_operations_of_a_step(count: int, kernels: float, all_of_them: float) -> None:
     ours, peer = count_both(count)
     assert sum(peer.kernels.values()) >= kernels * sum(ours.kernels.values())
@@ -52,5 +52,6 @@ def test_operations_of_a_step(count: int, kernels: float, all_of_them: float) ->
 
 
 def test_our_operations_do_not_depend_on_the_objects() -> None:
-    few, many = (sum(count_both(count)[0].kernels.values()) for count in (3, 28))
+    """As long as their masks are drawn in one chunk."""
+    few, many = (sum(count_both(count)[0].kernels.values()) for count in (3, 20))
     assert few == many
