@@ -16,7 +16,7 @@ def to_half(model: BaseModel, dtype: torch.dtype) -> None:
     and the norms stay in float32: a small part of the operations, from which most of the changed detections came.
 
     Args:
-        model: parts `backbone` and `data_preprocessor`; predictors are the convolutions with "predictor" in their
+        model: with a part `backbone`; predictors are the convolutions with "predictor" in their
             names. Changed in place: every layer converts its inputs to the type of its weights.
         dtype: `torch.bfloat16` or `torch.float16`.
     """

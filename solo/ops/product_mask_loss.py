@@ -69,8 +69,8 @@ def product_mask_loss(
     chunks = chunks_of([len(image_idx)], largest=judge.largest_chunk(chunk_bytes))
     with_grad = torch.is_grad_enabled() and (x_logits.requires_grad or y_logits.requires_grad)
     total: Tensor = _ProductMaskLoss.apply(  # type: ignore[no-untyped-call]
-        x_logits.flatten(2),
-        y_logits.flatten(2),
+        x_logits.flatten(2).flatten(0, 1),
+        y_logits.flatten(2).flatten(0, 1),
         image_idx * x_logits.shape[1] + x_idx,
         image_idx * y_logits.shape[1] + y_idx,
         judge,
@@ -111,7 +111,7 @@ def _product_logits(doubt: Tensor, complement: Tensor) -> Tensor:
 
 
 class _ProductMaskLoss(torch.autograd.Function):
-    """(B, G, h * w) logits of columns and rows to the summed loss; both gradients are computed along with it."""
+    """(B * G, h * w) logits of columns and rows to the summed loss; both gradients are computed along with it."""
 
     @staticmethod
     def forward(
@@ -124,13 +124,13 @@ class _ProductMaskLoss(torch.autograd.Function):
         chunks: list[Chunk],
         with_grad: bool,
     ) -> Tensor:
-        axes = [_Axis(x_logits.flatten(0, 1), x_idx), _Axis(y_logits.flatten(0, 1), y_idx)]
+        axes = [_Axis(x_logits, x_idx), _Axis(y_logits, y_idx)]
         gradients = [torch.zeros_like(axis.logits, dtype=torch.float32) for axis in axes] if with_grad else None
         total = torch.zeros((), device=x_logits.device)
         with torch.autocast(x_logits.device.type, enabled=False):
             for chunk in chunks:
                 total += _chunk_loss(axes, chunk.rows, judge, gradients)
-        ctx.gradients, ctx.input_type, ctx.shape = gradients, x_logits.dtype, x_logits.shape
+        ctx.gradients, ctx.input_type = gradients, x_logits.dtype
         return total
 
     @staticmethod
@@ -138,6 +138,6 @@ class _ProductMaskLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("the mask loss can be differentiated once: compute it again for another backward pass")
-        scaled = [saved.mul_(grad).to(ctx.input_type).view(ctx.shape) for saved in ctx.gradients]
+        scaled = [saved.mul_(grad).to(ctx.input_type) for saved in ctx.gradients]
         ctx.gradients = None
         return *scaled, None, None, None, None, None
