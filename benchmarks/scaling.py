@@ -6,9 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from solo.benchmark.scaling import Link, Machines, Step, predict
-from solo.benchmark.scaling_cases import DEVICES, FAST_NETWORK, PUBLISHED, reproduce, step_at_peak
-from solo.benchmark.two_processes import compare_with_two_processes
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for `benchmarks`, which is not installed
+
+from benchmarks.scaling_cases import DEVICES, FAST_NETWORK, PUBLISHED, reproduce, step_at_peak
+from benchmarks.scaling_model import Link, Machines, Step, predict
+from benchmarks.two_processes import compare_with_two_processes
 from solo.command_line import run_command
 from solo.config import load_config
 from solo.errors import UserError

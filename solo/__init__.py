@@ -9,8 +9,8 @@ from solo import compat as _compat
 
 if TYPE_CHECKING:
     from solo.config import load_config
-    from solo.predictor import SOLOPredictor
-    from solo.visualization import draw_instances
+    from solo.inference.predictor import SOLOPredictor
+    from solo.inference.visualization import draw_instances
 
 __version__ = "0.1.0"
 
@@ -18,7 +18,11 @@ __all__ = ["SOLOPredictor", "__version__", "draw_instances", "load_config"]
 
 _compat.apply()
 
-_HOME = {"SOLOPredictor": "solo.predictor", "draw_instances": "solo.visualization", "load_config": "solo.config"}
+_HOME = {
+    "SOLOPredictor": "solo.inference.predictor",
+    "draw_instances": "solo.inference.visualization",
+    "load_config": "solo.config",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,8 @@ from typing import Any
 from mmengine.config import DictAction
 
 from solo.deployment import DeploymentOptions
+from solo.engine.malloc import keep_freed_memory
 from solo.errors import ConfigError, UserError
-from solo.host_memory import keep_freed_memory
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130

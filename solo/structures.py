@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from solo.ops.mask_windows import MaskWindows
-from solo.ops.masks import MASK_STRIDE
+from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.mask_windows import MaskWindows
 
 
 class SOLOv2Outputs(NamedTuple):

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import solo  # noqa: F401  (makes mmdet importable, whichever test comes first)
-
-SHARED = Path(__file__).parents[2] / "shared"
+from tests.helpers.paths import SHARED
 
 
 def _shared_folder(name: str) -> Path:

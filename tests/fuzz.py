@@ -27,9 +27,9 @@ from mmengine.dataset import pseudo_collate
 from pycocotools import mask as coco_mask
 
 from solo.datasets import CocoInstances
-from solo.datasets.annotations import AnnotationReport, read_annotations
+from solo.datasets.coco.annotations import AnnotationReport, read_annotations
 from solo.errors import DataError
-from tests.models.tiny_model import build_tiny
+from tests.helpers.tiny_model import build_tiny
 
 SECONDS_EACH = 20
 OBJECTS_PER_IMAGE = 20

@@ -15,8 +15,9 @@ import torch
 
 import solo
 from solo import compat
+from tests.helpers.paths import ROOT
 
-TRAINING = Path(__file__).with_name("tiny_training.py")
+TRAINING = ROOT / "tests" / "helpers" / "tiny_training.py"
 ABSENT_ON_NEW_PYTHONS = "distutils,pkg_resources,setuptools,imp"
 
 

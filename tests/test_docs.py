@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from solo.config import load_config
+from tests.helpers.paths import CONFIGS, ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DEMO_CONFIG = "configs/shapes/solov2-nano_shapes.py"
 MAX_PAGE_LINES = 150
@@ -120,7 +120,7 @@ def test_named_files_exist(page: Path) -> None:
     written = described_configs()
     for name in inline_code(page):
         if re.fullmatch(r"(solo|configs|tools|tests|docs|data|work_dirs)/[\w./-]*", name) and name not in written:
-            found = (ROOT / name).exists() or (ROOT / "configs" / name).exists()
+            found = (ROOT / name).exists() or (CONFIGS / name).exists()
             assert name.startswith(MADE_BY_USE) or found, name
 
 
@@ -193,7 +193,7 @@ def test_command_exists_and_accepts_its_arguments(page: str, command: str, monke
 
 @pytest.mark.parametrize("path", sorted(described_configs()))
 def test_described_config_is_valid(path: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CONFIGS, tmp_path / "configs", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in described_configs().items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -243,7 +243,7 @@ def test_every_config_is_named_in_the_readme_or_in_the_table_of_models() -> None
     readme, table = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/model_zoo.md"))
     named = set(re.findall(r"`(configs/[^`]+\.py)`", readme))
     named |= {f"configs/{name}" for name in re.findall(r"^\| `([^`]+\.py)` \|", table, re.MULTILINE)}
-    shipped = {page_name(path) for path in (ROOT / "configs").glob("*/*.py") if path.parent.name != "_base_"}
+    shipped = {page_name(path) for path in (CONFIGS).glob("*/*.py") if path.parent.name != "_base_"}
     assert shipped <= named
 
 

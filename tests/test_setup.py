@@ -14,8 +14,7 @@ import cv2
 import pytest
 
 import solo
-
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
 
 
 def test_distribution_is_called_solov2_and_states_the_version_of_the_module() -> None:

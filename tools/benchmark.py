@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from torch.distributed import is_torchelastic_launched
 
-from solo.benchmark.clock import CLOCKS, clock
-from solo.benchmark.evaluation import benchmark_evaluation
-from solo.benchmark.inference import benchmark_inference
-from solo.benchmark.loading import benchmark_data
-from solo.benchmark.pairs import Row
-from solo.benchmark.report import as_table, write_json
-from solo.benchmark.throughput import throughput_line
-from solo.benchmark.training import benchmark_training
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for `benchmarks`, which is not installed
+
+from benchmarks.clock import CLOCKS, clock
+from benchmarks.evaluation import benchmark_evaluation
+from benchmarks.inference import benchmark_inference
+from benchmarks.loading import benchmark_data
+from benchmarks.pairs import Row
+from benchmarks.report import as_table, write_json
+from benchmarks.training import benchmark_training
 from solo.command_line import (
     add_config_options,
     add_deployment_options,
@@ -25,7 +27,8 @@ from solo.command_line import (
     run_command,
     set_local_rank,
 )
-from solo.host_memory import keep_freed_memory
+from solo.engine.malloc import keep_freed_memory
+from solo.engine.throughput import throughput_line
 
 
 def parse_arguments() -> argparse.Namespace:

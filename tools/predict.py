@@ -7,8 +7,8 @@ import sys
 
 from solo.command_line import add_config_options, add_deployment_options, chosen_deployment, run_command, score
 from solo.config import load_config
-from solo.engine.predict_files import PREDICTIONS_FILE, find_images, predict_files
-from solo.predictor import SOLOPredictor
+from solo.inference.predict_files import PREDICTIONS_FILE, find_images, predict_files
+from solo.inference.predictor import SOLOPredictor
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from solo.command_line import run_command
-from solo.datasets.subset import write_subset
+from solo.datasets.coco.subset import write_subset
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from solo.checkpoints.preprocessing import convention_problems, preprocessing_of
 from solo.checkpoints.report import ConversionReport, FileFacts
 from solo.checkpoints.saving import save_atomically
 from solo.checkpoints.source import SourceCheckpoint, file_sha256, read_source
-from solo.config import class_names_of_config, load_config
+from solo.config.load import class_names_of_config, load_config
 from solo.datasets.coco_classes import COCO_CLASSES
 from solo.errors import CheckpointError
 

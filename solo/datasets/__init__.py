@@ -1,15 +1,15 @@
 """Data: COCO files, the drawn shapes, and the transforms that load and pack samples."""
 
-from solo.datasets.annotations import AnnotationReport, check_coco_file
-from solo.datasets.coco import CocoInstances
-from solo.datasets.color_distortion import RandomDistort
-from solo.datasets.copy_paste import CopyPaste
-from solo.datasets.instance_masks import InstanceMasks
-from solo.datasets.instances import LoadInstances
-from solo.datasets.loading import LoadImage, UnreadableImageError, read_image
-from solo.datasets.packing import PackSample
-from solo.datasets.random_crop import RandomOverlapCrop
-from solo.datasets.shapes import SHAPES_CLASSES, Shapes, ensure_shapes
+from solo.datasets.coco.annotations import AnnotationReport, check_coco_file
+from solo.datasets.coco.dataset import CocoInstances
+from solo.datasets.shapes.dataset import SHAPES_CLASSES, Shapes, ensure_shapes
+from solo.datasets.transforms.color_distortion import RandomDistort
+from solo.datasets.transforms.copy_paste import CopyPaste
+from solo.datasets.transforms.load_image import LoadImage, UnreadableImageError, read_image
+from solo.datasets.transforms.load_instances import LoadInstances
+from solo.datasets.transforms.pack_sample import PackSample
+from solo.datasets.transforms.random_crop import RandomOverlapCrop
+from solo.masks.instance_masks import InstanceMasks
 
 __all__ = [
     "SHAPES_CLASSES",

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from solo.checkpoints.fitting import model_on_meta
-from solo.engine.run_options import require_parts
+from solo.config.overrides import require_parts
 from solo.errors import ConfigError
 from solo.structures import SOLOv2Outputs
 

@@ -22,13 +22,7 @@ from solo.checkpoints.loading import share_that_fits
 from solo.checkpoints.preprocessing import check_preprocessing
 from solo.checkpoints.saving import remove_unfinished
 from solo.config import load_config
-from solo.deployment import DeploymentOptions
-from solo.engine.data_loader import WatchedLoader, set_timeouts
-from solo.engine.distributed import processes, restart_count
-from solo.engine.evaluation_record import record_evaluation
-from solo.engine.latest_checkpoint import latest_checkpoint
-from solo.engine.part_errors import refused_parts_as_config_errors
-from solo.engine.run_options import (
+from solo.config.overrides import (
     encode_masks_for_evaluation,
     fill_annotation_files,
     pin_memory_for_gpus_only,
@@ -38,8 +32,14 @@ from solo.engine.run_options import (
     use_amp,
     use_auto_scale_lr,
 )
+from solo.deployment import DeploymentOptions
+from solo.engine.data_loader import WatchedLoader, set_timeouts
+from solo.engine.distributed import processes, restart_count
+from solo.engine.evaluation_record import record_evaluation
+from solo.engine.latest_checkpoint import latest_checkpoint
+from solo.engine.part_errors import refused_parts_as_config_errors
 from solo.errors import ConfigError
-from solo.tta import trained_model, use_tta
+from solo.inference.tta.config import trained_model, use_tta
 
 RESUME_LATEST = "auto"
 AS_TRAINED = DeploymentOptions()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from solo.evaluation.rle import areas_of_masks, encode_bits, encode_masks
-from solo.ops import RLE
+from solo.masks.rle import RLE
 
 SEPARATOR = b"\n"
 """Between encodings; no encoding holds it."""

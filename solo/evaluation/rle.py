@@ -9,7 +9,8 @@ import torch
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-from solo.ops import RLE, encode_bitmaps, unpack_bits
+from solo.masks.mask_bits import unpack_bits
+from solo.masks.rle import RLE, encode_bitmaps
 
 # pycocotools puts the number of masks into a byte on the way.
 _AREAS_AT_ONCE = 255

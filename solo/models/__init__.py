@@ -4,13 +4,12 @@ from solo.models.assigner import GridAssigner
 from solo.models.backbones import MobileNetV3
 from solo.models.criterion import DiceLoss, FocalLoss, SOLOv2Criterion
 from solo.models.grid import Grid
-from solo.models.head import SOLOv2Head
 from solo.models.mask_feature import MaskFeatureBranch
 from solo.models.postprocess import MatrixNMS, SOLOv2PostProcessor
 from solo.models.preprocessor import ImagePreprocessor
 from solo.models.solo_head import DecoupledSOLOHead, SOLOHead
 from solo.models.solov2 import SOLOv2
-from solo.models.tta import MaskTTAModel
+from solo.models.solov2_head import SOLOv2Head
 
 __all__ = [
     "DecoupledSOLOHead",
@@ -20,7 +19,6 @@ __all__ = [
     "GridAssigner",
     "ImagePreprocessor",
     "MaskFeatureBranch",
-    "MaskTTAModel",
     "MatrixNMS",
     "MobileNetV3",
     "SOLOHead",

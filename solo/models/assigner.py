@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.mask_windows import unpack_masks
 from solo.models.grid import Grid
-from solo.ops.mask_windows import unpack_masks
-from solo.ops.masks import MASK_STRIDE
 from solo.registry import TASK_UTILS
 from solo.structures import GridTargets, GroundTruth
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from solo.ops import binarise_masks
+from solo.masks.bitmaps import binarise_masks
 from solo.structures import Candidates, CellMasks
 
 STEPS_PER_CHUNK = 8

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed, nn
 
-from solo.models.mask_decoder import mask_loss
+from solo.models.decoders import mask_loss
 from solo.ops import MASK_LOSS_CHUNK_BYTES, dice_loss, sigmoid_focal_loss
 from solo.registry import MODELS
 from solo.structures import GridTargets, Outputs

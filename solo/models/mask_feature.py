@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from solo.models.head import HEAD_INIT_STD
 from solo.models.layers import ConvNormReLU, append_coordinates, draw_weights
+from solo.models.solov2_head import HEAD_INIT_STD
 from solo.registry import MODELS
 
 

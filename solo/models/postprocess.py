@@ -9,10 +9,14 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from solo.masks.bitmaps import boxes_from_masks
+from solo.masks.mask_bits import resize_to_bits
+from solo.masks.resize import resize_masks
+from solo.masks.rle import encode_resized
 from solo.models.candidates import DrawnCandidates, Suppression, draw_candidates
+from solo.models.decoders import cell_masks
 from solo.models.grid import Grid
-from solo.models.mask_decoder import cell_masks
-from solo.ops import boxes_from_masks, encode_resized, matrix_nms, points_nms, resize_masks, resize_to_bits
+from solo.ops import matrix_nms, points_nms
 from solo.registry import TASK_UTILS
 from solo.structures import CellMasks, Outputs
 

@@ -12,7 +12,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from solo.ops.mask_windows import MaskWindows
+from solo.masks.mask_windows import MaskWindows
 from solo.registry import MODELS
 
 SIZE_DIVISOR = 32

@@ -11,8 +11,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from solo.models.grid import Grid
-from solo.models.head import HEAD_INIT_STD, GridLevels, start_at_prior
 from solo.models.layers import append_coordinates, conv_tower, draw_weights
+from solo.models.solov2_head import HEAD_INIT_STD, GridLevels, start_at_prior
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, SOLOOutputs
 

@@ -9,9 +9,9 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
+from solo.masks.bitmaps import MASK_STRIDE
 from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
-from solo.ops.masks import MASK_STRIDE
 from solo.registry import MODELS, TASK_UTILS
 from solo.structures import GridTargets, GroundTruth, Outputs, SOLOv2Outputs, mask_field
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +16,9 @@ from solo.checkpoints.fitting import model_on_meta
 from solo.checkpoints.report import ConversionReport
 from solo.config import load_config
 from solo.errors import CheckpointError
+from tests.helpers.paths import CONFIGS
 
-NANO = Path(__file__).parents[2] / "configs" / "shapes" / "solov2-nano_shapes.py"
+NANO = CONFIGS / "shapes" / "solov2-nano_shapes.py"
 CATEGORY = "head.category_predictor.weight"
 
 

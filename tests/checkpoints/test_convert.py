@@ -20,8 +20,8 @@ from solo.checkpoints.dialects import DIALECTS
 from solo.config import load_config
 from solo.errors import CheckpointError
 from solo.registry import MODELS
+from tests.helpers.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 NANO = CONFIGS / "shapes" / "solov2-nano_shapes.py"
 SHAPES = ("ellipse", "triangle", "rectangle", "star")
 

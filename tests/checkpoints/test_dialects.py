@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from solo.checkpoints.conversion import COUNTER, convert_from_ours, convert_to_o
 from solo.checkpoints.dialects import DIALECTS, Dialect
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
+from tests.helpers.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(
     str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts
 )

@@ -10,8 +10,8 @@ import torch
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.fitting import describe, differences, fitting_configs, model_on_meta, shipped_configs
 from solo.config import load_config
+from tests.helpers.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 R50 = CONFIGS / "solov2" / "solov2_r50_fpn_1x_coco.py"
 LIGHT_R18 = CONFIGS / "solov2" / "solov2-light_r18_fpn_ms-3x_coco.py"
 

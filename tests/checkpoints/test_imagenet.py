@@ -14,6 +14,7 @@ from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.imagenet import KNOWN_FILES, load_backbone, locate
 from solo.errors import CheckpointError
 from solo.registry import MODELS
+from tests.helpers.paths import CONFIGS
 
 NAME = "resnet18-f37072fd.pth"
 
@@ -109,7 +110,7 @@ def test_paddles_files_are_translated(
 
 
 def test_every_shipped_config_starts_from_a_known_file() -> None:
-    configs = Path(__file__).parents[2] / "configs"
+    configs = CONFIGS
     named = {
         line.split("imagenet://")[1].split('"')[0]
         for path in configs.rglob("*.py")

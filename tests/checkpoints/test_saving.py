@@ -14,8 +14,8 @@ import torch
 from solo.checkpoints import load_checkpoint
 from solo.checkpoints.saving import UNFINISHED, remove_unfinished, save_atomically
 from solo.errors import CheckpointError
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTENT = {"state_dict": {"weight": torch.arange(1000.0)}}
 
 

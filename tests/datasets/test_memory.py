@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from solo.datasets import CocoInstances
 from solo.engine.data_loader import WatchedLoader
-from tests.datasets.coco_files import annotation
+from tests.helpers.coco_files import annotation
 
 WORKERS = 4
 IMAGES, OBJECTS_EACH = 1500, 20

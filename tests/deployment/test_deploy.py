@@ -15,10 +15,10 @@ from solo.deployment.packed_convs import PackedConv2d, packing_is_available
 from solo.errors import ConfigError
 from solo.models import SOLOv2
 from solo.structures import SOLOv2Outputs
-from tests.deployment.models import build_drawn, images, largest_error
-from tests.engine.fakes import OneSquareModel
-from tests.models.tiny_model import TINY_HEADS, prediction_sample, tiny_solo_config
-from tests.models.tiny_model import build_drawn as build_tiny_drawn
+from tests.helpers.deployment_models import build_drawn, images, largest_error
+from tests.helpers.fakes import OneSquareModel
+from tests.helpers.tiny_model import TINY_HEADS, prediction_sample, tiny_solo_config
+from tests.helpers.tiny_model import build_drawn as build_tiny_drawn
 
 needs_mkldnn = pytest.mark.skipif(not packing_is_available(), reason="this torch has no oneDNN")
 ROUNDING_ALONE: list[dict[str, Any]] = [

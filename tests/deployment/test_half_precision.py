@@ -16,14 +16,15 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from solo.config import load_config
-from solo.datasets.subset import write_subset
+from solo.datasets.coco.subset import write_subset
 from solo.deployment import DeploymentOptions
 from solo.deployment.packed_convs import packing_is_available
+from solo.inference.predictor import SOLOPredictor
 from solo.ops.matrix_nms import mask_intersections
-from solo.predictor import SOLOPredictor
 from solo.registry import DATASETS, MODELS
+from tests.helpers.paths import CONFIGS
 
-CONFIG = Path(__file__).parents[2] / "configs" / "coco_mini" / "solov2-nano_overfit8.py"
+CONFIG = CONFIGS / "coco_mini" / "solov2-nano_overfit8.py"
 STEPS, SIDE = 60, 256
 SCORE_THR, SCORE_MARGIN, MIN_IOU = 0.3, 2e-2, 0.98
 WAYS: dict[str, tuple[dict[str, Any], torch.dtype | None]] = {

@@ -14,7 +14,7 @@ import solo  # noqa: F401  (makes mmdet importable)
 from solo.deployment.norm_folding import fold_norms
 from solo.models.layers import DeformConv2d
 from solo.registry import MODELS
-from tests.deployment.models import draw_norms, images, largest_error
+from tests.helpers.deployment_models import draw_norms, images, largest_error
 
 BACKBONES = {
     "resnet": dict(type="mmdet.ResNet", depth=18, base_channels=8),

@@ -21,7 +21,8 @@ from solo.datasets.seeding import batch_numbered
 from solo.engine.data_loader import TIMEOUT_SECONDS, WatchedLoader, set_timeouts
 from solo.engine.loops import EndlessBatches, NumberedSamples
 from solo.errors import DataError
-from tests.datasets.test_coco import build, objects
+from tests.datasets.coco.test_dataset import build, objects
+from tests.helpers.paths import ROOT
 
 STUCK = """
 import sys
@@ -32,7 +33,7 @@ import solo
 from solo.command_line import run_command
 from solo.datasets.seeding import batch_numbered
 from solo.engine.data_loader import WatchedLoader
-from tests.datasets.test_coco import build
+from tests.datasets.coco.test_dataset import build
 
 def main():
     loader = WatchedLoader.of(DataLoader(
@@ -51,7 +52,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 import solo
 from solo.engine.data_loader import WatchedLoader
-from tests.datasets.test_coco import build
+from tests.datasets.coco.test_dataset import build
 
 loader = WatchedLoader.of(
     DataLoader(build(Path(sys.argv[1])), num_workers=1, collate_fn=pseudo_collate, persistent_workers=True)
@@ -59,7 +60,6 @@ loader = WatchedLoader.of(
 loader.cycle = loader
 print(len(list(loader)), "images", flush=True)
 """
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.long

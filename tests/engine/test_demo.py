@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from solo.engine.demo import run_demo
-from tests.engine.fakes import write_config
+from tests.helpers.fakes import write_config
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from solo.engine.evaluation_record import PendingBatches
 from solo.engine.runner import test
 from solo.errors import ConfigError, DataError
-from tests.engine.fakes import write_checkpoint, write_config
+from tests.helpers.fakes import write_checkpoint, write_config
 
 run_test = test
 del test  # pytest would collect it
@@ -99,6 +99,6 @@ def test_other_metrics_cannot_go_on(case: tuple[str, str, str], tmp_path: Path, 
 
 def test_data_without_infos_cannot_go_on(case: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     config, checkpoint, work_dir = case
-    monkeypatch.delattr("tests.engine.fakes.SquareImages.get_data_info")
+    monkeypatch.delattr("tests.helpers.fakes.SquareImages.get_data_info")
     with pytest.raises(ConfigError, match="SquareImages has none"):
         run_test(config, checkpoint, work_dir=work_dir, resume=True)

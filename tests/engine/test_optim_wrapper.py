@@ -16,8 +16,8 @@ from torch import Tensor
 from solo.engine import BFloat16OptimWrapper
 from solo.engine.runner import train
 from solo.models import SOLOv2
-from tests.engine.fakes import write_config
-from tests.models.tiny_model import build_tiny, rectangles, training_sample
+from tests.helpers.fakes import write_config
+from tests.helpers.tiny_model import build_tiny, rectangles, training_sample
 
 SIZE = (64, 96)
 SGD = dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4)

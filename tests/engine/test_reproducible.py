@@ -15,10 +15,10 @@ from torch import Tensor
 
 from solo.engine.runner import train
 from solo.engine.training_curves import read_records
+from tests.helpers.paths import CONFIGS
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 _base_ = r"{base}"
 
@@ -56,7 +56,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def write_config(folder: Path, more: str) -> Path:
     path = folder / "tiny_shapes.py"
-    base = ROOT / "configs" / "shapes" / "solov2-nano_shapes.py"
+    base = CONFIGS / "shapes" / "solov2-nano_shapes.py"
     path.write_text(CONFIG.format(base=base, data=folder / "shapes") + more)
     return path
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from solo.engine.run_options import encode_masks_for_evaluation, fill_annotation_files
+from solo.config.overrides import encode_masks_for_evaluation, fill_annotation_files
 from solo.engine.runner import SOLORunner, test, train
 from solo.errors import CheckpointError, ConfigError, DataError
-from tests.engine.fakes import write_checkpoint, write_config
+from tests.helpers.fakes import write_checkpoint, write_config
+from tests.helpers.paths import CONFIGS
 
 run_test = test
 del test  # pytest would collect it
@@ -120,7 +121,7 @@ def test_seed_that_no_generator_takes(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_part_of_a_config_is_not_enough(tmp_path: Path) -> None:
-    part = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "solov2-nano.py"
+    part = CONFIGS / "_base_" / "models" / "solov2-nano.py"
     with pytest.raises(ConfigError, match=r"solov2-nano\.py has no train_dataloader, train_cfg, optim_wrapper"):
         train(str(part), work_dir=str(tmp_path / "work"))
     with pytest.raises(ConfigError, match=r"has no test_dataloader, test_cfg, test_evaluator"):
@@ -151,7 +152,7 @@ def test_amp_with_a_wrapper_of_another_kind_is_an_error(tmp_path: Path) -> None:
 
 
 def test_model_settings_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
-    shapes = Path(__file__).parents[2] / "configs" / "shapes" / "solov2-nano_shapes.py"
+    shapes = CONFIGS / "shapes" / "solov2-nano_shapes.py"
     with pytest.raises(ConfigError, match=r"'model' cannot be built: .*64 channels cannot be normalised in 7 groups"):
         train(str(shapes), work_dir=str(tmp_path), overrides={"model.head.num_groups": 7})
 

@@ -7,7 +7,6 @@ tensors of both devices. That a copy does not block is what the code asks for; w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,12 +21,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from solo.config import load_config
-from solo.datasets.instance_masks import InstanceMasks
 from solo.engine.hooks import DeferredRuntimeInfoHook
+from solo.masks.instance_masks import InstanceMasks
 from solo.registry import MODELS, SCOPE, TRANSFORMS
-from tests.stand_in_device import DEVICE, without_autocast
+from tests.helpers.paths import CONFIGS
+from tests.helpers.stand_in_device import DEVICE, without_autocast
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("[!_]*/*.py"))
 # Of each kind of head, criterion, optimizer and convolution one; the others take minutes.
 QUICK = {

@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 
 from solo.errors import ConfigError, DataError
 from solo.evaluation import CocoMaskMetric, encode_masks
-from solo.ops import pack_bits
+from solo.masks.mask_bits import pack_bits
 
 HEIGHT, WIDTH = 120, 160
 CLASSES = ("disc", "square", "star")

@@ -14,7 +14,7 @@ from pycocotools import mask as mask_api
 
 from solo.evaluation import decode_masks, encode_bits, encode_masks
 from solo.evaluation.rle import areas_of_masks
-from solo.ops import pack_bits
+from solo.masks.mask_bits import pack_bits
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decoder

@@ -9,11 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.benchmark.counters import OperationCounter
-from solo.ops import unpack_masks
+from benchmarks.counters import OperationCounter
+from solo.masks.mask_windows import unpack_masks
 from solo.structures import GridTargets
-from tests.models.assigner_oracle import NUM_CLASSES, assigner_of, cell_of, loop_oracle, pairs, random_objects, truth_of
-from tests.models.tiny_model import ground_truth, rectangles
+from tests.helpers.assigner_oracle import (
+    NUM_CLASSES,
+    assigner_of,
+    cell_of,
+    loop_oracle,
+    pairs,
+    random_objects,
+    truth_of,
+)
+from tests.helpers.tiny_model import ground_truth, rectangles
 
 
 @pytest.mark.parametrize("shared_cell", ["later", "smaller"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.models import mask_decoder
+from solo.models import decoders as mask_decoder
 from solo.models.candidates import DrawnCandidates, draw_candidates
 from solo.ops import dynamic_conv
 from solo.structures import Candidates, CellMasks, SOLOv2Outputs

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from solo.models import DiceLoss, FocalLoss, SOLOv2Criterion
 from solo.structures import GridTargets, SOLOv2Outputs
-from tests.models.dispatch import HostSyncs
+from tests.helpers.dispatch import HostSyncs
 
 NORMS = ["targets", "cells", "nonempty"]
 LOG_2 = math.log(2)

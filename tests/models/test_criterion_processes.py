@@ -11,7 +11,7 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from solo.models import SOLOv2
-from tests.models.tiny_model import build_tiny, rectangles, training_sample
+from tests.helpers.tiny_model import build_tiny, rectangles, training_sample
 
 STEPS = 5
 SIZE = (64, 96)

@@ -9,9 +9,9 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from solo.masks.bitmaps import DrawnMasks, binarise_masks
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
 from solo.models import candidates as candidates_module
-from solo.ops.masks import DrawnMasks, binarise_masks
 from solo.structures import SOLOv2Outputs
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from solo.masks.mask_bits import pack_bits
+from solo.masks.rle import encode_bitmaps
 from solo.models import MatrixNMS
-from solo.ops import encode_bitmaps, pack_bits
 from solo.structures import SOLOv2Outputs
-from tests.models.postprocess_oracle import loop_oracle
-from tests.models.stripes import assert_contract, blank, detect, logit, processor_of, put
+from tests.helpers.postprocess_oracle import loop_oracle
+from tests.helpers.stripes import assert_contract, blank, detect, logit, processor_of, put
 
 
 @pytest.mark.parametrize(

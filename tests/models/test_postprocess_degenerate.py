@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from solo.structures import SOLOv2Outputs
-from tests.models.stripes import assert_contract, blank, detect, logit, put
+from tests.helpers.stripes import assert_contract, blank, detect, logit, put
 
 NAN, INF = float("nan"), float("inf")
 

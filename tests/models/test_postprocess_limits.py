@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from solo.benchmark.counters import LiveBytes
+from benchmarks.counters import LiveBytes
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
 from solo.structures import SOLOv2Outputs
-from tests.models.dispatch import HostSyncs
+from tests.helpers.dispatch import HostSyncs
 
 GRID = Grid(num_grids=(40, 36, 24, 16, 12), strides=(8, 8, 16, 32, 32), scale_ranges=[(1, 9)] * 5)
 CLASSES, CHANNELS, OBJECTS = 80, 8, 8
@@ -105,8 +105,8 @@ def test_waits_do_not_grow_with_detections(mask_format: str, generator: torch.Ge
     for candidates in (40, 400):
         outputs = crowd(candidates=candidates, height=20, width=32, generator=generator)
         with pytest.MonkeyPatch.context() as patch, HostSyncs() as syncs:
-            patch.setattr("solo.ops.windows.BAND_PIXELS", 10**6)
-            patch.setattr("solo.ops.windows.masks_per_group", lambda pixels, device: 10**6)
+            patch.setattr("solo.masks.windows.BAND_PIXELS", 10**6)
+            patch.setattr("solo.masks.windows.masks_per_group", lambda pixels, device: 10**6)
             patch.setattr(MatrixNMS, "better_ones_decide", False)
             result = processor(min_area_factor=0.1, mask_format=mask_format)(
                 outputs, image_sizes=[(80, 128)], original_sizes=[(60, 90)]

@@ -10,9 +10,9 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
 from solo.evaluation.detections import ImageDetections
-from solo.models import MaskTTAModel
-from tests.models.tiny_model import TINY_HEADS, build_drawn, tiny_config, tiny_solo_config
-from tests.stand_in_device import DEVICE, move, stand_in_device
+from solo.inference.tta import MaskTTAModel
+from tests.helpers.stand_in_device import DEVICE, move, stand_in_device
+from tests.helpers.tiny_model import TINY_HEADS, build_drawn, tiny_config, tiny_solo_config
 
 KINDS = ["solov2", *TINY_HEADS]
 SIZES = [(64, 96), (60, 72)]

@@ -7,9 +7,9 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from solo.masks.mask_windows import unpack_masks
 from solo.models import ImagePreprocessor
-from solo.ops import unpack_masks
-from tests.models.tiny_model import prediction_sample, rectangles, training_sample
+from tests.helpers.tiny_model import prediction_sample, rectangles, training_sample
 
 
 def preprocessor_of(**options: Any) -> ImagePreprocessor:

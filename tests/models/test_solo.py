@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from solo.benchmark.counters import LiveBytes
+from benchmarks.counters import LiveBytes
 from solo.models import Grid, MatrixNMS, SOLOv2, SOLOv2PostProcessor
-from solo.models.mask_decoder import cell_masks
+from solo.models.decoders import cell_masks
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, Outputs, SOLOOutputs, SOLOv2Outputs
-from tests.models.postprocess_oracle import loop_oracle
-from tests.models.tiny_model import (
+from tests.helpers.postprocess_oracle import loop_oracle
+from tests.helpers.tiny_model import (
     NUM_CLASSES,
     TINY_HEADS,
     build_drawn,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from solo.models import DecoupledSOLOHead, Grid, SOLOHead
+from solo.models.decoders import cell_masks
 from solo.models.layers import DeformConv2d
-from solo.models.mask_decoder import cell_masks
 
 STRIDES = (4, 8, 16, 32, 64)
 GRID = Grid(num_grids=(5, 4, 3, 2, 2), strides=(8, 8, 16, 32, 32), scale_ranges=[(1, 9)] * 5)

@@ -12,8 +12,8 @@ from torch import Tensor
 from solo.models import SOLOv2
 from solo.registry import MODELS
 from solo.structures import GridTargets, GroundTruth, SOLOv2Outputs
-from tests.models.dispatch import HostSyncs
-from tests.models.tiny_model import (
+from tests.helpers.dispatch import HostSyncs
+from tests.helpers.tiny_model import (
     NUM_CLASSES,
     build_tiny,
     prediction_sample,

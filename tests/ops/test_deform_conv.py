@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from solo.ops import deform_conv2d
-from tests.models.dispatch import HostSyncs
-from tests.ops.deform_conv_oracle import loop_oracle, tensors
+from tests.helpers.deform_conv_oracle import loop_oracle, tensors
+from tests.helpers.dispatch import HostSyncs
 
 GEOMETRIES = [
     pytest.param(dict(), id="plain"),

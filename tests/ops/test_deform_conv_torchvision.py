@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from solo.ops import deform_conv, deform_conv2d
-from tests.ops.deform_conv_oracle import tensors
+from tests.helpers.deform_conv_oracle import tensors
 
 
 class _OnGPU(Tensor):

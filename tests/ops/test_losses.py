@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.benchmark.counters import OperationCounter, peak_bytes
+from benchmarks.counters import OperationCounter, peak_bytes
 from solo.ops import dice_loss, sigmoid_focal_loss
 
 LOG_3 = math.log(3)  # the logit of 0.75

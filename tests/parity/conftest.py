@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.parity.golden import Golden
+from tests.helpers.golden import Golden
 
 DEVIATIONS = pytest.StashKey[dict[str, dict[str, float]]]()
 

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
+from solo.masks.bitmaps import downsample_masks, mass_centers
+from solo.masks.mask_windows import pack_masks
 from solo.models import SOLOv2
-from solo.ops import downsample_masks, mass_centers, pack_masks
 from solo.structures import GroundTruth, mask_field
-from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
+from tests.helpers.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # of mmdet

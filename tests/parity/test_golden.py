@@ -20,16 +20,18 @@ from solo.checkpoints.conversion import convert_to_ours, find_dialect
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.preprocessing import convention_problems
 from solo.config import load_config
+from solo.masks.bitmaps import boxes_from_masks, downsample_masks, mass_centers
+from solo.masks.mask_windows import pack_masks
 from solo.models import SOLOv2
 from solo.models.assigner import GridAssigner
+from solo.models.decoders import cell_masks
 from solo.models.grid import Grid
-from solo.models.mask_decoder import cell_masks
-from solo.ops import boxes_from_masks, downsample_masks, mass_centers, matrix_nms, pack_masks
+from solo.ops import matrix_nms
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, SOLOOutputs, SOLOv2Outputs
-from tests.parity.golden import Golden
+from tests.helpers.golden import Golden
+from tests.helpers.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 NUM_CLASSES = 80
 CASES = ["caseA", "caseB", "caseC"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from solo.benchmark.contenders import fixed_features
-from solo.benchmark.counters import OperationCounter
-from tests.parity.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
+from benchmarks.contenders import fixed_features
+from benchmarks.counters import OperationCounter
+from tests.helpers.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
 from tests.parity.test_against_mmdet import draw_objects, to_mmdet, to_sample

@@ -18,8 +18,8 @@ from torch import Tensor
 from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
 from solo.models import SOLOv2
-from solo.models.mask_decoder import cell_masks
-from tests.parity.mmdet_oracle import HEADS, MMDetSOLOv2, build_our_solo, model_options, our_state_dict, randomise
+from solo.models.decoders import cell_masks
+from tests.helpers.mmdet_oracle import HEADS, MMDetSOLOv2, build_our_solo, model_options, our_state_dict, randomise
 from tests.parity.test_against_mmdet import (
     CASES,
     GEOMETRIES,

@@ -12,9 +12,8 @@ import pytest
 
 from solo.command_line import run_command
 from solo.errors import UserError
-from tests.engine.fakes import write_checkpoint, write_config
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers.fakes import write_checkpoint, write_config
+from tests.helpers.paths import ROOT
 
 
 def run_tool(name: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -11,9 +11,10 @@ from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
 from solo.config import load_config
 from solo.registry import MODELS
-from tests.tools.test_commands import ROOT, run_tool
+from tests.helpers.paths import CONFIGS
+from tests.tools.test_commands import run_tool
 
-NANO = ROOT / "configs" / "shapes" / "solov2-nano_shapes.py"
+NANO = CONFIGS / "shapes" / "solov2-nano_shapes.py"
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_there_and_back(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_misfit_is_an_error_with_advice(source: Path, tmp_path: Path) -> None:
-    config = ROOT / "configs" / "solov2" / "solov2_r50_fpn_1x_coco.py"
+    config = CONFIGS / "solov2" / "solov2_r50_fpn_1x_coco.py"
     done = run_tool("convert_checkpoint.py", source, "ours.pth", "--config", config, folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: checkpoint {source} (WXinlong/SOLO) does not fit {config}:\n")

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from solo.config import load_config
-from solo.datasets.shapes import SHAPES_CLASSES, ensure_shapes
-from tests.tools.test_commands import ROOT, run_tool
+from solo.datasets.shapes.dataset import SHAPES_CLASSES, ensure_shapes
+from tests.helpers.paths import CONFIGS
+from tests.tools.test_commands import run_tool
 
 STARTER = "solov2-nano_custom.py"
 
 
 def copied_starter(folder: Path, *, data_root: Path, classes: tuple[str, ...]) -> Path:
     """A copy of the starter beside it, with the two lines set as a user sets them."""
-    shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CONFIGS, folder / "configs", ignore=shutil.ignore_patterns("__pycache__"))
     text = (folder / "configs" / "custom" / STARTER).read_text()
     for name, value in (("data_root", f"{data_root}/"), ("classes", classes)):
         text, times = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", text, flags=re.MULTILINE)

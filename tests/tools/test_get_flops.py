@@ -8,9 +8,10 @@ import pytest
 from mmengine.config import Config
 
 from solo.config import load_config
-from tests.tools.test_commands import ROOT, run_tool
+from tests.helpers.paths import CONFIGS
+from tests.tools.test_commands import run_tool
 
-NANO = ROOT / "configs" / "shapes" / "solov2-nano_shapes.py"
+NANO = CONFIGS / "shapes" / "solov2-nano_shapes.py"
 
 
 @pytest.mark.long

@@ -19,8 +19,8 @@ import torch
 
 from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.engine.training_curves import read_records
-from tests.engine.fakes import write_checkpoint, write_config, write_data
-from tests.models.tiny_model import tiny_config
+from tests.helpers.fakes import write_checkpoint, write_config, write_data
+from tests.helpers.tiny_model import tiny_config
 from tests.tools.test_commands import ROOT, run_tool
 
 
@@ -139,7 +139,7 @@ def test_a_killed_rank_is_brought_back_from_the_last_checkpoint(tmp_path: Path) 
 
 EMPTY_RANK = """
 default_scope = "solo"
-custom_imports = dict(imports=["tests.engine.fakes"], allow_failed_imports=False)
+custom_imports = dict(imports=["tests.helpers.fakes"], allow_failed_imports=False)
 model = {model}
 pipeline = [dict(type="LoadImage"), dict(type="LoadInstances"), dict(type="PackSample")]
 train_dataloader = dict(

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from solo.engine.training_curves import read_records
+from tests.helpers.paths import CONFIGS, ROOT
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 4
 CONFIG = """
 _base_ = r"{base}"
@@ -34,7 +34,7 @@ param_scheduler = [
 
 def write_config(folder: Path) -> Path:
     path = folder / "tiny_shapes.py"
-    base = ROOT / "configs" / "shapes" / "solov2-nano_shapes.py"
+    base = CONFIGS / "shapes" / "solov2-nano_shapes.py"
     path.write_text(CONFIG.format(base=base, data=folder / "shapes", epochs=EPOCHS))
     return path
 

@@ -17,7 +17,8 @@ import torch
 from solo.config import load_config
 from solo.evaluation.record import MAGIC, _whole_frames
 from solo.registry import MODELS
-from tests.engine.fakes import write_checkpoint, write_config
+from tests.helpers.fakes import write_checkpoint, write_config
+from tests.helpers.paths import CONFIGS
 from tests.tools.test_commands import ROOT, run_tool
 from tests.tools.test_launch_scripts import ap_table, finish, results, start, worker_processes
 
@@ -25,7 +26,7 @@ IMAGES = 60
 CONFIG = """
 _base_ = r"{base}"
 
-custom_imports = dict(imports=["tests.engine.fakes"], allow_failed_imports=False)
+custom_imports = dict(imports=["tests.helpers.fakes"], allow_failed_imports=False)
 data = dict(data_root=r"{data}", num_train=4, num_val={images}, image_size=96)
 test_dataloader = dict(batch_size=3, num_workers=1, dataset=data)
 model = dict(postprocess=dict(score_thr=0.01, filter_thr=0.001, max_per_img=20))
@@ -61,7 +62,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A config over drawn images, and a checkpoint whose weights are noise."""
     folder = tmp_path_factory.mktemp("drawn")
     config = folder / "drawn.py"
-    base = ROOT / "configs" / "shapes" / "solov2-nano_shapes.py"
+    base = CONFIGS / "shapes" / "solov2-nano_shapes.py"
     config.write_text(CONFIG.format(base=base, data=folder / "shapes", images=IMAGES))
     torch.manual_seed(0)
     model = MODELS.build(load_config(str(config)).model)

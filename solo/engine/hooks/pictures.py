@@ -14,9 +14,9 @@ from mmengine.runner import Runner
 from solo.datasets import LoadImage
 from solo.errors import DataError
 from solo.evaluation import decode_masks
-from solo.ops import unpack_bits
+from solo.inference.visualization import draw_instances, legible_magnification, picture_name
+from solo.masks.mask_bits import unpack_bits
 from solo.registry import HOOKS
-from solo.visualization import draw_instances, legible_magnification, picture_name
 
 
 @HOOKS.register_module()

@@ -13,7 +13,7 @@ from solo.checkpoints import load_checkpoint
 from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.engine.runner import train
 from solo.registry import HOOKS
-from tests.engine.fakes import write_config
+from tests.helpers.fakes import write_config
 from tests.tools.test_commands import run_tool
 
 KEEP_ONE = {"default_hooks.checkpoint.max_keep_ckpts": 1, "default_hooks.checkpoint.save_best": "coco/segm_mAP"}

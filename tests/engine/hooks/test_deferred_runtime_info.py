@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from solo.benchmark.counters import OperationCounter
+from benchmarks.counters import OperationCounter
 from solo.engine.hooks import DeferredRuntimeInfoHook
 from solo.engine.runner import SOLORunner, train
-from tests.engine.fakes import write_config
+from tests.helpers.fakes import write_config
 
 DEFERRED = "\ndefault_hooks.update(runtime_info=dict(type='DeferredRuntimeInfoHook'))\n"
 # Four steps an epoch, a line at the third and at the end.

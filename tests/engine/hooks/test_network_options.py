@@ -11,11 +11,11 @@ import torch.distributed
 from mmengine.model import MMDistributedDataParallel
 from torch import Tensor
 
-from solo.benchmark.counters import peak_bytes
+from benchmarks.counters import peak_bytes
 from solo.engine.hooks import NetworkOptionsHook
 from solo.errors import ConfigError
 from solo.models import SOLOv2
-from tests.models.tiny_model import build_tiny, rectangles, training_sample
+from tests.helpers.tiny_model import build_tiny, rectangles, training_sample
 
 SIZE = (64, 96)
 # With fewer channels torch crashes on the CPU when they are innermost.

@@ -12,7 +12,7 @@ import torch
 from solo.engine.hooks import NonFiniteLossHook
 from solo.engine.runner import train
 from solo.errors import ConfigError, DataError
-from tests.engine.fakes import write_config
+from tests.helpers.fakes import write_config
 
 
 def train_with(tmp_path: Path, *bad_images: int, **options: Any) -> Any:

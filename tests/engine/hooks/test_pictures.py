@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from solo.engine.hooks import PicturesHook
 from solo.errors import DataError
 from solo.evaluation import encode_masks
-from solo.ops import pack_bits
+from solo.masks.mask_bits import pack_bits
 
 RUNNER: Any = SimpleNamespace(
     test_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=("thing",))))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from solo.models.layers import DropBlock
-from tests.models.dispatch import HostSyncs
+from tests.helpers.dispatch import HostSyncs
 
 
 def fixed_draws(monkeypatch: pytest.MonkeyPatch, centres: Tensor) -> None:

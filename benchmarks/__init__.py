@@ -1,0 +1,1 @@
+"""Benchmarks: comparisons with mmdetection, behind `tools/benchmark.py`."""

@@ -1,0 +1,1 @@
+"""COCO annotations: reading, checking, and the dataset of their images."""

@@ -1,0 +1,244 @@
+"""The COCO data set: checked annotations in, packed samples out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+
+from solo.datasets.coco.annotations import AnnotationReport, read_annotations
+from solo.datasets.coco.image_paths import check_images_exist
+from solo.datasets.coco.in_progress import ImagesInProgress
+from solo.datasets.coco.unreadable import UnreadableImages
+from solo.datasets.seeding import batch_number, seeded_by
+from solo.datasets.transforms.load_image import LoadImage, UnreadableImageError
+from solo.errors import DataError, suggestion
+from solo.garbage_collection import paused_garbage_collection
+from solo.registry import DATASETS, TRANSFORMS
+
+_FILTERS = {"filter_empty_gt": False, "min_size": 0}
+
+
+@DATASETS.register_module()
+class CocoInstances(BaseDataset):
+    """Instance annotations in COCO's format; each is checked, and the random draws of a sample are reproducible.
+
+    A data info holds img_path, img_id, height, width and instances, each `dict(bbox=[x1, y1, x2, y2] in pixels of the
+    image, bbox_label, ignore_flag (1 for a crowd region), mask=polygons or RLE)`: what mmdet's transforms expect.
+
+    Attributes:
+        report: What the checks of the annotation file found.
+    """
+
+    report: AnnotationReport
+
+    def __init__(
+        self,
+        *,
+        ann_file: str,
+        data_root: str = "",
+        data_prefix: dict[str, str] | None = None,
+        classes: Sequence[str] | None = None,
+        filter_cfg: dict[str, Any] | None = None,
+        pipeline: Sequence[Any] = (),
+        test_mode: bool = False,
+        max_unreadable: int = 10,
+        seed: int = 0,
+        indices: int | Sequence[int] | None = None,
+        serialize_data: bool = True,
+    ) -> None:
+        """Read and check the annotations.
+
+        Args:
+            ann_file: Annotation file, relative to `data_root` unless absolute.
+            data_root: Folder of the data set; `~` is the user's.
+            data_prefix: `dict(img=folder of the images)`, relative to `data_root` unless absolute.
+            classes: Names of the classes, in the order of their labels; None takes all by category id.
+            filter_cfg: `filter_empty_gt` (bool) leaves out training images without an object, `min_size` (pixels)
+                those with a shorter side.
+            pipeline: Transforms, as configs or callables. One with a method `set_dataset`, as `CopyPaste`, is handed
+                this data set, to take more images from.
+            test_mode: Keep every image, in the file's order, and fail at once on an unreadable one.
+            max_unreadable: Training skips this many different unreadable images; one more ends the run.
+            seed: Seed of the random draws of the transforms.
+            indices: Use the first (or, negative, last) so many images, or exactly these.
+            serialize_data: Keep the annotations as one block of bytes, which workers share.
+
+        Raises:
+            DataError: The annotation file or an option cannot be used, or no image is where they say; the message
+                names file, key or id.
+        """
+        self.classes = classes
+        self.max_unreadable = max_unreadable
+        self.seed = seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._in_progress = ImagesInProgress()
+        for name in filter_cfg or {}:
+            if name not in _FILTERS:
+                raise DataError(f"filter_cfg has no {name!r}{suggestion(name, _FILTERS)}; it knows {sorted(_FILTERS)}")
+        for name in data_prefix or {}:
+            if name != "img":
+                raise DataError(f"data_prefix has no {name!r}; expected dict(img=folder of the images)")
+        folder = (data_prefix or {}).get("img", "")
+        super().__init__(
+            ann_file=os.path.expanduser(ann_file),
+            data_root=os.path.expanduser(data_root),
+            data_prefix={"img": os.path.expanduser(folder)},
+            filter_cfg=filter_cfg,
+            # Built here, so that our transforms are found whatever the default scope is.
+            pipeline=[TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline],
+            test_mode=test_mode,
+            indices=indices,
+            serialize_data=serialize_data,
+        )
+        for step in self.pipeline.transforms:
+            if hasattr(step, "set_dataset"):
+                step.set_dataset(self)
+
+    def full_init(self) -> None:
+        """Read, check, filter, and report once."""
+        if self._fully_initialized:
+            return
+        with paused_garbage_collection():
+            super().full_init()
+        self._unreadable = UnreadableImages(num_images=len(self), limit=self.max_unreadable)
+        if is_main_process():
+            level = logging.WARNING if self.report.left_out else logging.INFO
+            print_log(str(self.report), logger="current", level=level)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """The data info of every image of the annotation file, in its order."""
+        checked = read_annotations(self.ann_file, classes=self.classes)
+        self.report = checked.report
+        self._metainfo.update(classes=checked.classes, category_ids=checked.category_ids)
+        folder = self.data_prefix["img"]
+        file_names = [image["file_name"] for image in checked.images]
+        paths = [os.path.join(folder, file_name) for file_name in file_names]
+        # Another step may read them from an archive or over the network.
+        if any(isinstance(step, LoadImage) for step in self.pipeline.transforms):
+            check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder)
+        return [
+            dict(
+                img_path=path,
+                img_id=image["id"],
+                height=image["height"],
+                width=image["width"],
+                seg_map_path=None,
+                instances=checked.instances[image["id"]],
+            )
+            for path, image in zip(paths, checked.images, strict=True)
+        ]
+
+    def filter_data(self) -> list[dict[str, Any]]:
+        """The images to use; in test mode all of them.
+
+        Raises:
+            DataError: Nothing is left to train on.
+        """
+        if not self.data_list:
+            raise DataError(f"annotation file {self.ann_file} has no images")
+        if self.test_mode:
+            return self.data_list
+        options = {**_FILTERS, **(self.filter_cfg or {})}
+        kept = [
+            info
+            for info in self.data_list
+            if min(info["height"], info["width"]) >= options["min_size"]
+            and not (options["filter_empty_gt"] and all(info["instances"].ignore_flags))
+        ]
+        self.report.images_filtered = len(self.data_list) - len(kept)
+        if not self.report.used or not kept:
+            raise DataError(f"there is no usable object to train on in\n{self.report}")
+        return kept
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """The data info of an image; what a worker asks for here is what it turns to next."""
+        self._in_progress.begin(idx)
+        info: dict[str, Any] = super().get_data_info(idx)
+        info["instances"] = info["instances"].unpack()
+        return info
+
+    @property
+    def images_in_progress(self) -> list[tuple[str, float]]:
+        """(path, seconds so far) of the image that each worker is at, the slowest first."""
+        return [
+            (self.get_data_info(index)["img_path"], seconds) for index, seconds in self._in_progress.slowest_first()
+        ]
+
+    def forget_images_in_progress(self) -> None:
+        """Say that the workers so far are no more."""
+        self._in_progress.clear()
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Labels of the objects of an image, for mmengine's `ClassBalancedDataset`."""
+        return [instance["bbox_label"] for instance in self.get_data_info(idx)["instances"]]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which pass over the data begins; running workers see it too."""
+        self._epoch.fill_(epoch)
+
+    @property
+    def unreadable(self) -> int:
+        """How many different images could not be read so far, in all workers."""
+        return len(self._unreadable)
+
+    @property
+    def unreadable_images(self) -> list[str]:
+        """The paths of those images."""
+        return [self.get_data_info(index)["img_path"] for index in self._unreadable.indices()]
+
+    def __getitem__(self, idx: int) -> Any:
+        """The sample at `idx`; while training, another one when its image cannot be read.
+
+        Raises:
+            UnreadableImageError: In test mode, the image cannot be read.
+            DataError: While training, more than `max_unreadable` images cannot be read.
+        """
+        idx = idx % len(self) if -len(self) <= idx < 0 else idx
+        number = batch_number()
+        try:
+            if self.test_mode:
+                return super().__getitem__(idx)
+            with seeded_by(self.seed, int(self._epoch) if number is None else number, idx):
+                return self._draw_sample(idx)
+        finally:
+            self._in_progress.end()
+
+    def _draw_sample(self, idx: int) -> Any:
+        """The first usable sample of `idx` and then random images."""
+        for _ in range(self.max_refetch + 1):
+            try:
+                sample = None if idx in self._unreadable else self.prepare_data(idx)
+            except UnreadableImageError as error:
+                self._skip(idx, error)
+                sample = None
+            if sample is not None:
+                return sample
+            idx = self._rand_another()
+        raise DataError(
+            f"{self.ann_file}: the pipeline gave no sample in {self.max_refetch} tries "
+            f"({self.unreadable} images are unreadable)"
+        )
+
+    def _skip(self, idx: int, error: UnreadableImageError) -> None:
+        """Count and log an unreadable image; too many of them are an error."""
+        if self._unreadable.add(idx):
+            print_log(f"Skipped: {error}", logger="current", level=logging.WARNING)
+        if self.unreadable > self.max_unreadable:
+            raise DataError(
+                f"{self.unreadable} images cannot be read, more than max_unreadable={self.max_unreadable}: "
+                + ", ".join(self.unreadable_images)
+            ) from error
+        if self.unreadable == len(self):
+            raise DataError(f"no image of {Path(self.ann_file)} can be read") from error
+
+    def _rand_another(self) -> int:
+        return int(np.random.randint(len(self)))

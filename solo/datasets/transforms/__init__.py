@@ -1,0 +1,1 @@
+"""Transforms that load, augment and pack samples."""

@@ -1,0 +1,1 @@
+"""From images to instances: the predictor, test-time augmentation, visualisation and result files."""

@@ -1,0 +1,184 @@
+"""Predict instances from Python: `SOLOPredictor(config, checkpoint)(image)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+from solo.checkpoints import load_checkpoint, load_weights
+from solo.checkpoints.preprocessing import check_preprocessing
+from solo.config.load import class_names_of_config, load_config
+from solo.deployment import DeploymentOptions, deploy
+from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
+from solo.inference.tta.config import single_view_pipeline, tta_model, tta_pipeline
+from solo.registry import MODELS, SCOPE, TRANSFORMS
+
+Image: TypeAlias = str | Path | np.ndarray
+_KINDS = "a path, or an array of 8 or 16 bits: (H, W, 3) BGR or (H, W) gray"
+
+
+class SOLOPredictor:
+    """A trained model, ready for images.
+
+    Attributes:
+        classes: names of the labels, from the checkpoint.
+        model: the model in evaluation mode; deployed, so that its weights have other names than the checkpoint's.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str | torch.device | None = None,
+        *,
+        mask_format: Literal["bool", "bits", "rle"] = "bool",
+        tta: bool = False,
+        deployment: DeploymentOptions | None = None,
+    ) -> None:
+        """Build the model of a config and fill it from a checkpoint.
+
+        Args:
+            config: a config file, or a config that has been read.
+            checkpoint: the weights that a training wrote.
+            device: "cpu", "cuda", ...; None is the GPU where there is one, else the CPU.
+            mask_format: form of the masks of a result: "bool" (bitmaps), "bits" (bitmaps with eight pixels to a byte in
+                the order of `numpy.packbits`; `solo.ops.unpack_bits` unpacks them) or "rle" (COCO's compressed run
+                lengths). For the last two no full-size mask is made.
+            tta: look at each image in several views, flipped and at other sizes, and merge the results.
+            deployment: how the network is run; None for what is recommended on the device, which makes it faster and
+                changes scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained.
+
+        Raises:
+            ConfigError: the config is missing, wrong, or has no test pipeline; the device is not there, or does not
+                allow the deployment.
+            CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs other images.
+        """
+        config = config if isinstance(config, Config) else load_config(config)
+        weights = load_checkpoint(checkpoint)
+        init_default_scope(config.get("default_scope") or SCOPE)
+        self.device = _device(device)
+        steps = tta_pipeline(config) if tta else single_view_pipeline(config)
+        self._pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+        model_config = {**config.model}
+        if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
+            model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
+        if "postprocess" in model_config:
+            model_config["postprocess"] = {**model_config["postprocess"], "mask_format": mask_format}
+        self.model = MODELS.build(model_config)
+        self.classes = _class_names(config, weights, num_classes=self.model.num_classes, source=str(checkpoint))
+        check_preprocessing(weights, config, source=f"checkpoint {checkpoint}")
+        load_weights(self.model, weights, source=f"checkpoint {checkpoint}")
+        self.model.to(self.device).eval()
+        deploy(self.model, deployment or DeploymentOptions.recommended(self.device))
+        if tta:
+            self.model = _with_views(config, self.model)
+
+    @overload
+    def __call__(self, images: Image, *, batch_size: int = 1) -> InstanceData: ...
+
+    @overload
+    def __call__(self, images: Sequence[Image], *, batch_size: int = 1) -> list[InstanceData]: ...
+
+    # Not `inference_mode`, whose tensors nobody may change in place afterwards.
+    @torch.no_grad()
+    def __call__(self, images: Image | Sequence[Image], *, batch_size: int = 1) -> InstanceData | list[InstanceData]:
+        """Predict the instances of one image or of several.
+
+        Args:
+            images: a path, an array as `cv2.imread` returns it (uint8 or uint16; (H, W, 3) BGR, (H, W, 4) BGRA or
+                (H, W) gray), or a sequence of them. Files are turned as their EXIF orientation says.
+            batch_size: how many images go through the model at once.
+
+        Returns:
+            Of each image, on the CPU, by falling score, in the frame of the image: labels (D,) int64, scores (D,)
+            float32, masks (D, H, W) bool, (D, H, ceil(W / 8)) uint8 or D encodings as `mask_format` says, bboxes (D, 4)
+            float32 x1 y1 x2 y2. A list for a sequence.
+
+        Raises:
+            DataError: a file is missing or is no image, or what came is none of the above.
+            ValueError: batch_size is below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if isinstance(images, (str, Path, np.ndarray)):
+            return self._predict_batch([images])[0]
+        if not isinstance(images, Sequence):
+            raise DataError(f"expected an image ({_KINDS}) or a sequence of them, came {type(images).__name__}")
+        results: list[InstanceData] = []
+        for start in range(0, len(images), batch_size):
+            results += self._predict_batch(images[start : start + batch_size])
+        return results
+
+    def _predict_batch(self, images: Sequence[Image]) -> list[InstanceData]:
+        batch = pseudo_collate([self._prepare(image) for image in images])
+        return [sample.pred_instances.to("cpu") for sample in self.model.test_step(batch)]
+
+    def _prepare(self, image: Image) -> Any:
+        if not isinstance(image, (str, Path, np.ndarray)):
+            raise DataError(f"expected an image ({_KINDS}), came {type(image).__name__}")
+        given: dict[str, Any]
+        if isinstance(image, np.ndarray):
+            given, name = dict(img=image, img_path=None), "given as an array"
+        else:
+            path = Path(image).expanduser()
+            if not path.is_file():
+                raise DataError(missing_file_message(path, kind="image"))
+            given, name = dict(img_path=str(path)), str(path)
+        try:
+            return self._pipeline(dict(**given, img_id=0))
+        except cv2.error as error:  # such as a resize of one row of 5000 pixels
+            raise DataError(f"image {name} cannot be prepared for the network: {error.err} in {error.func}") from error
+
+
+def _with_views(config: Config, model: BaseModel) -> BaseModel:
+    try:
+        return MODELS.build(tta_model(config, model)).eval()
+    except ValueError as error:
+        raise ConfigError(f"config {config.filename}: {error}") from error
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ConfigError(f"device {device!r} is unknown, expected cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {device} is not there: torch sees {torch.cuda.device_count()} GPUs")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device {device} is not there: {next(iter(str(error).splitlines()), '')}") from None
+    return device
+
+
+def _class_names(config: Config, checkpoint: dict[str, Any], *, num_classes: int, source: str) -> tuple[str, ...]:
+    """Names from the checkpoint, else from the config, else numbers."""
+    names = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+    if names is not None and len(names) != num_classes:
+        raise CheckpointError(
+            f"checkpoint {source}: was trained with {len(names)} classes {tuple(names)}, but the config's"
+            f" model.num_classes is {num_classes}"
+        )
+    if names is None:
+        names = class_names_of_config(config)
+    if names is None:
+        return tuple(f"class {index}" for index in range(num_classes))
+    if len(names) != num_classes:
+        raise ConfigError(
+            f"config {config.filename}: names {len(names)} classes {tuple(names)}, but model.num_classes is"
+            f" {num_classes}"
+        )
+    return tuple(names)

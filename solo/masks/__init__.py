@@ -1,0 +1,1 @@
+"""Every form of a mask and every conversion between forms."""

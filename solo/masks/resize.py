@@ -1,0 +1,170 @@
+"""Mask probabilities at stride 4 to binary masks of the original picture."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.windows import Window, pixels_at_once, window_groups
+
+TAPS = 3
+
+
+class ResizedPart(NamedTuple):
+    """Pixels of some masks of a picture. What no part holds is background; parts come by mask, then by position.
+
+    Attributes:
+        masks: which masks.
+        top: first row, pixels of the picture.
+        left: first column, pixels of the picture.
+        pixels: (number of masks, height, width) float32 probabilities.
+    """
+
+    masks: range
+    top: int
+    left: int
+    pixels: Tensor
+
+
+def resize_masks(
+    probabilities: Tensor, *, image_size: tuple[int, int], original_size: tuple[int, int], threshold: float
+) -> Tensor:
+    """Bring mask probabilities at stride 4 to the original picture and binarise them there.
+
+    Bilinear x4 to the padded input, the padding cut off, bilinear to the original size, `> threshold`, as the peers
+    do with two interpolations of whole maps. Here both are one operator of three taps an axis, applied where the mask
+    is. A pixel that the two interpolations put within 1e-4 of the threshold may be rounded to its other side.
+
+    Args:
+        probabilities: (D, h, w) float.
+        image_size: (height, width) of the network input without its padding, pixels.
+        original_size: (height, width) of the picture, pixels.
+        threshold: a pixel belongs to the mask if its probability is larger.
+
+    Returns:
+        (D, *original_size) bool.
+    """
+    masks = torch.zeros((len(probabilities), *original_size), dtype=torch.bool, device=probabilities.device)
+    sizes = dict(image_size=image_size, original_size=original_size)
+    for part in resized_parts(probabilities, **sizes, threshold=threshold, column_major=False):
+        _, height, width = part.pixels.shape
+        members = slice(part.masks.start, part.masks.stop)
+        window = masks[members, part.top : part.top + height, part.left : part.left + width]
+        torch.gt(part.pixels, threshold, out=window)
+    return masks
+
+
+def resized_parts(
+    probabilities: Tensor,
+    *,
+    image_size: tuple[int, int],
+    original_size: tuple[int, int],
+    threshold: float,
+    column_major: bool,
+) -> Iterator[ResizedPart]:
+    """The probabilities that `resize_masks` compares, part by part, so that no full-size map is ever made.
+
+    Args:
+        probabilities: (D, h, w) float.
+        image_size: (height, width) of the network input without its padding, pixels.
+        original_size: (height, width) of the picture, pixels.
+        threshold: no probability is larger where no part is.
+        column_major: cut the parts, and lay their pixels out in memory, by columns; else by rows.
+    """
+    device = probabilities.device
+    rows, columns = (
+        _Axis.composed(source=source, image=image, original=original, device=device)
+        for source, image, original in zip(probabilities.shape[-2:], image_size, original_size, strict=True)
+    )
+    inner, outer = (rows, columns) if column_major else (columns, rows)
+    groups = window_groups(probabilities > threshold, pixels_per_mask=original_size[0] * original_size[1])
+    for members, window in groups:
+        maps = probabilities[members.start : members.stop]
+        if not column_major:
+            maps, window = maps.transpose(1, 2), Window(window.left, window.right, window.top, window.bottom)
+        start, stop = inner.reach(window.top, window.bottom)
+        for first, pixels in _bands(maps, inner=inner, span=(start, stop), outer=outer, window=window):
+            if column_major:
+                yield ResizedPart(members, start, first, pixels.transpose(1, 2))
+            else:
+                yield ResizedPart(members, first, start, pixels)
+
+
+class _Axis(NamedTuple):
+    """Both interpolations along one axis: output i is the sum over t of `weights[t, i] * input[positions[t, i]]`.
+
+    Attributes:
+        positions: (3, L) int64.
+        weights: (3, L, 1) float32, not negative, with the sum 1.
+        firsts: `positions[0]` on the host, ascending.
+    """
+
+    positions: Tensor
+    weights: Tensor
+    firsts: list[int]
+
+    @classmethod
+    def composed(cls, *, source: int, image: int, original: int, device: torch.device) -> _Axis:
+        """x4 from `source`, cut to `image`, then to `original`."""
+        # The outer interpolation reads two neighbours of the enlarged map, and they read two of at most three pixels.
+        near, far, share = _bilinear(image, original)
+        starts, ends, shares = _bilinear(source, source * MASK_STRIDE)
+        first = starts[near]
+        weights = torch.zeros(TAPS, original)
+        for enlarged, weight in ((near, 1 - share), (far, share)):
+            for position, part in ((starts, 1 - shares), (ends, shares)):
+                offset = position[enlarged] - first
+                weights.scatter_add_(0, offset[None], (weight * part[enlarged])[None])
+        positions = (first + torch.arange(TAPS)[:, None]).clamp(max=source - 1)
+        weights = weights[..., None]
+        return cls(positions.to(device, non_blocking=True), weights.to(device, non_blocking=True), first.tolist())
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The output positions, from and to, that may read an input position in [start, stop)."""
+        return bisect_left(self.firsts, start - TAPS + 1), bisect_left(self.firsts, stop)
+
+
+def _interpolate(maps: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
+    """Along axis 1 of (g, n, m) maps, with the positions (3, l) and weights (3, l, 1) of l outputs."""
+    result: Tensor | None = None
+    for position, weight in zip(positions.unbind(), weights.unbind(), strict=True):
+        tap = maps.index_select(1, position)
+        result = tap.mul_(weight) if result is None else result.addcmul_(tap, weight)
+    assert result is not None
+    return result
+
+
+def _bilinear(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two neighbours (L,) int64 that each target position reads, and the weight of the second, as torch does."""
+    # In float32 as torch does it, hence with its rounding.
+    places = ((torch.arange(target) + 0.5) * (torch.tensor(float(source)) / target) - 0.5).clamp(min=0)
+    near = places.long().clamp(max=source - 1)
+    return near, (near + 1).clamp(max=source - 1), (places - near).clamp(max=1)
+
+
+def _bands(
+    maps: Tensor, *, inner: _Axis, span: tuple[int, int], outer: _Axis, window: Window
+) -> Iterator[tuple[int, Tensor]]:
+    """Resize (g, inner, outer) maps, inner positions in `span`, and all outer ones that the window reaches.
+
+    Yields:
+        First outer position of a band, and its (g, outer positions, inner positions) float32.
+    """
+    start, stop = outer.reach(window.left, window.right)
+    if span[0] >= span[1] or start >= stop:
+        return
+    low, high = outer.firsts[start], outer.firsts[stop - 1] + TAPS
+    inner_low, inner_high = inner.firsts[span[0]], inner.firsts[span[1] - 1] + TAPS
+    # Whole lines are copied many times faster than single pixels of them.
+    cropped = maps[:, inner_low:inner_high, low:high].float().contiguous()
+    inner_taps = inner.positions[:, slice(*span)] - inner_low, inner.weights[:, slice(*span)]
+    lines = _interpolate(cropped, *inner_taps).transpose(1, 2).contiguous()
+    step = max(1, pixels_at_once(maps.device) // (len(maps) * (span[1] - span[0])))
+    outer_taps = outer.positions[:, start:stop] - low, outer.weights[:, start:stop]
+    for first, taps in enumerate(zip(*(field.split(step, dim=1) for field in outer_taps), strict=True)):
+        yield start + first * step, _interpolate(lines, *taps)

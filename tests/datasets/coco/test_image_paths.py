@@ -1,0 +1,68 @@
+"""A folder that does not hold the images is said when the data set is built, with what would be found."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solo.errors import DataError
+from tests.datasets.coco.test_dataset import build, objects
+
+
+def renamed(prefix: str, count: int = 3) -> dict[str, Any]:
+    """Content whose images have another name than the files that are written."""
+    what = objects(count)
+    for image in what["images"]:
+        image["file_name"] = prefix + image["file_name"]
+    return what
+
+
+def moved(folder: Path, prefix: str, **options: Any) -> Any:
+    build(folder, objects(3))
+    (folder / "annotations.json").write_text(json.dumps(renamed(prefix)))
+    return build(folder, **options)
+
+
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_no_image_is_where_the_file_says(tmp_path: Path, test_mode: bool) -> None:
+    message = r"none of the 3 images looked at exists, such as .*images/1\.png \(folder .*; there is .*1\.png"
+    with pytest.raises(DataError, match=message):
+        moved(tmp_path, "images/", test_mode=test_mode)
+
+
+def test_folder_that_is_named_twice(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        (tmp_path / "train" / name).touch()
+    with pytest.raises(DataError, match=r"train/train/1\.png .*; there is .*train/1\.png"):
+        moved(tmp_path, "train/", data_prefix=dict(img="train/"))
+
+
+def test_backslashes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="with / instead of backslashes"):
+        moved(tmp_path, "images\\")
+
+
+def test_one_image_that_exists_is_enough(tmp_path: Path) -> None:
+    build(tmp_path, objects(3))
+    os.remove(tmp_path / "1.png")
+    assert len(build(tmp_path)) == 3
+
+
+def test_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, objects(1))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert build(Path("~")).get_data_info(0)["img_path"] == str(tmp_path / "1.png")
+
+
+def test_other_prefixes_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="data_prefix has no 'img_path'"):
+        build(tmp_path, objects(1), data_prefix=dict(img_path="train/"))
+
+
+def test_images_that_another_step_reads_need_no_file(tmp_path: Path) -> None:
+    assert len(moved(tmp_path, "archive/", pipeline=[dict])) == 3

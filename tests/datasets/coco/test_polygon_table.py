@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from solo.datasets.coco.polygon_table import CheckedPolygons, PolygonTable, unpack_polygons
+from solo.masks.segmentations import FAR_POLYGON, MALFORMED, SHORT_POLYGON, SegmentationError
+
+TRIANGLE = [1.0, 2.0, 5.5, 2.0, 5.5, 8.0]
+
+
+def table_of(*segmentations: Any) -> tuple[CheckedPolygons, list[Any]]:
+    """The checked table, and what has become of each segmentation."""
+    table = PolygonTable()
+    taken = [table.take_from(dict(segmentation=segmentation))["segmentation"] for segmentation in segmentations]
+    return table.checked(), taken
+
+
+def outcome(polygons: CheckedPolygons, positions: Any) -> Any:
+    """The polygons of an object that can be used, or why there are none."""
+    if not isinstance(positions, range):
+        return MALFORMED
+    try:
+        return unpack_polygons(polygons.packed(polygons.usable(positions)))
+    except SegmentationError as problem:
+        return problem.kind
+
+
+def oracle(segmentation: list[Any]) -> Any:
+    """The same, number by number."""
+    if segmentation and type(segmentation[0]) in (int, float):
+        segmentation = [segmentation]
+    if not all(isinstance(polygon, list) and all(type(v) in (int, float) for v in polygon) for polygon in segmentation):
+        return MALFORMED
+    for polygon in segmentation:
+        if any(math.isnan(v) for v in polygon if type(v) is float):
+            return MALFORMED
+        if any(abs(v) > 100_000 for v in polygon):
+            return FAR_POLYGON
+    used = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    return used or SHORT_POLYGON
+
+
+def test_positions_take_the_place_of_polygons() -> None:
+    polygons, taken = table_of([TRIANGLE], [TRIANGLE, [1, 1], TRIANGLE], TRIANGLE)
+    assert taken == [range(0, 1), range(1, 4), range(4, 5)]
+    assert polygons.problems == {2: SHORT_POLYGON}
+    assert [list(polygons.usable(positions)) for positions in taken] == [[0], [1, 3], [4]]
+    assert unpack_polygons(polygons.packed([1, 3])) == [TRIANGLE, TRIANGLE]
+
+
+def test_extents_and_areas() -> None:
+    polygons, _ = table_of([TRIANGLE, [7.0]], [[0, 0, 4, 0, 4, 3, 0, 3]])
+    assert polygons.lowest[[0, 2]].tolist() == [[1, 2], [0, 0]]
+    assert polygons.highest[[0, 2]].tolist() == [[5.5, 8], [4, 3]]
+    assert polygons.areas[[0, 2]].tolist() == [13.5, 12]
+
+
+@pytest.mark.parametrize(
+    "segmentation", ["text", None, 5, [TRIANGLE, "text"], [[1, 2, True]], {"size": [1, 1]}, [None]]
+)
+def test_what_is_no_polygon_stays(segmentation: Any) -> None:
+    record = dict(id=3, segmentation=segmentation)
+    table = PolygonTable()
+    assert table.take_from(record) is record
+    assert record == dict(id=3, segmentation=segmentation)
+    assert table.take_from(dict(id=3)) == dict(id=3)
+    assert len(table.checked().areas) == 0
+
+
+def test_no_polygon() -> None:
+    polygons, (positions,) = table_of([])
+    assert not positions
+    assert polygons.lowest.shape == (0, 2)
+
+
+def test_more_polygons_than_are_measured_at_once() -> None:
+    draw = np.random.default_rng(0)
+    objects = [draw.uniform(-50, 50, 2 * count).tolist() for count in draw.integers(3, 8, 25_000)]
+    polygons, _ = table_of(objects)
+    points = [np.array(polygon).reshape(-1, 2) for polygon in objects]
+    np.testing.assert_array_equal(polygons.lowest, [of_polygon.min(0) for of_polygon in points])
+    np.testing.assert_array_equal(polygons.highest, [of_polygon.max(0) for of_polygon in points])
+    x, y = zip(*(of_polygon.T for of_polygon in points), strict=True)
+    areas = [abs(a @ np.roll(b, -1) - b @ np.roll(a, -1)) / 2 for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(polygons.areas, areas, rtol=0, atol=1e-9)
+    assert unpack_polygons(polygons.packed(range(25_000))) == objects
+
+
+NUMBERS = st.one_of(
+    st.floats(-200, 200),
+    st.integers(-200, 200),
+    st.sampled_from([math.nan, math.inf, -math.inf, 1e5, -1e5, 100_001, -1e9, 10**400, -(10**400), 1e-320, -0.0]),
+)
+POLYGONS = st.lists(st.one_of(st.floats(0, 99), NUMBERS), max_size=9)
+ODD = st.sampled_from([None, True, "7", {}, [], [[1, 2]]])
+SEGMENTATIONS = st.lists(st.one_of(POLYGONS, POLYGONS, st.lists(st.one_of(NUMBERS, ODD), max_size=8), ODD), max_size=4)
+
+
+@given(st.lists(st.one_of(SEGMENTATIONS, POLYGONS), max_size=6))
+def test_each_object_is_as_if_it_were_alone(segmentations: list[list[Any]]) -> None:
+    polygons, taken = table_of(*segmentations)
+    for segmentation, positions in zip(segmentations, taken, strict=True):
+        assert outcome(polygons, positions) == oracle(segmentation)

@@ -1,0 +1,39 @@
+"""Images a second of a job: the line that is printed, and two processes that are summed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.pairs import Row
+from solo.engine.throughput import throughput_line
+from tests.helpers.tiny_benchmark import CONFIG, command_line_overrides
+from tests.tools.test_launch_scripts import finish, start
+
+
+def test_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row("mask_loss", "ms", 3.0), Row("images_per_second_train_r50", "images/s", 21.256)]
+    assert throughput_line(rows, processes=1) == "1 CPU process | 21.26 images/s"
+    assert throughput_line(rows, processes=2) == "2 CPU processes | 21.26 images/s"
+    assert throughput_line(rows[:1], processes=2) is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert throughput_line(rows, processes=8) == "8 GPUs | 21.26 images/s"
+
+
+@pytest.mark.long
+def test_two_processes(tmp_path: Path) -> None:
+    options = ["--synthetic", "--amp", "--iters", "2", "--warmup", "1", "--batch-size", "1", "--json", "rows.json"]
+    overrides = ["--cfg-options", "train_dataloader.num_workers=0", *command_line_overrides()]
+    # The launcher's name is added by the script.
+    arguments = ["benchmark.py", "2", "train", CONFIG, *options, *overrides]
+    out, _ = finish(start("launch.sh", *arguments, folder=tmp_path))
+    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
+    job = rows["images_per_second_train_solov2-nano_shapes"]["ours"]
+    assert job == pytest.approx(2 * rows["images_per_second_process"]["ours"])
+    lines = re.findall(r"^2 CPU processes \| (\S+) images/s$", out, re.MULTILINE)
+    assert lines == [f"{job:.2f}"], "once, not by each process"
+    assert "targets" not in rows

@@ -1,0 +1,77 @@
+"""What each shipped config comes to, frozen, so that no change of a base changes a recipe unseen.
+
+`python -m tests.helpers.config_snapshots` renews `tests/snapshots/`; look at the difference before it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from solo.config import load_config
+from tests.helpers.paths import ROOT as REPOSITORY
+
+CONFIGS = REPOSITORY / "configs"
+SNAPSHOTS = REPOSITORY / "tests" / "snapshots"
+SHIPPED = sorted(
+    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts
+)
+# What makes a recipe; where logs go and how many workers read does not.
+PARTS = (
+    "model",
+    "train_dataloader",
+    "test_dataloader",
+    "test_evaluator",
+    "train_cfg",
+    "param_scheduler",
+    "optim_wrapper",
+    "auto_scale_lr",
+    "custom_hooks",
+)
+LEFT_OUT = (".num_workers", ".persistent_workers", ".pin_memory")
+
+
+def snapshot_path(name: str) -> Path:
+    """The snapshot of a config, named from the folder of configs."""
+    return SNAPSHOTS / Path(name).with_suffix(".json")
+
+
+def settings(name: str) -> dict[str, Any]:
+    """Every setting of a config by its dotted key; lists of plain values are values."""
+    config = load_config(CONFIGS / name).to_dict()
+    found = {key: value for part in PARTS for key, value in _flatten(part, config.get(part))}
+    return {key: value for key, value in found.items() if not key.endswith(LEFT_OUT)}
+
+
+def _flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name in sorted(value):
+            yield from _flatten(f"{key}.{name}", value[name])
+    elif isinstance(value, Sequence) and any(isinstance(entry, Mapping) for entry in value):
+        for index, entry in enumerate(value):
+            yield from _flatten(f"{key}.{index}", entry)
+    else:
+        yield key, json.loads(json.dumps(value))
+
+
+def text(name: str) -> str:
+    """The snapshot as it is written: one setting a line."""
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in settings(name).items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def main() -> None:
+    os.environ.pop("DATA_ROOT", None)
+    for old in SNAPSHOTS.rglob("*.json"):
+        old.unlink()
+    for name in SHIPPED:
+        snapshot_path(name).parent.mkdir(parents=True, exist_ok=True)
+        snapshot_path(name).write_text(text(name))
+    print(f"{len(SHIPPED)} snapshots below {SNAPSHOTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Files, folders and patterns; pictures and json."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_api
+
+from solo.errors import ConfigError, DataError
+from solo.inference.predict_files import find_images, predict_files
+from solo.inference.predictor import SOLOPredictor
+from tests.helpers.fakes import SIDE, write_checkpoint, write_config
+
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> SOLOPredictor:
+    return SOLOPredictor(write_config(tmp_path), write_checkpoint(tmp_path / "weights.pth"), device="cpu")
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_find_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["a/2.jpg", "a/1.PNG", "a/notes.txt", "a/deep/3.jpg", "b.weird"]
+    touch(*(Path(name) for name in names))
+    assert find_images(["a"]) == [Path("a/1.PNG"), Path("a/2.jpg")]
+    assert find_images(["b.weird", "a/*.jpg", "a"]) == [Path("b.weird"), Path("a/2.jpg"), Path("a/1.PNG")]
+    assert find_images([os.path.join("a", "**", "*.jpg")]) == [Path("a/2.jpg"), Path("a/deep/3.jpg")]
+
+
+@pytest.mark.parametrize("entry", ["nowhere.jpg", "empty", "*.gif"])
+def test_input_without_images_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=entry.replace("*", r"\*")):
+        find_images([entry])
+
+
+def test_pictures_and_json(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    images = [tmp_path / "data" / "0.png", tmp_path / "other" / "0.png"]
+    images[1].parent.mkdir()
+    cv2.imwrite(str(images[1]), np.zeros((SIDE, SIDE + 8, 3), np.uint8))
+    out_dir = tmp_path / "results"
+    summary = predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3)
+    assert (summary.images, summary.objects, summary.unreadable) == (2, 2, [])
+    assert {path.name for path in out_dir.iterdir()} == {"0.png", "0_2.png", "predictions.json"}
+    content = json.loads((out_dir / "predictions.json").read_text())
+    assert [entry["file_name"] for entry in content["images"]] == [str(path) for path in images]
+    assert content["images"][1]["width"] == SIDE + 8
+    second = content["annotations"][1]
+    assert (second["id"], second["image_id"], second["category"], second["category_id"]) == (2, 2, "bright", 2)
+    assert second["bbox"] == [4, 4, 16, 16]
+    assert mask_api.area(second["segmentation"]) == 256
+    picture = cv2.imread(str(out_dir / "0_2.png"))
+    assert picture.shape == (4 * SIDE, 4 * (SIDE + 8), 3)  # small images are enlarged
+    assert picture[4 * 24 :].sum() == 0
+    assert picture.sum() > 0
+
+
+def test_low_scores_are_left_out(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    summary = predict_files(
+        [tmp_path / "data" / "0.png"], predictor=predictor, out_dir=tmp_path / "results", score_thr=0.99
+    )
+    assert (summary.images, summary.objects) == (1, 0)
+    assert json.loads((tmp_path / "results" / "predictions.json").read_text())["annotations"] == []
+
+
+def test_unreadable_file_is_skipped_and_named(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    summary = predict_files(
+        [broken, tmp_path / "data" / "0.png"], predictor=predictor, out_dir=tmp_path / "results", score_thr=0.3
+    )
+    assert summary.images == 1
+    assert len(summary.unreadable) == 1
+    assert "broken.png" in summary.unreadable[0]
+
+
+def test_a_folder_of_folders_says_how_to_search_them(tmp_path: Path) -> None:
+    touch(tmp_path / "deep" / "1.jpg")
+    with pytest.raises(DataError, match=r"quoted pattern: '.*/\*\*/\*\.png'"):
+        find_images([str(tmp_path)])
+
+
+def test_pictures_never_take_the_place_of_images(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    image = tmp_path / "data" / "0.png"
+    before = image.read_bytes()
+    with pytest.raises(ConfigError, match=r"would overwrite the image .*0\.png"):
+        predict_files([image], predictor=predictor, out_dir=tmp_path / "other" / ".." / "data", score_thr=0.3)
+    assert image.read_bytes() == before
+
+
+def test_folder_that_cannot_be_made(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be made"):
+        predict_files([tmp_path / "data" / "0.png"], predictor=predictor, out_dir=tmp_path / "file", score_thr=0.3)
+
+
+def test_an_image_without_area_after_the_resize_is_skipped(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    path = tmp_path / "row.png"
+    cv2.imwrite(str(path), np.zeros((1, 30000, 3), np.uint8))
+
+    def resize(results: dict) -> dict:
+        return {"img": cv2.resize(results["img"], (8, 0))}
+
+    predictor._pipeline.transforms.insert(1, resize)
+    summary = predict_files([path], predictor=predictor, out_dir=tmp_path / "results", score_thr=0.3)
+    assert len(summary.unreadable) == 1
+    assert "row.png" in summary.unreadable[0]
+
+
+def test_an_interrupted_prediction_leaves_what_it_found(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    class Interrupting:
+        classes = predictor.classes
+        calls = 0
+
+        def __call__(self, image: np.ndarray) -> object:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return predictor(image)
+
+    images = sorted((tmp_path / "data").glob("*.png"))[:2]
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(images, predictor=Interrupting(), out_dir=tmp_path / "results", score_thr=0.3)
+    content = json.loads((tmp_path / "results" / "predictions.json").read_text())
+    assert len(content["images"]) == len(content["annotations"]) == 1
