@@ -174,7 +174,7 @@ class OurPredictor:
             Timed(LoadImage, "transform", "load"),
             Timed(Compose, "__call__", "preprocess"),
             Timed(self.model.data_preprocessor, "forward", "preprocess"),
-            Timed(self.model, "_network", "network"),
+            Timed(self.model, "compute_outputs", "network"),
             Timed(self.model, "postprocess", "decode"),
             Timed(self.model.postprocess, "nms", "nms"),
             Timed(solo.models.postprocess, "resize_masks", "resize"),

@@ -29,8 +29,8 @@ def deploy(model: BaseModel, options: DeploymentOptions) -> BaseModel:
     channels-last layout only the network computes; images come and outputs leave in float32.
 
     Args:
-        model: a model such as `SOLOv2`: parts `backbone` and `data_preprocessor`, the network as its method `_network`,
-            whose outputs `model(images)` gives. Changed in place, and in evaluation mode afterwards.
+        model: a model such as `SOLOv2`: parts `backbone` and `data_preprocessor`, the network as its method
+            `compute_outputs`, whose result `model(images)` returns. Changed in place and left in evaluation mode.
         options: what is done.
 
     Returns:
@@ -62,9 +62,9 @@ def deploy(model: BaseModel, options: DeploymentOptions) -> BaseModel:
     if options.compiles:
         arguments = options.compile if isinstance(options.compile, Mapping) else {}
         # As a method of this object alone: a compiled module would put its prefix before the weights' names.
-        model._network = torch.compile(model._network, **arguments)
+        model.compute_outputs = torch.compile(model.compute_outputs, **arguments)
     if options.cuda_graphs:
-        model._network = GraphedNetwork(model._network)
+        model.compute_outputs = GraphedNetwork(model.compute_outputs)
     return model
 
 
@@ -76,7 +76,7 @@ def _check(model: BaseModel, options: DeploymentOptions, device: torch.device) -
             f"deployment option pack_weights needs a CPU, and oneDNN operators in torch; the model is on {device}"
         )
     needed = {"backbone": options.dtype != "float32" or options.channels_last == "backbone"}
-    needed["_network"] = options.compiles or options.cuda_graphs
+    needed["compute_outputs"] = options.compiles or options.cuda_graphs
     for name, is_needed in needed.items():
         if is_needed and not hasattr(model, name):
             raise ConfigError(f"these deployment options need a model with `{name}`; {type(model).__name__} has none")

@@ -94,7 +94,7 @@ class SOLOv2(BaseModel):
         """
         if mode not in ("tensor", "loss", "predict"):
             raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
-        outputs = self._network(inputs)
+        outputs = self.compute_outputs(inputs)
         if mode == "tensor":
             return outputs
         if data_samples is None:
@@ -109,7 +109,8 @@ class SOLOv2(BaseModel):
         ground_truth = [self._ground_truth(sample.gt_instances) for sample in data_samples]
         return self.assigner(ground_truth, (height, width))
 
-    def _network(self, inputs: Tensor) -> Outputs:
+    def compute_outputs(self, inputs: Tensor) -> Outputs:
+        """Run the network: (B, 3, H, W) normalised images, H and W of any size, to the head's outputs."""
         bottom, right = (-side % SIZE_DIVISOR for side in inputs.shape[-2:])
         if bottom or right:  # padding by nothing would copy the batch
             inputs = F.pad(inputs, (0, right, 0, bottom))

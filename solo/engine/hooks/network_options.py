@@ -71,7 +71,7 @@ class NetworkOptionsHook(Hook):
             _recompute(model, name)
         if self.compile is not None:
             # As a method of this object alone: a compiled module would put its prefix before the weights' names.
-            model._network = torch.compile(model._network, **self.compile)
+            model.compute_outputs = torch.compile(model.compute_outputs, **self.compile)
 
 
 def _check_few_channels(model: nn.Module) -> None:
