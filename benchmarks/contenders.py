@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.images import dataset_config
 from benchmarks.mmdet_peer import build_mmdet, mmdet_pipeline
@@ -136,24 +135,3 @@ def _apply_network_options(config: Config, model: BaseModel) -> None:
 
 def _without_annotations(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [step for step in pipeline if step["type"].rpartition(".")[2] not in _ANNOTATION_STEPS]
-
-
-class _Constant(nn.Module):
-    def __init__(self, value: Any) -> None:
-        super().__init__()
-        self.value = value
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The same whatever comes."""
-        return self.value
-
-
-@contextmanager
-def fixed_features(model: BaseModel, features: Sequence[Tensor]) -> Iterator[None]:
-    """Within it the model's backbone and neck do nothing but hand out `features`."""
-    backbone, neck = model.backbone, model.neck
-    model.backbone, model.neck = _Constant(features), _Constant(features)
-    try:
-        yield
-    finally:
-        model.backbone, model.neck = backbone, neck

@@ -14,11 +14,10 @@ from mmengine.dataset import Compose
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from benchmarks.counters import peak_memory
 from benchmarks.drawn_outputs import DrawnOutputs
 from benchmarks.images import dataset_config, inner_dataset
 from benchmarks.measures import Measures, check_options, measured
-from benchmarks.pairs import Progress, Row, Work, count_row, rate_row, time_in_turns, time_row
+from benchmarks.pairs import Progress, Row, Work, count_row, peak_memory, rate_row, time_in_turns, time_row
 from benchmarks.predictors import STAGES, Predictor, Size, build_predictors
 from benchmarks.same_detections import check_detections, check_encodings, check_outputs
 from benchmarks.stages import Stages

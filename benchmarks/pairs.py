@@ -12,6 +12,7 @@ import torch
 from mmengine.dist import is_main_process
 
 from benchmarks.clock import now
+from tests.helpers.counters import peak_bytes
 
 NOISE_LIMIT = 0.25
 PROGRESS_SECONDS = 10.0
@@ -151,6 +152,18 @@ def wait_for_device() -> None:
     """Until the accelerator has done what was asked of it; nothing where none is in use."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
+
+
+def peak_memory(work: Callable[[], Any]) -> int:
+    """Most bytes that `work` takes on top of what is allocated: as the GPU counts them, or `peak_bytes` on the CPU."""
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return peak_bytes(work)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    work()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
 
 
 class Progress:

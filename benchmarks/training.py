@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from benchmarks.contenders import Contender, build_contenders, fixed_features
-from benchmarks.counters import OperationCounter, peak_memory
+from benchmarks.contenders import Contender, build_contenders
 from benchmarks.measures import Measures, check_options, measured
-from benchmarks.pairs import Progress, Row, Work, count_row, time_in_turns, time_row
+from benchmarks.pairs import Progress, Row, Work, count_row, peak_memory, time_in_turns, time_row
 from benchmarks.same_training import TargetsCase, TrainingCase, spread
 from solo.config import load_config
 from solo.config.overrides import use_amp
 from solo.engine.distributed import processes
 from solo.engine.throughput import measure_throughput
 from solo.errors import ConfigError
+from tests.helpers.counters import OperationCounter, fixed_features
 
 _STEP, _THROUGHPUT = "train_step", "throughput"
 PIPELINE_IMAGES = 30

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from benchmarks.counters import reads_values
+from tests.helpers.counters import reads_values
 
 DEVICE = torch.device("meta")
 _HOST = torch.device("cpu")

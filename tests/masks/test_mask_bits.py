@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchmarks.counters import LiveBytes
 from solo.masks.bitmaps import boxes_from_masks
 from solo.masks.mask_bits import boxes_from_bits, pack_bits, resize_to_bits, unpack_bits
 from solo.masks.resize import resize_masks
+from tests.helpers.counters import LiveBytes
 from tests.masks.test_resize import SIZES, blobs
 
 

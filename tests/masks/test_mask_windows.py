@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from solo.masks.mask_windows import MaskWindows, _draw_pixels, pack_masks, unpack_masks
-from tests.helpers.dispatch import HostSyncs
+from tests.helpers.counters import OperationCounter
 
 # Its window is columns 1 and 2 of five rows: ten bits, so a byte is not enough.
 MASK = torch.tensor([[0, 1, 1], [0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 0, 1]], dtype=torch.bool)
@@ -84,9 +84,9 @@ def test_looks_like_masks() -> None:
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_drawing_never_waits_for_the_device(count: int) -> None:
     parts = [pack_masks(MASK.expand(count, 5, 3)), pack_masks(MASK[None])]
-    with HostSyncs() as syncs:
+    with OperationCounter() as syncs:
         _draw_pixels(parts, (8, 8))
-    assert syncs.names == []
+    assert syncs.host_syncs == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

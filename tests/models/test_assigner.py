@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmarks.counters import OperationCounter
 from solo.masks.mask_windows import unpack_masks
 from solo.structures import GridTargets
 from tests.helpers.assigner_oracle import (
@@ -21,6 +20,7 @@ from tests.helpers.assigner_oracle import (
     random_objects,
     truth_of,
 )
+from tests.helpers.counters import OperationCounter
 from tests.helpers.tiny_model import ground_truth, rectangles
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from solo.models import DiceLoss, FocalLoss, SOLOv2Criterion
 from solo.structures import GridTargets, SOLOv2Outputs
-from tests.helpers.dispatch import HostSyncs
+from tests.helpers.counters import OperationCounter
 
 NORMS = ["targets", "cells", "nonempty"]
 LOG_2 = math.log(2)
@@ -207,9 +207,9 @@ def test_never_waits_for_the_device(norm: str, positives: bool, generator: torch
     outputs, targets = random_case(generator)
     if not positives:
         targets = targets_of([[2] * 6] * 2, [], torch.zeros(0, 3, 5, dtype=torch.bool))
-    with HostSyncs() as syncs:
+    with OperationCounter() as syncs:
         gradients(criterion_of(mask_loss_norm=norm), outputs, targets)
-    assert syncs.names == []
+    assert syncs.host_syncs == []
 
 
 def test_unknown_norm() -> None:

@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.counters import LiveBytes
 from solo.masks.bitmaps import downsample_masks, mass_centers
 from solo.masks.mask_windows import pack_masks
 from solo.models import DiceLoss, FocalLoss, Grid, GridAssigner, SOLOv2Criterion
 from solo.models.decoders import cell_masks, mask_loss
 from solo.ops import dice_loss
 from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, Outputs, SOLOOutputs, SOLOv2Outputs
-from tests.helpers.dispatch import HostSyncs
+from tests.helpers.counters import LiveBytes, OperationCounter
 
 GRID = Grid(num_grids=(6, 4, 3, 2), strides=(8, 8, 16, 32), scale_ranges=[(1, 40), (20, 80), (40, 160), (60, 999)])
 MASK_STRIDES = (4, 4, 8, 16)
@@ -236,14 +235,14 @@ def test_waits_for_the_device(kind: str) -> None:
     outputs, targets = outputs_of(kind), targets_of(*CROWDED)
     leaves_of(outputs)
     criterion = SOLOv2Criterion(num_classes=CLASSES, loss_cls=FocalLoss(), loss_mask=DiceLoss())
-    with HostSyncs() as syncs:
+    with OperationCounter() as syncs:
         sum(criterion(outputs, targets).values()).backward()
-    assert syncs.names == []
+    assert syncs.host_syncs == []
     names = []
     for cells in (3, GRID.num_cells):
-        with HostSyncs() as syncs, torch.no_grad():
+        with OperationCounter() as syncs, torch.no_grad():
             cell_masks(outputs, 0).draw(torch.arange(cells))
-        names.append(syncs.names)
+        names.append(syncs.host_syncs)
     assert names[0] == names[1]
     assert len(names[0]) <= 1
 

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.counters import LiveBytes
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
 from solo.structures import SOLOv2Outputs
-from tests.helpers.dispatch import HostSyncs
+from tests.helpers.counters import LiveBytes, OperationCounter
 
 GRID = Grid(num_grids=(40, 36, 24, 16, 12), strides=(8, 8, 16, 32, 32), scale_ranges=[(1, 9)] * 5)
 CLASSES, CHANNELS, OBJECTS = 80, 8, 8
@@ -104,7 +103,7 @@ def test_waits_do_not_grow_with_detections(mask_format: str, generator: torch.Ge
     names = []
     for candidates in (40, 400):
         outputs = crowd(candidates=candidates, height=20, width=32, generator=generator)
-        with pytest.MonkeyPatch.context() as patch, HostSyncs() as syncs:
+        with pytest.MonkeyPatch.context() as patch, OperationCounter() as syncs:
             patch.setattr("solo.masks.windows.BAND_PIXELS", 10**6)
             patch.setattr("solo.masks.windows.masks_per_group", lambda pixels, device: 10**6)
             patch.setattr(MatrixNMS, "better_ones_decide", False)
@@ -112,6 +111,6 @@ def test_waits_do_not_grow_with_detections(mask_format: str, generator: torch.Ge
                 outputs, image_sizes=[(80, 128)], original_sizes=[(60, 90)]
             )[0]
         assert len(result) > 20
-        names.append(syncs.names)
+        names.append(syncs.host_syncs)
     assert names[0] == names[1]
     assert len(names[0]) <= (5 if mask_format == "bool" else 9)

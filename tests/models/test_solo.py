@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from benchmarks.counters import LiveBytes
 from solo.models import Grid, MatrixNMS, SOLOv2, SOLOv2PostProcessor
 from solo.models.decoders import cell_masks
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, Outputs, SOLOOutputs, SOLOv2Outputs
+from tests.helpers.counters import LiveBytes
 from tests.helpers.postprocess_oracle import loop_oracle
 from tests.helpers.tiny_model import (
     NUM_CLASSES,

@@ -12,7 +12,7 @@ from torch import Tensor
 from solo.models import SOLOv2
 from solo.registry import MODELS
 from solo.structures import GridTargets, GroundTruth, SOLOv2Outputs
-from tests.helpers.dispatch import HostSyncs
+from tests.helpers.counters import OperationCounter
 from tests.helpers.tiny_model import (
     NUM_CLASSES,
     build_tiny,
@@ -243,7 +243,7 @@ def test_a_label_that_the_model_does_not_have(model: SOLOv2) -> None:
 @pytest.mark.parametrize("operation", ["item", "bool", "mask index", "nonzero"])
 def test_the_counter_of_syncs_counts(operation: str) -> None:
     values = torch.tensor([0.0, 1.0])
-    with HostSyncs() as syncs:
+    with OperationCounter() as syncs:
         if operation == "item":
             values[1].item()
         elif operation == "bool":
@@ -252,7 +252,7 @@ def test_the_counter_of_syncs_counts(operation: str) -> None:
             values[values > 0]
         else:
             values.nonzero()
-    assert syncs.names
+    assert syncs.host_syncs
 
 
 @pytest.mark.parametrize("kinds", ["objects", "none"])
@@ -260,12 +260,12 @@ def test_training_never_waits_for_the_device(kinds: str) -> None:
     """The assigner alone, which runs on the host, may look at values: once a batch, which cells are positive."""
     model = build_tiny().train()
     samples = [objects_of(0), objects_of(1)] if kinds == "objects" else [no_objects(), no_objects()]
-    with HostSyncs() as everywhere:
+    with OperationCounter() as everywhere:
         sum(model(images(2), samples, mode="loss").values()).backward()
-    with HostSyncs() as host:
+    with OperationCounter() as host:
         assign(model, samples)
-    assert everywhere.names == host.names
-    assert "_local_scalar_dense" not in everywhere.names
+    assert everywhere.host_syncs == host.host_syncs
+    assert "_local_scalar_dense" not in everywhere.host_syncs
 
 
 # ------------------------------------------------------------------------------------------------------- prediction

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from solo.ops import deform_conv2d
+from tests.helpers.counters import OperationCounter
 from tests.helpers.deform_conv_oracle import loop_oracle, tensors
-from tests.helpers.dispatch import HostSyncs
 
 GEOMETRIES = [
     pytest.param(dict(), id="plain"),
@@ -234,9 +234,9 @@ def test_images_do_not_mix(generator: torch.Generator) -> None:
 # ------------------------------------------------------------------------------------------------------ costs, export
 def test_the_host_never_waits(generator: torch.Generator) -> None:
     arguments = {name: tensor.requires_grad_() for name, tensor in tensors(generator, padding=1).items()}
-    with HostSyncs() as syncs:
+    with OperationCounter() as syncs:
         deform_conv2d(**arguments, padding=1).sum().backward()
-    assert syncs.names == []
+    assert syncs.host_syncs == []
 
 
 def test_samples_are_kept_once_for_the_backward(generator: torch.Generator) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmarks.counters import OperationCounter, peak_bytes
 from solo.ops import dice_loss, dynamic_mask_loss
 from solo.ops.mask_loss import MaskLoss
+from tests.helpers.counters import OperationCounter, peak_bytes
 
 
 class Case:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from benchmarks.counters import OperationCounter
 from solo.engine.hooks import DeferredRuntimeInfoHook
 from solo.engine.runner import SOLORunner, train
+from tests.helpers.counters import OperationCounter
 from tests.helpers.fakes import write_config
 
 DEFERRED = "\ndefault_hooks.update(runtime_info=dict(type='DeferredRuntimeInfoHook'))\n"

@@ -11,10 +11,10 @@ import torch.distributed
 from mmengine.model import MMDistributedDataParallel
 from torch import Tensor
 
-from benchmarks.counters import peak_bytes
 from solo.engine.hooks import NetworkOptionsHook
 from solo.errors import ConfigError
 from solo.models import SOLOv2
+from tests.helpers.counters import peak_bytes
 from tests.helpers.tiny_model import build_tiny, rectangles, training_sample
 
 SIZE = (64, 96)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.counters import LiveBytes
 from solo.evaluation.rle import decode_masks
 from solo.inference.tta.view_merging import View, merge_views
 from solo.masks.mask_bits import unpack_bits
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
 from solo.models.decoders import cell_masks
 from solo.structures import SOLOv2Outputs
+from tests.helpers.counters import LiveBytes
 
 NUM_CLASSES = 2
 GRID = Grid(num_grids=[4, 2], strides=[8, 16], scale_ranges=[(1, 64), (32, 512)])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from solo.models.layers import DropBlock
-from tests.helpers.dispatch import HostSyncs
+from tests.helpers.counters import OperationCounter
 
 
 def fixed_draws(monkeypatch: pytest.MonkeyPatch, centres: Tensor) -> None:
@@ -95,6 +95,6 @@ def test_maps_smaller_than_a_square() -> None:
 
 def test_the_host_does_not_wait(generator: torch.Generator) -> None:
     features = torch.randn(1, 2, 8, 8, generator=generator)
-    with HostSyncs() as syncs:
+    with OperationCounter() as syncs:
         DropBlock().train()(features)
-    assert syncs.names == []
+    assert syncs.host_syncs == []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.counters import OperationCounter, peak_bytes
+from tests.helpers.counters import OperationCounter, peak_bytes
 
 
 def test_kernels_and_views_are_counted_apart() -> None:
