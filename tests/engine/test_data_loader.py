@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,8 @@ from solo.datasets.seeding import batch_numbered
 from solo.engine.data_loader import TIMEOUT_SECONDS, WatchedLoader, set_timeouts
 from solo.engine.loops import EndlessBatches, NumberedSamples
 from solo.errors import DataError
-from tests.datasets.coco.test_dataset import build, objects
+from tests.helpers.coco_files import build, objects
+from tests.helpers.commands import group_is_alive
 from tests.helpers.paths import ROOT
 
 STUCK = """
@@ -33,7 +33,7 @@ import solo
 from solo.command_line import run_command
 from solo.datasets.seeding import batch_numbered
 from solo.engine.data_loader import WatchedLoader
-from tests.datasets.coco.test_dataset import build
+from tests.helpers.coco_files import build
 
 def main():
     loader = WatchedLoader.of(DataLoader(
@@ -52,7 +52,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 import solo
 from solo.engine.data_loader import WatchedLoader
-from tests.datasets.coco.test_dataset import build
+from tests.helpers.coco_files import build
 
 loader = WatchedLoader.of(
     DataLoader(build(Path(sys.argv[1])), num_workers=1, collate_fn=pseudo_collate, persistent_workers=True)
@@ -83,18 +83,6 @@ def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path) -> None:
     assert f"gave no batch for 2 s; they are at {tmp_path / '3.png'} (for " in error
     assert "Traceback" not in error
     assert not group_is_alive(process.pid)
-
-
-def group_is_alive(group: int) -> bool:
-    """Whether a process of the group is left, a few seconds after its leader has ended."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def loader(folder: Path, **options: Any) -> WatchedLoader:

@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.pairs import Row
 from solo.engine.throughput import throughput_line
+from tests.helpers.commands import finish, start_script
 from tests.helpers.tiny_benchmark import CONFIG, command_line_overrides
-from tests.tools.test_launch_scripts import finish, start
 
 
 def test_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_two_processes(tmp_path: Path) -> None:
     overrides = ["--cfg-options", "train_dataloader.num_workers=0", *command_line_overrides()]
     # The launcher's name is added by the script.
     arguments = ["benchmark.py", "2", "train", CONFIG, *options, *overrides]
-    out, _ = finish(start("launch.sh", *arguments, folder=tmp_path))
+    out, _ = finish(start_script("launch.sh", *arguments, folder=tmp_path))
     rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
     job = rows["images_per_second_train_solov2-nano_shapes"]["ours"]
     assert job == pytest.approx(2 * rows["images_per_second_process"]["ours"])

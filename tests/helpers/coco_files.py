@@ -9,7 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from solo.registry import DATASETS
+
 SQUARE = [[2.0, 2.0, 10.0, 2.0, 10.0, 10.0, 2.0, 10.0]]
+TRAIN = [
+    dict(type="LoadImage"),
+    dict(type="LoadInstances"),
+    dict(type="mmdet.Resize", scale=(48, 32), keep_ratio=True),
+    dict(type="mmdet.RandomFlip", prob=0.5),
+    dict(type="PackSample"),
+]
 
 
 def annotation(annotation_id: int, *, image_id: int = 1, **changes: Any) -> dict[str, Any]:
@@ -43,3 +52,18 @@ def write(folder: Path, what: Any, *, name: str = "annotations.json") -> Path:
         pixels = np.full((image["height"], image["width"], 3), image["id"] % 256, np.uint8)
         cv2.imwrite(str(folder / image["file_name"]), pixels)
     return path
+
+
+def build(folder: Path, what: Any = None, **options: Any) -> Any:
+    """The data set of some JSON content; its files are written first."""
+    if what is not None:
+        write(folder, what)
+    options = dict(pipeline=TRAIN, filter_cfg=dict(filter_empty_gt=True)) | options
+    return DATASETS.build(
+        dict(type="solo.CocoInstances", data_root=str(folder), ann_file="annotations.json", **options)
+    )
+
+
+def objects(count: int) -> dict[str, Any]:
+    """Content of `count` images with one object each."""
+    return content([annotation(i, image_id=i) for i in range(1, count + 1)], num_images=count)

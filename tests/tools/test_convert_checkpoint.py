@@ -11,8 +11,8 @@ from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
 from solo.config import load_config
 from solo.registry import MODELS
+from tests.helpers.commands import run_tool
 from tests.helpers.paths import CONFIGS
-from tests.tools.test_commands import run_tool
 
 NANO = CONFIGS / "shapes" / "solov2-nano_shapes.py"
 

@@ -10,8 +10,8 @@ import pytest
 
 from solo.config import load_config
 from solo.datasets.shapes.dataset import SHAPES_CLASSES, ensure_shapes
+from tests.helpers.commands import run_tool
 from tests.helpers.paths import CONFIGS
-from tests.tools.test_commands import run_tool
 
 STARTER = "solov2-nano_custom.py"
 

@@ -8,8 +8,8 @@ import pytest
 from mmengine.config import Config
 
 from solo.config import load_config
+from tests.helpers.commands import run_tool
 from tests.helpers.paths import CONFIGS
-from tests.tools.test_commands import run_tool
 
 NANO = CONFIGS / "shapes" / "solov2-nano_shapes.py"
 

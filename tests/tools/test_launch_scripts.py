@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.engine.training_curves import read_records
+from tests.helpers.commands import (
+    ap_table,
+    child_processes,
+    finish,
+    processes_in,
+    read_results,
+    run_tool,
+    start_script,
+    wait_for,
+)
 from tests.helpers.fakes import write_checkpoint, write_config, write_data
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny_model import tiny_config
-from tests.tools.test_commands import ROOT, run_tool
 
 
 @pytest.fixture(autouse=True)
@@ -32,50 +37,10 @@ def no_process_is_left(tmp_path: Path) -> Iterator[None]:
         os.kill(process, signal.SIGKILL)
 
 
-def start(script: str, *arguments: str | Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Run one of the scripts, in a process group of its own."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen(
-        ["bash", str(ROOT / "tools" / script), *map(str, arguments)],
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process: subprocess.Popen[str], *, code: int = 0) -> tuple[str, str]:
-    """Standard output and error of a process that has to end with `code` in time."""
-    try:
-        out, error = process.communicate(timeout=100)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    assert process.returncode == code, out + error
-    return out, error
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"did not come true within {seconds} s"
-        time.sleep(0.02)
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def results(path: Path) -> list[dict[str, Any]]:
-    return sorted(json.loads(path.read_text()), key=lambda result: result["image_id"])
-
-
-def ap_table(output: str) -> list[str]:
-    return re.findall(r"^(?:mask|box) .*$", output, re.MULTILINE)
 
 
 @pytest.mark.long
@@ -85,18 +50,20 @@ def test_an_uneven_split_evaluates_as_one_process_does(tmp_path: Path) -> None:
     moving = ["--cfg-options", "model.moving=True"]
     single = run_tool("test.py", config, checkpoint, "--out", "single.json", *moving, folder=tmp_path)
     assert single.returncode == 0, single.stderr
-    out, _ = finish(start("dist_test.sh", config, checkpoint, "2", "--out", "two.json", *moving, folder=tmp_path))
+    out, _ = finish(
+        start_script("dist_test.sh", config, checkpoint, "2", "--out", "two.json", *moving, folder=tmp_path)
+    )
     assert ap_table(out) == ap_table(single.stdout)
     assert 0.2 < float(ap_table(out)[0].split()[1]) < 0.9
-    assert results(tmp_path / "two.json") == results(tmp_path / "single.json")
-    assert [result["image_id"] for result in results(tmp_path / "two.json")] == list(range(5))
+    assert read_results(tmp_path / "two.json") == read_results(tmp_path / "single.json")
+    assert [result["image_id"] for result in read_results(tmp_path / "two.json")] == list(range(5))
 
 
 @pytest.mark.long
 def test_two_machines_with_one_process_each_train_together(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     nodes = dict(NNODES="2", MASTER_ADDR="127.0.0.1", PORT=str(free_port()))
-    processes = [start("dist_train.sh", config, "1", folder=tmp_path, NODE_RANK=rank, **nodes) for rank in "01"]
+    processes = [start_script("dist_train.sh", config, "1", folder=tmp_path, NODE_RANK=rank, **nodes) for rank in "01"]
     for process in processes:
         finish(process)
     # Four images, two ranks with batches of two: one step an epoch.
@@ -112,7 +79,7 @@ def test_a_taken_port_is_no_reason_to_stop(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        _, error = finish(start("dist_test.sh", config, checkpoint, "1", folder=tmp_path, PORT=port))
+        _, error = finish(start_script("dist_test.sh", config, checkpoint, "1", folder=tmp_path, PORT=port))
     assert f"port {port} is taken, using " in error
 
 
@@ -121,10 +88,10 @@ def test_a_killed_rank_is_brought_back_from_the_last_checkpoint(tmp_path: Path) 
     config = write_config(tmp_path)
     options = ["--cfg-options", "train_cfg.max_epochs=40", "train_cfg.val_interval=100"]
     slow = "custom_hooks.0.type=SlowHook"
-    process = start("dist_train.sh", config, "2", *options, slow, folder=tmp_path, MAX_RESTARTS="1")
+    process = start_script("dist_train.sh", config, "2", *options, slow, folder=tmp_path, MAX_RESTARTS="1")
     work_dir = tmp_path / "work_dirs" / "square"
     wait_for((work_dir / "epoch_5.pth").exists, seconds=60)
-    victims = worker_processes(process.pid)
+    victims = child_processes(process.pid)
     assert len(victims) == 2
     os.kill(victims[-1], signal.SIGKILL)
     finish(process)
@@ -167,7 +134,7 @@ def test_a_rank_without_objects_trains_on_with_the_others(tmp_path: Path) -> Non
     ann_file.write_text(json.dumps(content))
     config = tmp_path / "empty_rank.py"
     config.write_text(EMPTY_RANK.format(model=tiny_config(), ann_file=str(ann_file), folder=str(data)))
-    finish(start("dist_train.sh", config, "2", folder=tmp_path))
+    finish(start_script("dist_train.sh", config, "2", folder=tmp_path))
     work_dir = tmp_path / "work_dirs" / "empty_rank"
     one, other = (torch.load(work_dir / f"rank{rank}.pth", weights_only=True) for rank in (0, 1))
     assert one["objects"] == [2, 0, 2, 2, 0, 2]
@@ -184,11 +151,11 @@ def test_a_launcher_that_is_told_to_stop_leaves_no_process_and_a_state_to_go_on_
     config = write_config(tmp_path, count=8)
     options = ["train_cfg.max_epochs=400", "train_cfg.val_interval=1000", "train_dataloader.num_workers=1"]
     hooks = ["custom_hooks.0.type=SlowHook", "custom_hooks.3.type=StopSignalsHook", "custom_hooks.3.interval=2"]
-    process = start("dist_train.sh", config, "2", "--cfg-options", *options, *hooks, folder=tmp_path)
+    process = start_script("dist_train.sh", config, "2", "--cfg-options", *options, *hooks, folder=tmp_path)
     work_dir = tmp_path / "work_dirs" / "square"
     wait_for((work_dir / "epoch_2.pth").exists, seconds=60)
     # A loader's workers end with its epoch, so they are not there at every moment.
-    wait_for(lambda: [bool(worker_processes(rank)) for rank in worker_processes(process.pid)] == [True] * 2, seconds=60)
+    wait_for(lambda: [bool(child_processes(rank)) for rank in child_processes(process.pid)] == [True] * 2, seconds=60)
     process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=60)
     assert process.returncode != 0, "a launcher tells that it was stopped"
@@ -197,38 +164,19 @@ def test_a_launcher_that_is_told_to_stop_leaves_no_process_and_a_state_to_go_on_
     assert saved is not None and saved.name.startswith("iter_"), out + error
     done = int(saved.stem.removeprefix("iter_"))
     more = f"train_cfg.max_epochs={done // 2 + 2}"
-    finish(start("dist_train.sh", config, "2", "--resume", "--cfg-options", more, folder=tmp_path))
+    finish(start_script("dist_train.sh", config, "2", "--resume", "--cfg-options", more, folder=tmp_path))
     assert [record["step"] for record in read_records(work_dir).train] == list(range(1, (done // 2 + 2) * 2 + 1))
-
-
-def processes_in(folder: Path) -> list[int]:
-    """All processes that work in a folder; one that has ended and waits to be collected does not."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink() == folder:
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
-def worker_processes(launcher: int) -> list[int]:
-    """The ranks that a launcher started."""
-    out = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in out.splitlines()[1:]]
-    return sorted(pid for pid, parent in pairs if parent == launcher)
 
 
 @pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh", "slurm_train.sh", "slurm_test.sh"])
 def test_too_few_arguments_show_the_usage(script: str, tmp_path: Path) -> None:
-    _, error = finish(start(script, "config.py", folder=tmp_path), code=2)
+    _, error = finish(start_script(script, "config.py", folder=tmp_path), code=2)
     assert error.startswith(f"usage: bash tools/{script} ")
 
 
 @pytest.mark.parametrize("processes", ["0", "two", "-1", "--work-dir"])
 def test_a_wrong_number_of_processes_is_told(processes: str, tmp_path: Path) -> None:
-    _, error = finish(start("dist_train.sh", "config.py", processes, folder=tmp_path), code=2)
+    _, error = finish(start_script("dist_train.sh", "config.py", processes, folder=tmp_path), code=2)
     assert f"not '{processes}'" in error
 
 
@@ -249,7 +197,7 @@ def test_slurm(script: str, arguments: list[str], called: list[str], tmp_path: P
     srun.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     environment = dict(PATH=path, GPUS="4", SRUN_ARGS="--qos=high --time=1:00:00", PYTHON="python")
-    out, _ = finish(start(script, *arguments, folder=tmp_path, **environment))
+    out, _ = finish(start_script(script, *arguments, folder=tmp_path, **environment))
     lines = out.splitlines()
     for option in ("--partition=part", "--job-name=job", "--gres=gpu:4", "--ntasks=4", "--ntasks-per-node=4"):
         assert option in lines

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from solo.engine.training_curves import read_records
+from tests.helpers.commands import group_is_alive
 from tests.helpers.paths import CONFIGS, ROOT
 
 EPOCHS = 4
@@ -118,15 +119,3 @@ def test_asked_to_stop_and_resumed_equals_uninterrupted(
     assert (stopped / f"iter_{done}.pth").is_file()
     finish(start(config, stopped, "--resume"), stopped)
     assert_equal(stopped, uninterrupted)
-
-
-def group_is_alive(group: int) -> bool:
-    """Whether a process of the group is left, a few seconds after its leader has ended."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.1)
-    return True

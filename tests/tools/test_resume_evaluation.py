@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,10 +16,17 @@ import torch
 from solo.config import load_config
 from solo.evaluation.record import MAGIC, _whole_frames
 from solo.registry import MODELS
+from tests.helpers.commands import (
+    ap_table,
+    child_processes,
+    finish,
+    read_results,
+    run_tool,
+    start_script,
+    start_tool,
+)
 from tests.helpers.fakes import write_checkpoint, write_config
 from tests.helpers.paths import CONFIGS
-from tests.tools.test_commands import ROOT, run_tool
-from tests.tools.test_launch_scripts import ap_table, finish, results, start, worker_processes
 
 IMAGES = 60
 CONFIG = """
@@ -48,7 +54,7 @@ def kill_after(images: int, process: subprocess.Popen[str], *records: Path) -> i
         if min(map(detections_on_disk, records)) >= images:
             break
         time.sleep(0.01)
-    ranks = worker_processes(process.pid)
+    ranks = child_processes(process.pid)
     os.killpg(process.pid, signal.SIGKILL)
     for rank in ranks:  # of torchrun, in sessions of their own
         with contextlib.suppress(ProcessLookupError):
@@ -85,10 +91,7 @@ def test_killed_and_resumed_equals_uninterrupted(drawn: tuple[Path, Path], tmp_p
     config, checkpoint = drawn
     (tmp_path / "alone").mkdir()
     alone = run_test(config, checkpoint, "--out", "alone.json", folder=tmp_path / "alone")
-    command = [sys.executable, str(ROOT / "tools" / "test.py"), str(config), str(checkpoint), "--work-dir", "work"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes)
+    process = start_tool("test.py", config, checkpoint, "--work-dir", "work", folder=tmp_path)
     record = tmp_path / "work" / "detections.rank0"
     done = kill_after(20, process, record)
     assert 20 <= done < IMAGES, "it was killed in the middle"
@@ -110,20 +113,19 @@ def test_two_killed_ranks_go_on_as_two_or_as_one(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint.pth")
     options = ["--work-dir", "work", "--cfg-options", "model.moving=True", "custom_hooks.0.type=SlowHook"]
     alone = run_tool("test.py", config, checkpoint, "--out", "alone.json", *options, folder=tmp_path)
-    process = start("dist_test.sh", config, checkpoint, "2", *options, folder=tmp_path)
+    process = start_script("dist_test.sh", config, checkpoint, "2", *options, folder=tmp_path)
     records = [tmp_path / "work" / f"detections.rank{rank}" for rank in range(2)]
     done = kill_after(4, process, *records)
     assert 8 <= done < 31
     left = [record.read_bytes() for record in records]
-    out, _ = finish(
-        start("dist_test.sh", config, checkpoint, "2", "--resume", "--out", "two.json", *options, folder=tmp_path)
-    )
+    resume = ["--resume", "--out", "two.json", *options]
+    out, _ = finish(start_script("dist_test.sh", config, checkpoint, "2", *resume, folder=tmp_path))
     assert f"{done} of 31 images have their detections from before" in out
     assert ap_table(out) == ap_table(alone.stdout)
-    assert results(tmp_path / "two.json") == results(tmp_path / "alone.json")
+    assert read_results(tmp_path / "two.json") == read_results(tmp_path / "alone.json")
     for record, content in zip(records, left, strict=True):
         record.write_bytes(content)
     single = run_tool("test.py", config, checkpoint, "--resume", "--out", "one.json", *options, folder=tmp_path)
     assert f"{done} of 31 images have their detections from before" in single.stdout, single.stderr
-    assert results(tmp_path / "one.json") == results(tmp_path / "alone.json")
+    assert read_results(tmp_path / "one.json") == read_results(tmp_path / "alone.json")
     assert not records[1].exists()

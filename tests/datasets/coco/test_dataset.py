@@ -15,35 +15,12 @@ from torch.utils.data import DataLoader
 from solo.datasets import CocoInstances, UnreadableImageError
 from solo.errors import DataError
 from solo.masks.mask_windows import unpack_masks
-from solo.registry import DATASETS
-from tests.helpers.coco_files import annotation, content, write
+from tests.helpers.coco_files import TRAIN, annotation, build, content, objects
 
 # pycocotools' decoder under numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TRAIN = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
-    dict(type="mmdet.Resize", scale=(48, 32), keep_ratio=True),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
-]
 TEST = [dict(type="LoadImage"), dict(type="mmdet.Resize", scale=(48, 32), keep_ratio=True), dict(type="PackSample")]
-
-
-def build(folder: Path, what: Any = None, **options: Any) -> Any:
-    """The data set of some JSON content; its files are written first."""
-    if what is not None:
-        write(folder, what)
-    options = dict(pipeline=TRAIN, filter_cfg=dict(filter_empty_gt=True)) | options
-    return DATASETS.build(
-        dict(type="solo.CocoInstances", data_root=str(folder), ann_file="annotations.json", **options)
-    )
-
-
-def objects(count: int) -> dict[str, Any]:
-    """Content of `count` images with one object each."""
-    return content([annotation(i, image_id=i) for i in range(1, count + 1)], num_images=count)
 
 
 def test_data_info_is_what_mmdet_expects(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from solo.errors import DataError
-from tests.datasets.coco.test_dataset import build, objects
+from tests.helpers.coco_files import build, objects
 
 
 def renamed(prefix: str, count: int = 3) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from solo.checkpoints import load_checkpoint
 from solo.engine.latest_checkpoint import latest_checkpoint
 from solo.engine.runner import train
 from solo.registry import HOOKS
+from tests.helpers.commands import run_tool
 from tests.helpers.fakes import write_config
-from tests.tools.test_commands import run_tool
 
 KEEP_ONE = {"default_hooks.checkpoint.max_keep_ckpts": 1, "default_hooks.checkpoint.save_best": "coco/segm_mAP"}
 
