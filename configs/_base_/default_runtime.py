@@ -1,3 +1,4 @@
+# Hooks, logging and environment shared by all configs.
 default_scope = "solo"
 
 default_hooks = dict(
@@ -28,7 +29,7 @@ visualizer = dict(
 )
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 log_level = "INFO"
-# Runs repeat, and resumed ones equal uninterrupted ones; `--seed` changes it.
+# A fixed seed makes runs reproducible, and a resumed run equal to an uninterrupted one; `--seed` changes it.
 randomness = dict(seed=0)
 load_from = None
 resume = False

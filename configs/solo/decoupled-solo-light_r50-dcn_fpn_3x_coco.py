@@ -1,4 +1,5 @@
-# With deformable convolutions (v1) in C3 to C5 and in the last convolution of both towers.
+# Decoupled SOLO light, ResNet-50, DCNv1, 3x, short side 512: WXinlong/SOLO's recipe, 35.0 mask AP there. Deformable
+# convolutions in C3 to C5 and in the last convolution of both towers.
 _base_ = "decoupled-solo-light_r50_fpn_3x_coco.py"
 
 model = dict(

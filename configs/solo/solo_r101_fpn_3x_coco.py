@@ -1,3 +1,4 @@
+# SOLO, ResNet-101, 3x, multi-scale: WXinlong/SOLO's recipe, 37.1 mask AP there.
 _base_ = "solo_r50_fpn_3x_coco.py"
 
 model = dict(

@@ -1,3 +1,4 @@
+# SOLOv2-light, ResNet-18, 3x, short side 448: mask AP 29.7 in mmdetection, 29.6 in WXinlong/SOLO.
 _base_ = "solov2-light_r50_fpn_ms-3x_coco.py"
 
 model = dict(

@@ -1,3 +1,4 @@
+# SOLOv2-light, ResNet-34, 3x, short side 448: mask AP 31.9 in mmdetection, 32.0 in WXinlong/SOLO.
 _base_ = "solov2-light_r50_fpn_ms-3x_coco.py"
 
 model = dict(

@@ -1,5 +1,6 @@
-# mmdetection's light model with deformable convolutions (v2): in C3 to C5 and in the last convolution of both towers.
-# The paper's has v1 and larger images: solov2-light_r50-dcnv1_fpn_512-ms-3x_coco.py.
+# SOLOv2-light, ResNet-50, DCNv2, 3x, short side 448: mmdetection's recipe, which has no published AP. Deformable
+# convolutions in C3 to C5 and in the last convolution of both towers. The paper's model has DCNv1 and larger images:
+# solov2-light_r50-dcnv1_fpn_512-ms-3x_coco.py.
 _base_ = "solov2-light_r50_fpn_ms-3x_coco.py"
 
 model = dict(

@@ -1,4 +1,5 @@
-# The paper's SOLOv2-light-512-DCN: deformable convolutions without modulation (v1), short side 512, wider scale ranges.
+# SOLOv2-light-512-DCN of the paper, ResNet-50, 3x: 36.4 mask AP in WXinlong/SOLO. Deformable convolutions without
+# modulation (v1), short side 512, wider scale ranges.
 _base_ = [
     "../_base_/models/solov2-light_r50_fpn.py",
     "../_base_/datasets/coco_instance_ms_512.py",

@@ -1,4 +1,5 @@
-# Large-scale jitter as mmdetection trains SOLO with it; it does so with `--amp`.
+# SOLOv2, ResNet-50, large-scale jitter, 200 epochs: mmdetection's solo_r50_fpn_8xb8-lsj-200e_coco with SOLOv2's model;
+# no AP is published. mmdetection trains it with `--amp`.
 _base_ = [
     "../_base_/models/solov2_r50_fpn.py",
     "../_base_/datasets/coco_instance_lsj.py",

@@ -1,3 +1,4 @@
+# AdelaiDet's SOLOv2_R101_3x, 39.0 mask AP there.
 _base_ = "solov2_r50_fpn_ms-3x_coco.py"
 
 model = dict(

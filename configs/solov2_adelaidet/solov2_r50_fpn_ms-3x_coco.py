@@ -1,4 +1,5 @@
-# AdelaiDet's SOLOv2_R50_3x: caffe-style ResNet on BGR images without division, and its own schedule.
+# AdelaiDet's SOLOv2_R50_3x, 37.6 mask AP there: caffe-style ResNet-50 on BGR images that are not divided by the
+# standard deviation, training images of any size, 270,000 iterations.
 _base_ = [
     "../_base_/models/solov2_r50_fpn.py",
     "../_base_/datasets/coco_instance_ms.py",

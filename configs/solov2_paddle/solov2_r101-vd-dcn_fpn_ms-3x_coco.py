@@ -1,6 +1,6 @@
-# PaddleDetection 2's solov2_r101_vd_fpn_3x_coco: ResNet-vd, deformable convolutions (v2) in C3 to C5, in the towers and
-# in the mask feature branch, a moving average of the weights, a warm-up twice as long. Deformable convolutions outside
-# the backbone have a bias, which learns at twice the rate as that of their offsets does, and does not decay.
+# PaddleDetection 2's solov2_r101_vd_fpn_3x_coco, 42.7 mask AP there: ResNet-vd, DCNv2 in C3 to C5, in the towers and in
+# the mask feature branch, EMA of the weights, 2000 iterations of warm-up. Deformable convolutions outside the backbone
+# have biases; these and the biases of their offsets train at twice the rate without weight decay.
 _base_ = "solov2_r50_fpn_ms-3x_coco.py"
 
 dcn = dict(type="DCNv2", bias=True)
@@ -17,18 +17,17 @@ model = dict(
 )
 custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
 
-warm_up = 2000
-param_scheduler = [
-    dict(_base_.param_scheduler[0], start_factor=1 / warm_up, end=warm_up),
-    _base_.param_scheduler[1],
-]
+warmup_iters = 2000
+warmup = dict(_base_.warmup, start_factor=1 / warmup_iters, end=warmup_iters)
+param_scheduler = [warmup, _base_.decay]
+
 free_bias = dict(lr_mult=2.0, decay_mult=0.0)
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={
             "conv.bias": free_bias,
             "conv.conv_offset.bias": free_bias,
-            # The biases of the pyramid are ordinary ones.
+            # Biases of the FPN have the ordinary rate and decay.
             "neck.lateral_convs": dict(lr_mult=1.0, decay_mult=1.0),
             "neck.fpn_convs": dict(lr_mult=1.0, decay_mult=1.0),
         }

@@ -1,5 +1,5 @@
-# PaddleDetection 2's solov2_r50_fpn_1x_coco: frozen normalisation, the mask loss shared by the objects that are left at
-# a quarter of the size, images of any shape in one batch.
+# PaddleDetection 2's solov2_r50_fpn_1x_coco, 35.5 mask AP there: frozen normalisation, mask loss averaged over the
+# objects that keep pixels at stride 4, batches not grouped by aspect ratio.
 _base_ = [
     "../_base_/models/solov2_r50_fpn.py",
     "../_base_/datasets/coco_instance.py",

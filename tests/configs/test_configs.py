@@ -14,12 +14,11 @@ from solo.models import SOLOv2
 from solo.models.layers import DeformConv2d
 from solo.registry import MODELS
 from solo.structures import SOLOv2Outputs
-from tests.helpers.paths import ROOT as REPOSITORY
+from tests.helpers.paths import CONFIGS
+from tests.helpers.recipes import FULL_RANGES, LIGHT_RANGES, step
 
-FOLDER = REPOSITORY / "configs" / "solov2"
+FOLDER = CONFIGS / "solov2"
 
-FULL_RANGES = [(1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)]
-LIGHT_RANGES = [(1, 56), (28, 112), (56, 224), (112, 448), (224, 896)]
 FULL_SCALES = [(1333, short) for short in (800, 768, 736, 704, 672, 640)]
 LIGHT_SCALES = [(768, short) for short in (512, 480, 448, 416, 384, 352)]
 NARROW, WIDE = [64, 128, 256, 512], [256, 512, 1024, 2048]
@@ -106,11 +105,6 @@ def name(request: pytest.FixtureRequest) -> str:
 def config(name: str, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.delenv("DATA_ROOT", raising=False)
     return Config.fromfile(FOLDER / f"{name}.py")
-
-
-def step(pipeline: list[dict[str, Any]], *names: str) -> dict[str, Any]:
-    (found,) = [step for step in pipeline if step["type"] in names]
-    return found
 
 
 def test_our_own_check_passes(name: str) -> None:
@@ -321,7 +315,7 @@ def test_images_of_copy_and_paste_are_jittered_alike_and_of_one_size() -> None:
 )
 def test_adelaidets_recipe(name: str, depth: int, weights: str) -> None:
     """Base-SOLOv2.yaml and R50_3x.yaml / R101_3x.yaml, with detectron2's defaults."""
-    config = load_config(REPOSITORY / "configs" / "solov2_adelaidet" / f"{name}.py")
+    config = load_config(CONFIGS / "solov2_adelaidet" / f"{name}.py")
     model = config.model
     assert model.data_preprocessor == dict(
         type="ImagePreprocessor", mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False

@@ -13,9 +13,10 @@ from mmengine.registry import PARAM_SCHEDULERS
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
 from solo.models.layers import DeformConv2d
-from tests.configs.test_configs import FULL_RANGES, LIGHT_RANGES, REPOSITORY, step
+from tests.helpers.paths import CONFIGS
+from tests.helpers.recipes import FULL_RANGES, LIGHT_RANGES, step
 
-PADDLE = REPOSITORY / "configs" / "solov2_paddle"
+PADDLE = CONFIGS / "solov2_paddle"
 SSD_RANGES = [(1, 64), (32, 128), (64, 256), (128, 512), (256, 2048)]
 STEPS_2 = ["LoadImage", "LoadInstances", "RandomChoiceResize", "mmdet.RandomFlip", "PackSample"]
 STEPS_LIGHT = [*STEPS_2[:2], "RandomDistort", "RandomOverlapCrop", *STEPS_2[2:]]

@@ -1,6 +1,6 @@
-"""What each shipped config comes to, frozen, so that no change of a base changes a recipe unseen.
+"""Frozen settings of each shipped config, so that a change of a base cannot change a recipe unnoticed.
 
-`python -m tests.helpers.config_snapshots` renews `tests/snapshots/`; look at the difference before it is committed.
+`python -m tests.helpers.config_snapshots` renews `tests/snapshots/`; review the difference before committing it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from solo.config import load_config
-from tests.helpers.paths import ROOT as REPOSITORY
+from tests.helpers.paths import CONFIGS, ROOT
 
-CONFIGS = REPOSITORY / "configs"
-SNAPSHOTS = REPOSITORY / "tests" / "snapshots"
+SNAPSHOTS = ROOT / "tests" / "snapshots"
 SHIPPED = sorted(
     str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts
 )
-# What makes a recipe; where logs go and how many workers read does not.
+# The parts that make a recipe; logging and the number of workers do not.
 PARTS = (
     "model",
     "train_dataloader",
@@ -35,12 +34,12 @@ LEFT_OUT = (".num_workers", ".persistent_workers", ".pin_memory")
 
 
 def snapshot_path(name: str) -> Path:
-    """The snapshot of a config, named from the folder of configs."""
+    """The snapshot of a config; `name` is its path below `configs/`."""
     return SNAPSHOTS / Path(name).with_suffix(".json")
 
 
 def settings(name: str) -> dict[str, Any]:
-    """Every setting of a config by its dotted key; lists of plain values are values."""
+    """Every setting of a config by its dotted key; a list of plain values is one setting."""
     config = load_config(CONFIGS / name).to_dict()
     found = {key: value for part in PARTS for key, value in _flatten(part, config.get(part))}
     return {key: value for key, value in found.items() if not key.endswith(LEFT_OUT)}
@@ -58,7 +57,7 @@ def _flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def text(name: str) -> str:
-    """The snapshot as it is written: one setting a line."""
+    """The text of a snapshot: one setting a line."""
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in settings(name).items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 

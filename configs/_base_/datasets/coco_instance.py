@@ -1,19 +1,17 @@
-# COCO 2017 in its own layout: annotations/instances_{train,val}2017.json, train2017/, val2017/.
-# The environment variable DATA_ROOT moves all splits at once.
+# COCO 2017 in its own layout: annotations/instances_{train,val}2017.json, train2017/, val2017/. The environment
+# variable DATA_ROOT moves all splits at once. Images are resized to at most 1333 x 800, as in mmdetection.
 data_root = "{{$DATA_ROOT:data/coco/}}"
 
-train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="LoadInstances"),
-    dict(type="mmdet.Resize", scale=(1333, 800), keep_ratio=True),
-    dict(type="mmdet.RandomFlip", prob=0.5),
-    dict(type="PackSample"),
-]
-test_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="mmdet.Resize", scale=(1333, 800), keep_ratio=True),
-    dict(type="PackSample"),
-]
+# Children combine these steps into pipelines of their own: [_base_.load, dict(_base_.resize, scale=(448, 448)), ...].
+load = dict(type="LoadImage")
+load_instances = dict(type="LoadInstances")
+resize = dict(type="mmdet.Resize", scale=(1333, 800), keep_ratio=True)
+flip = dict(type="mmdet.RandomFlip", prob=0.5)
+pack = dict(type="PackSample")
+test_resize = dict(type="mmdet.Resize", scale=(1333, 800), keep_ratio=True)
+
+train_pipeline = [load, load_instances, resize, flip, pack]
+test_pipeline = [load, test_resize, pack]
 
 train_dataloader = dict(
     batch_size=2,

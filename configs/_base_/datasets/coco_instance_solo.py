@@ -1,8 +1,6 @@
-# COCO with the masks of SOLO's coarser levels, at strides 8 and 16.
+# COCO for SOLO, whose coarser levels are trained with masks at strides 8 and 16.
 _base_ = "coco_instance.py"
 
-train_pipeline = [
-    *_base_.train_pipeline[:-1],
-    dict(_base_.train_pipeline[-1], coarse_strides=(8, 16)),
-]
+pack = dict(_base_.pack, coarse_strides=(8, 16))
+train_pipeline = [_base_.load, _base_.load_instances, _base_.resize, _base_.flip, pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,8 +1,13 @@
-# Multi-scale training as in coco_instance_ms.py, with the masks of SOLO's coarser levels.
-_base_ = "coco_instance_ms.py"
+# COCO for SOLO with multi-scale training: a short side between 640 and 800 pixels is sampled for each image, and the
+# coarser levels are trained with masks at strides 8 and 16.
+_base_ = "coco_instance.py"
 
-train_pipeline = [
-    *_base_.train_pipeline[:-1],
-    dict(_base_.train_pipeline[-1], coarse_strides=(8, 16)),
-]
+multi_scale_resize = dict(
+    type="RandomChoiceResize",
+    scales=[(1333, 800), (1333, 768), (1333, 736), (1333, 704), (1333, 672), (1333, 640)],
+    keep_ratio=True,
+    resize_type="mmdet.Resize",
+)
+pack = dict(_base_.pack, coarse_strides=(8, 16))
+train_pipeline = [_base_.load, _base_.load_instances, multi_scale_resize, _base_.flip, pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

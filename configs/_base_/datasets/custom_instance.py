@@ -1,4 +1,4 @@
-# COCO files in a folder of one's own: annotations/instances_{train,val}.json, train/, val/. A config says where.
+# A data set in COCO's format: annotations/instances_{train,val}.json, train/, val/. Children set `data_root`.
 _base_ = "coco_instance.py"
 
 train_dataloader = dict(

@@ -1,5 +1,5 @@
-# SOLO with ResNet-50 and FPN: 7 x 256 head, a mask channel for each cell, at twice the resolution that its level reads.
-# Its masks are trained at that resolution: a pipeline on it ends with PackSample(coarse_strides=(8, 16)).
+# SOLO with ResNet-50 and FPN (arXiv 1912.04488, section 3.2): head of 7 x 256 channels with one mask channel a cell, at
+# twice the resolution of its level. Pipelines end with PackSample(coarse_strides=(8, 16)) to train its coarser levels.
 _base_ = "solov2_r50_fpn.py"
 
 model = dict(

@@ -1,4 +1,4 @@
-# SOLOv2-light: 2 x 256 head, 128 mask features, scale ranges for a short side of 448.
+# SOLOv2-light: head of 2 x 256 channels, 128 mask feature channels, scale ranges for a short side of 448.
 _base_ = "solov2_r50_fpn.py"
 
 model = dict(

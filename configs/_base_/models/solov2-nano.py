@@ -1,5 +1,5 @@
-# A SOLOv2 for two cores: a quarter-width ResNet-18 from scratch, four pyramid levels of 64 channels, a 2 x 64 head over
-# 644 cells. From scratch classes are learned much later than masks, so their loss weighs four times as much.
+# A small SOLOv2 for CPU training from scratch: a quarter-width ResNet-18, four pyramid levels of 64 channels, a head of
+# 2 x 64 channels over 644 cells. From scratch, classes are learned much later than masks: their loss weighs 4, not 1.
 _base_ = "solov2_r50_fpn.py"
 
 model = dict(

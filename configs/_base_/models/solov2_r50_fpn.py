@@ -1,4 +1,4 @@
-# SOLOv2 with ResNet-50 and FPN: 4 x 512 head, 256 mask features (peers' full model).
+# SOLOv2 with ResNet-50 and FPN (arXiv 2003.10152, section 3): head of 4 x 512 channels, 256 mask feature channels.
 model = dict(
     type="SOLOv2",
     num_classes=80,

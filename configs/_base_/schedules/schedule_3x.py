@@ -1,9 +1,7 @@
-# 36 epochs of 8 GPUs x 2 images.
+# 3x: 36 epochs with batches of 16 (8 GPUs x 2 images).
 _base_ = "schedule_1x.py"
 
 max_epochs = 36
 train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], end=max_epochs, milestones=[27, 33]),
-]
+decay = dict(_base_.decay, end=max_epochs, milestones=[27, 33])
+param_scheduler = [_base_.warmup, decay]

@@ -1,15 +1,15 @@
-# PaddleDetection's: normalisation does not decay, gradients are not clipped, and the rate climbs by base / 1000 an
-# iteration (theirs starts with an iteration at rate 0, ours with their second).
+# PaddleDetection's 1x: no weight decay on normalisation, no gradient clipping. The learning rate rises by a
+# thousandth of its value an iteration (PaddleDetection's first iteration has rate 0; this schedule starts with its
+# second).
 max_epochs = 12
-warm_up = 1000
+warmup_iters = 1000
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1 / warm_up, by_epoch=False, begin=0, end=warm_up),
-    dict(type="MultiStepLR", by_epoch=True, begin=0, end=max_epochs, milestones=[8, 11], gamma=0.1),
-]
+warmup = dict(type="LinearLR", start_factor=1 / warmup_iters, by_epoch=False, begin=0, end=warmup_iters)
+decay = dict(type="MultiStepLR", by_epoch=True, begin=0, end=max_epochs, milestones=[8, 11], gamma=0.1)
+param_scheduler = [warmup, decay]
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="LayerwiseOptimWrapperConstructor",

@@ -1,4 +1,5 @@
-# SOLO's 1x: warm-up from a third of the rate.
+# SOLO's 1x: schedule_1x.py with a warm-up from a third of the learning rate.
 _base_ = "schedule_1x.py"
 
-param_scheduler = [dict(_base_.param_scheduler[0], start_factor=1 / 3), _base_.param_scheduler[1]]
+warmup = dict(_base_.warmup, start_factor=1 / 3)
+param_scheduler = [warmup, _base_.decay]

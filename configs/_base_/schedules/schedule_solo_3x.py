@@ -1,4 +1,8 @@
-# SOLO's 3x: warm-up from a third of the rate.
-_base_ = "schedule_3x.py"
+# SOLO's 3x: schedule_3x.py with a warm-up from a third of the learning rate.
+_base_ = "schedule_1x.py"
 
-param_scheduler = [dict(_base_.param_scheduler[0], start_factor=1 / 3), _base_.param_scheduler[1]]
+max_epochs = 36
+train_cfg = dict(max_epochs=max_epochs)
+warmup = dict(_base_.warmup, start_factor=1 / 3)
+decay = dict(_base_.decay, end=max_epochs, milestones=[27, 33])
+param_scheduler = [warmup, decay]
