@@ -20,7 +20,8 @@ from solo.config import load_config
 from solo.engine.flops import count_flops, default_size, describe_model
 from solo.errors import ConfigError
 from solo.registry import DATASETS, MODELS
-from tests.helpers.config_snapshots import CONFIGS, SHIPPED, SNAPSHOTS, settings, snapshot_path
+from tests.helpers.config_snapshots import SHIPPED, SNAPSHOTS, settings, snapshot_path
+from tests.helpers.paths import CONFIGS
 
 CELLS = 3872
 # Size of the image; millions of parameters; GFLOP of backbone, neck, mask feature branch, heads. The first four rows'
