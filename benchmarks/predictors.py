@@ -24,8 +24,8 @@ from solo.checkpoints.saving import save_atomically
 from solo.datasets import LoadImage
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
-from solo.evaluation import encode_masks
 from solo.inference.predictor import SOLOPredictor
+from solo.masks.encoding import encode_bitmaps
 from solo.models.grid import Grid
 from solo.registry import MODELS
 from solo.structures import SOLOv2Outputs
@@ -166,7 +166,7 @@ class OurPredictor:
 
     def encode(self, masks: Tensor) -> list[Any]:
         """See `Predictor`."""
-        return [*encode_masks(masks)]
+        return [*encode_bitmaps(masks).rles]
 
     def timed_functions(self) -> list[Timed]:
         """See `Predictor`."""

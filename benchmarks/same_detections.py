@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmengine.structures import InstanceData
 
-from solo.evaluation import decode_masks
+from solo.masks.rle import decode_masks
 from solo.structures import SOLOv2Outputs
 
 NETWORK_TOLERANCE = 1e-4

@@ -127,8 +127,7 @@ class CocoMaskMetric(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: dicts with `img_id` and `pred_instances`: labels (D,), scores (D,), bboxes (D, 4) as
-                x1 y1 x2 y2 and masks, (D, H, W) bool, (D, H, ceil(W / 8)) uint8 bits (which need `ori_shape`) or D
-                run-length encodings, in the frame of the original image.
+                x1 y1 x2 y2 and masks, (D, H, W) bool or D run-length encodings, in the frame of the original image.
 
         Raises:
             DataError: an image's id is not in the annotation file.
@@ -137,12 +136,7 @@ class CocoMaskMetric(BaseMetric):
             if sample["img_id"] not in self._image_ids:
                 raise DataError(f"{self.ann_file}: holds no image with the id {sample['img_id']!r} that was predicted")
         self._record.append(
-            [
-                ImageDetections.from_instances(
-                    sample["img_id"], sample["pred_instances"], width=sample.get("ori_shape", (None, None))[1]
-                )
-                for sample in data_samples
-            ]
+            [ImageDetections.from_instances(sample["img_id"], sample["pred_instances"]) for sample in data_samples]
         )
 
     def evaluate(self, size: int) -> dict[str, float]:

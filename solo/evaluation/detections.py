@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from solo.evaluation.rle import areas_of_masks, encode_bits, encode_masks
-from solo.masks.rle import RLE
+from solo.masks.encoding import encode_bitmaps
+from solo.masks.rle import RLE, encode_masks, rle_areas
 
 SEPARATOR = b"\n"
 """Between encodings; no encoding holds it."""
@@ -45,21 +45,20 @@ class ImageDetections:
     counts: bytes
 
     @classmethod
-    def from_instances(cls, image_id: Any, instances: Any, *, width: int | None = None) -> ImageDetections:
-        """Of the `pred_instances` of a sample.
+    def from_instances(cls, image_id: Any, instances: Any) -> ImageDetections:
+        """From the `pred_instances` of a sample.
 
         Args:
             image_id: as in the annotation file.
-            instances: their masks are (D, H, W) bool, (D, H, ceil(W / 8)) uint8 bits or D encodings.
-            width: W, which bits do not tell.
+            instances: their masks are (D, H, W) bool or D encodings.
         """
-        rles = _encoded(instances["masks"], width=width)
+        rles = _encode(instances["masks"])
         return cls(
             image_id=image_id,
             labels=_to_numpy(instances["labels"]).astype(np.int32),
             scores=_to_numpy(instances["scores"]).astype(np.float32),
             boxes=_to_numpy(instances["bboxes"]).astype(np.float32).reshape(-1, 4),
-            areas=areas_of_masks(rles),
+            areas=rle_areas(rles).astype(np.float64),
             size=list(rles[0]["size"]) if rles else [],
             counts=SEPARATOR.join(rle["counts"].encode("ascii") for rle in rles),
         )
@@ -112,12 +111,12 @@ def boxes_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def _encoded(masks: Any, *, width: int | None) -> Sequence[RLE]:
+def _encode(masks: Any) -> Sequence[RLE]:
     if isinstance(masks, list):
         return masks
-    if width is not None and masks.dtype == torch.uint8:
-        return encode_bits(masks, width=width)
-    return encode_masks(masks)
+    if isinstance(masks, torch.Tensor) and masks.dtype == torch.bool and masks.ndim == 3:
+        return encode_bitmaps(masks).rles
+    return encode_masks(_to_numpy(masks))
 
 
 def _to_numpy(values: Any) -> np.ndarray:

@@ -16,10 +16,9 @@ from mmengine.structures import InstanceData
 from solo.datasets import read_image
 from solo.datasets.transforms.load_image import Image
 from solo.errors import ConfigError, DataError
-from solo.evaluation.rle import decode_masks, encode_masks
 from solo.inference.predictor import SOLOPredictor
 from solo.inference.visualization import draw_instances, legible_magnification, picture_name
-from solo.masks.rle import RLE
+from solo.masks.rle import RLE, decode_masks, encode_masks
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 PREDICTIONS_FILE = "predictions.json"
@@ -137,7 +136,9 @@ def _named(error: DataError, path: Path) -> str:
 def _draw(image: Image, instances: InstanceData, classes: Sequence[str], *, file: Path) -> Sequence[RLE]:
     """Write the picture of an image; returns the run lengths of its masks."""
     height, width = image.shape[:2]
-    encoded: Sequence[RLE] = instances.masks if isinstance(instances.masks, list) else encode_masks(instances.masks)
+    encoded: Sequence[RLE] = (
+        instances.masks if isinstance(instances.masks, list) else encode_masks(instances.masks.numpy())
+    )
     if isinstance(instances.masks, list):
         instances.masks = decode_masks(encoded, size=(height, width))
     picture = draw_instances(image, instances, classes, score_thr=0.0, magnify=legible_magnification(height, width))

@@ -42,7 +42,7 @@ class SOLOPredictor:
         checkpoint: str | Path,
         device: str | torch.device | None = None,
         *,
-        mask_format: Literal["bool", "bits", "rle"] = "bool",
+        mask_format: Literal["bool", "rle"] = "bool",
         tta: bool = False,
         deployment: DeploymentOptions | None = None,
     ) -> None:
@@ -52,9 +52,8 @@ class SOLOPredictor:
             config: a config file, or a config that has been read.
             checkpoint: the weights that a training wrote.
             device: "cpu", "cuda", ...; None is the GPU where there is one, else the CPU.
-            mask_format: form of the masks of a result: "bool" (bitmaps), "bits" (bitmaps with eight pixels to a byte in
-                the order of `numpy.packbits`; `solo.ops.unpack_bits` unpacks them) or "rle" (COCO's compressed run
-                lengths). For the last two no full-size mask is made.
+            mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's run-length encoding, for which
+                no full-size mask is made).
             tta: look at each image in several views, flipped and at other sizes, and merge the results.
             deployment: how the network is run; None for what is recommended on the device, which makes it faster and
                 changes scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained.
@@ -102,8 +101,8 @@ class SOLOPredictor:
 
         Returns:
             Of each image, on the CPU, by falling score, in the frame of the image: labels (D,) int64, scores (D,)
-            float32, masks (D, H, W) bool, (D, H, ceil(W / 8)) uint8 or D encodings as `mask_format` says, bboxes (D, 4)
-            float32 x1 y1 x2 y2. A list for a sequence.
+            float32, masks (D, H, W) bool or D encodings as `mask_format` says, bboxes (D, 4) float32 x1 y1 x2 y2. A list
+            for a sequence.
 
         Raises:
             DataError: a file is missing or is no image, or what came is none of the above.

@@ -1,24 +1,27 @@
-"""Run-length encoding of binary masks as COCO writes it, on any device and for many masks at once.
+"""COCO's run-length encoding (RLE) in numpy: text, areas and bitmaps.
 
-The text is that of pycocotools, byte by byte: runs of background and object by turns, in column-major order; from the
-fourth run on the difference to the run two before; five bits a character, the lowest first, signed, offset by 48.
+An RLE counts the pixels of alternating runs of background and object, in column-major order, background first. As text
+each count from the fourth on is the difference to the count two before it; a number is written in groups of five bits,
+lowest first, signed, one character a group, offset by 48 (`rleToString` of pycocotools' `maskApi.c`). Texts equal those
+of pycocotools byte for byte.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from solo.masks.resize import ResizedPart, resized_parts
-from solo.masks.windows import pixels_at_once, window_groups
+from solo.masks.rle_counts import Counts, decode_counts
+
+Integers = npt.NDArray[np.int64]
+Bitmaps = npt.NDArray[np.bool_]
 
 MAX_CHARACTERS = 7
-"""Of one run: 35 bits signed, enough for 17 billion pixels."""
+"""Of one count: 35 bits signed, enough for 17 billion pixels."""
 
 
 class RLE(TypedDict):
@@ -28,147 +31,127 @@ class RLE(TypedDict):
     counts: str
 
 
-class EncodedMasks(NamedTuple):
-    """Encoded masks of a picture and their boxes.
+class MaskWindow(NamedTuple):
+    """The columns of a mask that its object spans.
 
     Attributes:
-        rles: D encodings.
-        boxes: (D, 4) float32, x1 y1 x2 y2 in pixels; x2 and y2 are exclusive. Zeros if empty.
+        left: index of the first of these columns.
+        pixels: (H, w) bool, the whole height; w is 0 for a mask without a pixel.
     """
 
-    rles: list[RLE]
-    boxes: Tensor
+    left: int
+    pixels: Bitmaps
 
 
-def encode_bitmaps(masks: Tensor) -> EncodedMasks:
-    """Encode binary masks.
+def encode_counts(counts: Integers, num_counts: Integers) -> list[str]:
+    """Encode the counts of D masks as text.
 
     Args:
-        masks: (D, H, W) bool.
+        counts: (R,) int64 counts of all masks, one mask after the other.
+        num_counts: (D,) int64 number of counts of each mask.
     """
-    count, height, width = masks.shape
-    return _encode(_parts(masks), count=count, size=(height, width), device=masks.device)
-
-
-def encode_resized(
-    probabilities: Tensor, *, image_size: tuple[int, int], original_size: tuple[int, int], threshold: float
-) -> EncodedMasks:
-    """Encode what `resize_masks` returns for the same arguments, without making a full-size mask."""
-    parts = resized_parts(
-        probabilities, image_size=image_size, original_size=original_size, threshold=threshold, column_major=True
-    )
-    bitmaps = (part._replace(pixels=part.pixels > threshold) for part in parts)
-    return _encode(bitmaps, count=len(probabilities), size=original_size, device=probabilities.device)
-
-
-class _Edges(NamedTuple):
-    """Where columns of masks change between background and object; starts and ends take turns.
-
-    Attributes:
-        masks: (T,) int64, ascending.
-        columns: (T,) int64, ascending within a mask.
-        rows: (T,) int64, ascending within a column; the height of the picture at most.
-    """
-
-    masks: Tensor
-    columns: Tensor
-    rows: Tensor
-
-
-def _encode(parts: Iterable[ResizedPart], *, count: int, size: tuple[int, int], device: torch.device) -> EncodedMasks:
-    edges = _edges(parts, device)
-    lengths, runs = _runs(edges, count=count, size=size)
-    rles = [RLE(size=[int(side) for side in size], counts=text) for text in _texts(lengths, runs)]
-    return EncodedMasks(rles=rles, boxes=_boxes(edges, count=count))
-
-
-def _parts(masks: Tensor) -> Iterator[ResizedPart]:
-    """The windows of masks (D, H, W), cut by columns."""
-    for members, window in window_groups(masks, pixels_per_mask=masks.shape[1] * masks.shape[2]):
-        step = max(1, pixels_at_once(masks.device) // (len(members) * (window.bottom - window.top)))
-        for left in range(window.left, window.right, step):
-            columns = slice(left, min(left + step, window.right))
-            yield ResizedPart(members, window.top, left, masks[members.start : members.stop, window.rows, columns])
-
-
-def _edges(parts: Iterable[ResizedPart], device: torch.device) -> _Edges:
-    """The edges of all parts, in one list by mask and position."""
-    found: list[Tensor] = []
-    origins: list[tuple[int, ...]] = []
-    in_order = True
-    for part in parts:
-        count, height, width = part.pixels.shape
-        # With background above and below, every run of a column starts and ends in it.
-        pixels = F.pad(part.pixels.transpose(1, 2), (1, 1)).flatten()
-        found.append((pixels[1:] ^ pixels[:-1]).nonzero()[:, 0])
-        origins.append((found[-1].shape[0], part.masks.start, part.left, part.top, width, height + 2))
-        in_order &= count == 1
-    if not found:
-        return _Edges(*torch.zeros(3, 0, dtype=torch.int64, device=device))
-    positions = torch.cat(found)
-    table = torch.tensor(origins, device=device)
-    origin = table[:, 1:].repeat_interleave(table[:, 0], dim=0, output_size=len(positions))
-    first_mask, left, top, widths, lines = origin.unbind(1)
-    column, row = positions // lines, positions % lines
-    edges = _Edges(masks=first_mask + column // widths, columns=left + column % widths, rows=top + row)
-    if in_order:
-        return edges
-    order = edges.masks.argsort(stable=True)
-    return _Edges(*(field[order] for field in edges))
-
-
-def _runs(edges: _Edges, *, count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Lengths of the runs of all masks, one mask after the other.
-
-    Returns:
-        (R,) int64 run lengths, and (D,) int64 how many of them each mask has.
-    """
-    pixels = size[0] * size[1]
-    masks, positions = edges.masks, edges.columns * size[0] + edges.rows
-    # All masks on one axis, with a place between them for the end of the last run.
-    places = masks * (pixels + 1) + positions
-    keep = positions < pixels
-    # A column that ends where the next one starts: the run goes on.
-    continued = places[1:] == places[:-1]
-    keep[1:] &= ~continued
-    keep[:-1] &= ~continued
-    kept = keep.nonzero()[:, 0]
-    masks, places = masks[kept], places[kept]
-    edges_per_mask = masks.bincount(minlength=count)
-    each = torch.arange(count, device=places.device)
-    ends = places.new_empty(len(places) + count)
-    ends[torch.arange(len(places), device=places.device) + masks] = places
-    ends[edges_per_mask.cumsum(0) + each] = each * (pixels + 1) + pixels
-    lengths = ends.diff(prepend=ends.new_full((1,), -1))
-    runs = edges_per_mask + 1
-    lengths[runs.cumsum(0) - runs] -= 1
-    return lengths, runs
-
-
-def _texts(lengths: Tensor, runs: Tensor) -> list[str]:
-    """Run lengths (R,) and their number a mask (D,) to the text of each mask."""
-    lengths, runs = lengths.cpu(), runs.cpu()
-    ends = runs.cumsum(0)
-    index = torch.arange(len(lengths)) - (ends - runs).repeat_interleave(runs, output_size=len(lengths))
-    values = lengths.clone()
-    values[2:] -= torch.where(index[2:] > 2, lengths[:-2], 0)
-    characters = torch.ones_like(values)
+    ends = num_counts.cumsum()
+    index = np.arange(len(counts)) - (ends - num_counts).repeat(num_counts)  # (R,) position in its own mask
+    values = counts.copy()
+    values[2:] -= np.where(index[2:] > 2, counts[:-2], 0)
+    characters = np.ones_like(values)  # (R,) characters of each value
     for bits in range(4, 5 * MAX_CHARACTERS - 1, 5):
-        characters += (values >= 1 << bits) | (values < -(1 << bits))
-    stops = characters.cumsum(0)
-    total = int(stops[-1]) if len(stops) else 0
-    place = torch.arange(total) - (stops - characters).repeat_interleave(characters, output_size=total)
-    values, characters = (field.repeat_interleave(characters, output_size=total) for field in (values, characters))
-    codes = ((values >> (5 * place)) & 31) + 32 * (place < characters - 1) + 48
-    text = codes.to(torch.uint8).numpy().tobytes().decode("ascii")
-    borders = [0, *stops[ends - 1].tolist()] if len(runs) else [0]
+        # Most values are short: stop at the first width that holds all of them.
+        is_longer = (values >= 1 << bits) | (values < -(1 << bits))
+        if not is_longer.any():
+            break
+        characters += is_longer
+    stops = characters.cumsum()
+    digit = np.arange(characters.sum()) - (stops - characters).repeat(characters)  # (T,) index of the five bits
+    values, characters = values.repeat(characters), characters.repeat(characters)  # (T,)
+    is_continued = digit < characters - 1
+    codes = ((values >> (5 * digit)) & 31) + 32 * is_continued + 48  # (T,)
+    text = codes.astype(np.uint8).tobytes().decode("ascii")
+    borders = [0, *stops[ends - 1].tolist()] if len(ends) else [0]
     return [text[start:stop] for start, stop in itertools.pairwise(borders)]
 
 
-def _boxes(edges: _Edges, *, count: int) -> Tensor:
-    """(D, 4) float32 boxes around the edges of each mask."""
-    sides = torch.stack([edges.columns, edges.rows, edges.columns + 1, edges.rows])
-    boxes = torch.zeros(4, count, dtype=torch.int64, device=sides.device)
-    for side, name in enumerate(("amin", "amin", "amax", "amax")):
-        boxes[side].scatter_reduce_(0, edges.masks, sides[side], name, include_self=False)
-    return boxes.T.float()
+def encode_masks(masks: npt.NDArray[np.bool_ | np.uint8]) -> list[RLE]:
+    """Encode bitmaps.
+
+    Args:
+        masks: (D, H, W) bool, or uint8 of zeros and ones.
+
+    Raises:
+        ValueError: `masks` has another shape or dtype.
+    """
+    if masks.ndim != 3:
+        raise ValueError(f"masks must have shape (D, H, W), got {masks.shape}")
+    if masks.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
+        raise ValueError(f"masks must be bool or uint8, got {masks.dtype}")
+    counts = [np.zeros(0, np.int64)]
+    for mask in masks:
+        pixels = mask.T.ravel()  # (W * H,) column-major
+        edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+        starts_with_object = pixels[:1].astype(bool)
+        counts.append(np.diff(edges, prepend=np.zeros(1 + starts_with_object.sum(), np.int64), append=len(pixels)))
+    texts = encode_counts(np.concatenate(counts), np.array([len(each) for each in counts[1:]], np.int64))
+    height, width = masks.shape[1:]
+    return [RLE(size=[height, width], counts=text) for text in texts]
+
+
+def rle_areas(rles: Sequence[RLE]) -> Integers:
+    """Count the pixels of encoded masks: (D,) int64.
+
+    Raises:
+        ValueError: a text is no RLE.
+    """
+    pairs, ends = _decode(rles)
+    sums = np.concatenate([np.zeros(1, np.int64), pairs[:, 1].cumsum()])
+    return np.diff(sums[ends], prepend=0)
+
+
+def decode_masks(rles: Sequence[RLE], *, size: tuple[int, int]) -> Bitmaps:
+    """Decode RLEs to bitmaps.
+
+    Args:
+        rles: D encodings.
+        size: (height, width) of each, pixels.
+
+    Returns:
+        (D, height, width) bool.
+
+    Raises:
+        ValueError: an encoding has another size, or its text is no RLE of that size.
+    """
+    masks = np.zeros((len(rles), *size), bool)
+    for mask, window in zip(masks, decode_windows(rles, size=size), strict=True):
+        mask[:, window.left : window.left + window.pixels.shape[1]] = window.pixels
+    return masks
+
+
+def decode_windows(rles: Sequence[RLE], *, size: tuple[int, int]) -> Iterator[MaskWindow]:
+    """Decode RLEs one by one, each only in the columns that its object spans; arguments as for `decode_masks`."""
+    height, width = size
+    for rle in rles:
+        if tuple(rle["size"]) != (height, width):
+            raise ValueError(f"an encoded mask has the size {tuple(rle['size'])}, expected {(height, width)}")
+    pairs, ends = _decode(rles)
+    for rle, (start, stop) in zip(rles, itertools.pairwise([0, *ends.tolist()]), strict=True):
+        own = pairs[start:stop]
+        if own.min(initial=0) < 0 or own.sum() != height * width:
+            raise ValueError(f"the RLE {rle['counts'][:40]!r} does not describe {height} x {width} pixels")
+        yield _fill_window(own, height)
+
+
+def _fill_window(pairs: Integers, height: int) -> MaskWindow:
+    """Fill the columns of one mask from its pairs (P, 2) of background and object counts."""
+    stops = pairs.sum(axis=1).cumsum()  # (P,) column-major position after each run of the object
+    borders = np.stack([stops - pairs[:, 1], stops], axis=1)[pairs[:, 1] > 0].ravel()  # starts and stops alternate
+    if not len(borders):
+        return MaskWindow(0, np.zeros((height, 0), bool))
+    left, right = borders[0] // height, -(-borders[-1] // height)
+    lengths = np.diff(borders, prepend=left * height, append=right * height)
+    pixels = (np.arange(len(lengths)) % 2 == 1).repeat(lengths)  # ((right - left) * H,) column-major
+    return MaskWindow(int(left), pixels.reshape(-1, height).T)
+
+
+def _decode(rles: Sequence[RLE]) -> Counts:
+    texts = (rle["counts"] for rle in rles)
+    # pycocotools returns the text as bytes.
+    return decode_counts([text if isinstance(text, bytes) else text.encode("ascii") for text in texts])

@@ -10,9 +10,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from solo.masks.bitmaps import boxes_from_masks
-from solo.masks.mask_bits import resize_to_bits
+from solo.masks.encoding import encode_resized
 from solo.masks.resize import resize_masks
-from solo.masks.rle import encode_resized
 from solo.models.candidates import DrawnCandidates, Suppression, draw_candidates
 from solo.models.decoders import cell_masks
 from solo.models.grid import Grid
@@ -20,7 +19,7 @@ from solo.ops import matrix_nms, points_nms
 from solo.registry import TASK_UTILS
 from solo.structures import CellMasks, Outputs
 
-MASK_FORMATS = ("bool", "bits", "rle")
+MASK_FORMATS = ("bool", "rle")
 
 
 @TASK_UTILS.register_module()
@@ -51,8 +50,7 @@ class SOLOv2PostProcessor:
     No number of candidates is set, yet memory is bounded: beside outputs and results an image takes at most about
     `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (225 MB at 800x1333 with the defaults), half a
     `chunk_bytes` more where masks are products (Decoupled SOLO). Results in the form "bool" are up to `max_per_img`
-    masks of the size of the picture, "bits" an eighth of that; those in the form "rle" are small. For the last two no
-    full-size mask is made.
+    masks of the size of the image; those in the form "rle" are small, and no full-size mask is made for them.
 
     Args:
         grid: the cells.
@@ -64,8 +62,7 @@ class SOLOv2PostProcessor:
         nms_pre: the best candidates that enter the NMS.
         filter_thr: the decayed score a detection needs at least.
         max_per_img: the best detections that are kept.
-        mask_format: form of the masks of a result: "bool" (bitmaps), "bits" (bitmaps with eight pixels to a byte, see
-            `solo.ops.pack_bits`) or "rle" (COCO's compressed run lengths).
+        mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's compressed run-length encoding).
         chunk_bytes: most bytes of mask probabilities that are held. A smaller value trades time for memory, never
             results: what is not held is drawn again if its detection survives.
 
@@ -84,7 +81,7 @@ class SOLOv2PostProcessor:
         nms_pre: int = 500,
         filter_thr: float = 0.05,
         max_per_img: int = 100,
-        mask_format: Literal["bool", "bits", "rle"] = "bool",
+        mask_format: Literal["bool", "rle"] = "bool",
         chunk_bytes: int = 48 * 2**20,
     ) -> None:
         if mask_format not in MASK_FORMATS:
@@ -122,7 +119,7 @@ class SOLOv2PostProcessor:
         Returns:
             One record an image, by descending score, on the device of the outputs: labels (D,) int64, scores (D,)
             float32, masks and bboxes (D, 4) float32 x1 y1 x2 y2, both in the picture's pixels. Masks are
-            (D, height, width) bool, (D, height, ceil(width / 8)) uint8, or a list of D `RLE` as `mask_format` says.
+            (D, height, width) bool, or a list of D `RLE`, as `mask_format` says.
             Shapes and types are the same when D is 0.
         """
         cell_scores = self._cell_scores(outputs.cls_logits)
@@ -162,8 +159,6 @@ class SOLOv2PostProcessor:
         result = InstanceData(labels=kept.labels, scores=kept.scores)
         if self.mask_format == "rle":
             result.masks, result.bboxes = encode_resized(probabilities, **sizes, threshold=self.mask_thr)
-        elif self.mask_format == "bits":
-            result.masks, result.bboxes = resize_to_bits(probabilities, **sizes, threshold=self.mask_thr)
         else:
             result.masks = resize_masks(probabilities, **sizes, threshold=self.mask_thr)
             result.bboxes = boxes_from_masks(result.masks)

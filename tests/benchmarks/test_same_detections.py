@@ -7,7 +7,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from benchmarks.same_detections import check_detections, check_encodings, check_outputs
-from solo.evaluation import encode_masks
+from solo.masks.encoding import encode_bitmaps
 from solo.structures import SOLOv2Outputs
 
 
@@ -52,14 +52,14 @@ def test_what_rounding_changes_is_equal() -> None:
 def test_encodings() -> None:
     first, other = detections(), detections()
     flip(4)(other)
-    ours, same, nearly = (encode_masks(result.masks) for result in (first, first, other))
+    ours, same, nearly = (encode_bitmaps(result.masks).rles for result in (first, first, other))
     check_encodings(ours, [dict(rle, counts=rle["counts"].encode()) for rle in same], exactly=True)
     check_encodings(ours, nearly, exactly=False)
     with pytest.raises(AssertionError, match="run lengths differ"):
         check_encodings(ours, nearly, exactly=True)
     flip(5)(other)
     with pytest.raises(AssertionError, match="5 of 400000 mask pixels differ"):
-        check_encodings(ours, encode_masks(other.masks), exactly=False)
+        check_encodings(ours, encode_bitmaps(other.masks).rles, exactly=False)
     with pytest.raises(AssertionError, match="2 encodings, the peer has 1"):
         check_encodings(ours, same[:1], exactly=False)
     check_encodings([], [], exactly=False)

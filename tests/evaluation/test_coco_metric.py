@@ -17,8 +17,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from solo.errors import ConfigError, DataError
-from solo.evaluation import CocoMaskMetric, encode_masks
-from solo.masks.mask_bits import pack_bits
+from solo.evaluation import CocoMaskMetric
+from solo.masks.rle import encode_masks
 
 HEIGHT, WIDTH = 120, 160
 CLASSES = ("disc", "square", "star")
@@ -172,16 +172,6 @@ def test_wrong_mask_lowers_mask_ap_alone(tmp_path: Path) -> None:
     metrics = evaluate(ann_file, [prediction(10, [hollow], [0], [0.9])])
     assert metrics["coco/segm_mAP"] == 0
     assert metrics["coco/bbox_mAP"] == pytest.approx(1.0)
-
-
-def test_bits_count_as_their_bitmaps(tmp_path: Path) -> None:
-    annotations, predictions = random_scene(1)
-    ann_file = write_file(tmp_path, annotations, num_images=4)
-    expected = evaluate(ann_file, predictions)
-    for entry in predictions:
-        entry["pred_instances"]["masks"] = pack_bits(entry["pred_instances"]["masks"])
-        entry["ori_shape"] = (HEIGHT, WIDTH)
-    assert evaluate(ann_file, predictions) == expected
 
 
 def test_no_detection_at_all_scores_zero(tmp_path: Path) -> None:

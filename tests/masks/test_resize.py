@@ -11,19 +11,9 @@ from torch import Tensor
 
 from solo.masks import windows
 from solo.masks.resize import resize_masks, resized_parts
+from tests.helpers.mask_probabilities import SIZES, blobs
 
 ROUNDING = 1e-4
-SIZES = [
-    ((32, 64), (32, 64)),
-    ((32, 64), (64, 128)),
-    ((30, 61), (15, 30)),
-    ((17, 64), (100, 33)),
-    ((1, 1), (1, 1)),
-    ((1, 1), (7, 5)),
-    ((32, 64), (1, 1)),
-    ((4, 3), (1, 90)),
-    ((31, 64), (900, 11)),
-]
 
 
 def interpolated_twice(probabilities: Tensor, *, image_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
@@ -44,18 +34,6 @@ def assert_same_masks(
     different = masks != (expected > threshold)
     assert not (different & ((expected - threshold).abs() > ROUNDING)).any()
     assert different.sum() <= 1 + masks.numel() // 10_000
-
-
-def blobs(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Smooth probabilities of ellipses, most of them small, the last one empty: (D, h, w)."""
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
-    places, radii = torch.rand(2, count, 2, generator=generator)
-    distances = ((rows - places[:, :1, None] * height) / (2 + radii[:, :1, None] ** 2 * height / 2)) ** 2 + (
-        (columns - places[:, 1:, None] * width) / (2 + radii[:, 1:, None] ** 2 * width / 2)
-    ) ** 2
-    probabilities = (5 * (1 - distances)).sigmoid()
-    probabilities[-1] = 0.1
-    return probabilities
 
 
 @pytest.mark.parametrize(("image_size", "original_size"), SIZES)

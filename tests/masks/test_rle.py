@@ -1,116 +1,93 @@
-"""Encodings against pycocotools, byte by byte."""
+"""The numpy codec of RLEs against pycocotools."""
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as mask_api
-from torch import Tensor
 
-from solo.masks import windows
-from solo.masks.bitmaps import boxes_from_masks
-from solo.masks.resize import resize_masks
-from solo.masks.rle import encode_bitmaps, encode_resized
-from tests.masks.test_resize import SIZES, blobs
+from solo.masks.rle import RLE, decode_masks, decode_windows, encode_masks, rle_areas
+
+MASKS = hnp.arrays(bool, st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 9)))
 
 
-def pycocotools_texts(masks: Tensor) -> list[str]:
-    columns_first = np.asfortranarray(masks.numpy().astype(np.uint8).transpose(1, 2, 0))
-    return [rle["counts"].decode() for rle in mask_api.encode(columns_first)]
+def pycocotools_texts(masks: np.ndarray) -> list[str]:
+    encoded = mask_api.encode(np.asfortranarray(masks.astype(np.uint8).transpose(1, 2, 0)))
+    return [rle["counts"].decode() for rle in encoded]
 
 
-def assert_encoded(masks: Tensor) -> None:
-    encoded = encode_bitmaps(masks)
-    assert [rle["counts"] for rle in encoded.rles] == pycocotools_texts(masks)
-    assert all(rle["size"] == list(masks.shape[1:]) for rle in encoded.rles)
-    assert torch.equal(encoded.boxes, boxes_from_masks(masks))
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(hnp.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))))
-def test_any_masks(masks: np.ndarray) -> None:
-    assert_encoded(torch.from_numpy(masks))
-
-
-@pytest.mark.parametrize("share", [0.0, 1e-4, 0.01, 0.5, 0.999, 1.0])
-@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (300, 500)])
-def test_noise(share: float, size: tuple[int, int], generator: torch.Generator) -> None:
-    assert_encoded(torch.rand(3, *size, generator=generator) < share)
-
-
-@pytest.mark.parametrize("name", ["all", "none", "first", "last", "first column", "last column", "rows", "columns"])
-def test_special_masks(name: str) -> None:
-    """Runs that start or end with the picture, or go on from one column to the next."""
-    mask = torch.zeros(1, 6, 5, dtype=torch.bool)
-    index = {
-        "all": (0,),
-        "none": (0, slice(0)),
-        "first": (0, 0, 0),
-        "last": (0, -1, -1),
-        "first column": (0, slice(None), 0),
-        "last column": (0, slice(None), -1),
-        "rows": (0, slice(1, None, 2)),
-        "columns": (0, slice(None), slice(1, 4)),
-    }[name]
-    mask[index] = True
-    assert_encoded(mask)
-    assert_encoded(torch.cat([mask, ~mask, mask]))
+@given(MASKS)
+def test_texts_and_pixels_and_areas_are_those_of_pycocotools(masks: np.ndarray) -> None:
+    encoded = json.loads(json.dumps(encode_masks(masks)))
+    assert [rle["counts"] for rle in encoded] == pycocotools_texts(masks)
+    assert all(rle["size"] == list(masks.shape[1:]) for rle in encoded)
+    np.testing.assert_array_equal(decode_masks(encoded, size=masks.shape[1:]), masks, strict=True)
+    assert rle_areas(encoded).tolist() == [mask.sum() for mask in masks]
 
 
 def test_runs_of_every_length() -> None:
-    """A run of up to 2**22 pixels needs five characters; differences of both signs occur."""
     generator = np.random.default_rng(0)
-    lengths = np.concatenate([2 ** np.arange(21), 2 ** np.arange(20) - 1, generator.integers(1, 60_000, 40)])
+    lengths = np.concatenate([2 ** np.arange(21), generator.integers(1, 60_000, 40)])
     generator.shuffle(lengths)
     values = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-    mask = torch.from_numpy(np.resize(values, (1, 2048, -(-len(values) // 2048))))
-    assert_encoded(mask)
+    masks = np.resize(values, (1, 2048, -(-len(values) // 2048)))
+    assert [rle["counts"] for rle in encode_masks(masks)] == pycocotools_texts(masks)
+    np.testing.assert_array_equal(decode_masks(encode_masks(masks), size=masks.shape[1:]), masks)
 
 
-def test_a_very_large_mask() -> None:
-    mask = torch.zeros(1, 7000, 9000, dtype=torch.bool)
-    mask[0, 6000:, 8000:] = True
-    assert_encoded(mask)
+def test_layout_does_not_matter() -> None:
+    masks = np.arange(3 * 4 * 5).reshape(3, 4, 5) % 3 == 0
+    strided = masks.transpose(2, 1, 0).copy().transpose(2, 1, 0)
+    assert encode_masks(strided) == encode_masks(masks) == encode_masks(masks.astype(np.uint8))
 
 
-def test_layout_does_not_matter(generator: torch.Generator) -> None:
-    masks = torch.rand(3, 8, 9, generator=generator) < 0.4
-    assert_encoded(masks.transpose(1, 2))
-    assert_encoded(masks[:, ::2, 1:])
+def test_no_mask() -> None:
+    assert encode_masks(np.zeros((0, 5, 6), bool)) == []
+    assert decode_masks([], size=(7, 5)).shape == (0, 7, 5)
+    assert rle_areas([]).shape == (0,)
 
 
-@pytest.mark.parametrize("size", [(5, 6), (1, 1)])
-def test_no_masks(size: tuple[int, int]) -> None:
-    encoded = encode_bitmaps(torch.zeros(0, *size, dtype=torch.bool))
-    assert encoded.rles == []
-    assert encoded.boxes.shape == (0, 4)
-    assert encoded.boxes.dtype == torch.float32
+@pytest.mark.parametrize("masks", [np.zeros((4, 5), bool), np.zeros((1, 4, 5), np.float32)])
+def test_wrong_input(masks: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="masks must"):
+        encode_masks(masks)
 
 
-@pytest.mark.parametrize(("image_size", "original_size"), SIZES)
-def test_resized_are_the_resized_masks(
-    image_size: tuple[int, int], original_size: tuple[int, int], generator: torch.Generator
-) -> None:
-    for probabilities in (blobs(9, 8, 16, generator), torch.rand(3, 8, 16, generator=generator)):
-        arguments = dict(image_size=image_size, original_size=original_size, threshold=0.5)
-        masks = resize_masks(probabilities, **arguments)
-        encoded = encode_resized(probabilities, **arguments)
-        assert [rle["counts"] for rle in encoded.rles] == pycocotools_texts(masks)
-        assert torch.equal(encoded.boxes, boxes_from_masks(masks))
+def test_texts_may_be_bytes() -> None:
+    masks = np.arange(30).reshape(1, 5, 6) % 4 == 0
+    rle = mask_api.encode(np.asfortranarray(masks[0].astype(np.uint8)))
+    np.testing.assert_array_equal(decode_masks([rle], size=(5, 6)), masks)
+    assert rle_areas([rle]).tolist() == [masks.sum()]
 
 
-@pytest.mark.parametrize("group", [1, 2, 5, 100])
-def test_groups_change_nothing(group: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "masks_per_group", lambda pixels, device: group)
-    monkeypatch.setattr("solo.masks.windows.BAND_PIXELS", 500)
-    probabilities = blobs(9, 12, 16, generator)
-    arguments = dict(image_size=(48, 60), original_size=(70, 81), threshold=0.5)
-    masks = resize_masks(probabilities, **arguments)
-    assert_encoded(masks)
-    encoded = encode_resized(probabilities, **arguments)
-    assert [rle["counts"] for rle in encoded.rles] == pycocotools_texts(masks)
-    assert torch.equal(encoded.boxes, boxes_from_masks(masks))
+def test_a_window_holds_the_columns_of_its_object_alone() -> None:
+    masks = np.zeros((2, 6, 9), bool)
+    masks[0, 2:4, 3:5] = True
+    window, empty = decode_windows(encode_masks(masks), size=(6, 9))
+    assert window.left == 3
+    np.testing.assert_array_equal(window.pixels, masks[0, :, 3:5])
+    assert empty.pixels.shape == (6, 0)
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        (RLE(size=[5, 7], counts="S1"), r"size \(5, 7\), expected \(7, 5\)"),
+        (RLE(size=[7, 5], counts="S0"), "does not describe 7 x 5 pixels"),
+        (RLE(size=[7, 5], counts="\x7f"), "no digit"),
+    ],
+)
+def test_wrong_encoding(rle: RLE, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decode_masks([rle], size=(7, 5))
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 600])
+def test_areas_of_any_number_of_masks(count: int) -> None:
+    masks = np.arange(9).reshape(1, 1, 9) < (np.arange(count) % 10).reshape(-1, 1, 1)
+    assert rle_areas(encode_masks(masks)).tolist() == [index % 10 for index in range(count)]

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from solo.masks.mask_bits import pack_bits
-from solo.masks.rle import encode_bitmaps
+from solo.masks.encoding import encode_bitmaps
 from solo.models import MatrixNMS
 from solo.structures import SOLOv2Outputs
 from tests.helpers.postprocess_oracle import loop_oracle
@@ -222,14 +221,11 @@ def test_encoded_masks_are_the_same_masks(generator: torch.Generator) -> None:
     sizes = dict(image_sizes=[(24, 23), (20, 24)], original_sizes=[(50, 41), (13, 64)])
     bitmaps = processor_of(min_area_factor=0.0)(outputs, **sizes)
     encodings = processor_of(min_area_factor=0.0, mask_format="rle")(outputs, **sizes)
-    bits = processor_of(min_area_factor=0.0, mask_format="bits")(outputs, **sizes)
-    for bitmap, encoding, packed in zip(bitmaps, encodings, bits, strict=True):
+    for bitmap, encoding in zip(bitmaps, encodings, strict=True):
         assert len(bitmap) == len(encoding) > 0
         assert encoding.masks == encode_bitmaps(bitmap.masks).rles
-        assert torch.equal(packed.masks, pack_bits(bitmap.masks))
         for name in ("labels", "scores", "bboxes"):
             assert torch.equal(getattr(bitmap, name), getattr(encoding, name))
-            assert torch.equal(getattr(bitmap, name), getattr(packed, name))
         kept = encoding[encoding.scores > encoding.scores.median()]
         assert len(kept.masks) == len(kept.scores) == len(encoding) // 2
 
@@ -240,18 +236,10 @@ def test_nothing_found_in_encoded_form() -> None:
     assert result.bboxes.shape == (0, 4)
 
 
-def test_nothing_found_as_bits() -> None:
-    result, bitmaps = detect(blank(), mask_format="bits"), detect(blank())
-    height, width = bitmaps.masks.shape[1:]
-    assert result.masks.dtype == torch.uint8
-    assert result.masks.shape == (0, height, -(-width // 8))
-    assert result.bboxes.shape == (0, 4)
-
-
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (dict(mask_format="png"), r"'bool', 'bits', 'rle'.*'png'"),
+        (dict(mask_format="png"), r"'bool', 'rle'.*'png'"),
         (dict(chunk_bytes=0), "chunk_bytes must be positive, got 0"),
         (dict(mask_thr=-0.1), "mask_thr must be at least 0"),
     ],

@@ -17,7 +17,7 @@ from tests.helpers.tiny_model import TINY_HEADS, build_drawn, tiny_config, tiny_
 KINDS = ["solov2", *TINY_HEADS]
 SIZES = [(64, 96), (60, 72)]
 ORIGINAL_SIZE = (90, 110)
-WAITS = {"bool": 9, "bits": 9, "rle": 14}
+WAITS = {"bool": 9, "rle": 14}
 """How often the host waits for the device, for an image of SOLOv2."""
 
 
@@ -42,7 +42,7 @@ def predict(model: Any, given: dict[str, Any]) -> list[InstanceData]:
 
 def recorded(results: list[InstanceData]) -> list[bytes]:
     """What an evaluation keeps of detections."""
-    return [ImageDetections.from_instances(0, result, width=ORIGINAL_SIZE[1]).to_bytes() for result in results]
+    return [ImageDetections.from_instances(0, result).to_bytes() for result in results]
 
 
 @pytest.mark.parametrize("mask_format", WAITS)

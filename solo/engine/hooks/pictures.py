@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from solo.datasets import LoadImage
 from solo.errors import DataError
-from solo.evaluation import decode_masks
 from solo.inference.visualization import draw_instances, legible_magnification, picture_name
-from solo.masks.mask_bits import unpack_bits
+from solo.masks.rle import decode_masks
 from solo.registry import HOOKS
 
 
@@ -64,8 +62,6 @@ class PicturesHook(Hook):
             instances = sample.pred_instances[sample.pred_instances.scores >= self.score_thr]
             if isinstance(instances.masks, list):
                 instances.masks = decode_masks(instances.masks, size=(height, width))
-            elif instances.masks.dtype == torch.uint8:
-                instances.masks = unpack_bits(instances.masks, width=width)
             picture = draw_instances(image, instances, classes, score_thr=self.score_thr, magnify=magnify)
             name = picture_name(Path(sample.img_path), taken=self._names)
             if not cv2.imwrite(str(self.show_dir / name), picture):

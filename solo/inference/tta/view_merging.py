@@ -1,39 +1,34 @@
-"""Detections of one picture from several views of it: flipped, enlarged, shrunk."""
+"""Detections of one image from several views of it: flipped, enlarged, shrunk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE, boxes_from_masks
-from solo.masks.mask_bits import pack_bits
-from solo.masks.resize import resize_masks
-from solo.masks.rle import RLE, encode_bitmaps, encode_resized
+from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.encoding import EncodedMasks, encode_resized
+from solo.masks.rle import RLE, decode_masks
 from solo.models.candidates import DrawnCandidates
 from solo.models.postprocess import SOLOv2PostProcessor
 from solo.structures import CellMasks
 
-CHUNK_PIXELS = 2**25
-"""Most pixels of the masks that are worked on at once."""
-
-
 FLIPPED_AXES = {None: (), "horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
-"""Axes of (..., height, width) that each direction of a flip turns round."""
+"""Axes of (..., height, width) that each direction of a flip reverses."""
 
 
 class View(NamedTuple):
-    """One view of a picture, and what the network says about it.
+    """One view of an image and the network's outputs for it.
 
     Attributes:
         cls_logits: (S, C).
-        masks: draws the masks of its cells.
+        masks: decodes the masks of its cells.
         image_size: (height, width) of the view without its padding, pixels.
-        flip_direction: how the picture was flipped: "horizontal", "vertical", "diagonal" (both), or None.
+        flip_direction: how the image was flipped: "horizontal", "vertical", "diagonal" (both), or None.
     """
 
     cls_logits: Tensor
@@ -46,55 +41,52 @@ class View(NamedTuple):
 def merge_views(
     views: Sequence[View], *, postprocess: SOLOv2PostProcessor, original_size: tuple[int, int]
 ) -> InstanceData:
-    """The detections of a picture, from the candidates of all its views, suppressed together by one NMS.
+    """Merge the candidates of all views of an image and suppress them in one NMS.
 
-    What enters are candidates, with class score times maskness as their score, not the detections that each view would
-    give: those have been decayed by an NMS already, and a second one would decay them again. Hence one view alone gives
-    what it gives without a merge. A detection's score is thus that of the view that is surest of it, decayed by its
-    overlap with better masks of all views; and its mask is the mask of that view.
+    Candidates enter with class score times maskness as their score, before any NMS: the detections of the single views
+    have been decayed by an NMS already, and a second one would decay them again. One view alone therefore gives the
+    same result as without merging. A detection has the score of its most confident view, decayed by its overlap with
+    better masks of all views, and the mask of that view.
 
-    Overlaps are measured in the frame of the first view at stride 4; masks of the others are brought there bilinearly.
-    Beside outputs and results it takes about `len(views) * (3 * nms_pre * h * w + chunk_bytes)` bytes, h and w those of
-    the first view, while the size of the picture counts for a few masks at a time alone, when they are run lengths.
+    Overlaps are measured in the frame of the first view at stride 4; masks of other views are resampled bilinearly.
+    Beside outputs and results this takes about `len(views) * (3 * nms_pre * h * w + chunk_bytes)` bytes, h and w those
+    of the first view; no full-size mask is made unless the post-processor's `mask_format` is "bool".
 
     Args:
         views: at least one.
-        postprocess: with its thresholds, its limits a view (`nms_pre`) and a picture (`max_per_img`), and its NMS.
-        original_size: (height, width) of the picture, pixels.
+        postprocess: its thresholds, limits and NMS are used: `nms_pre` for each view, `max_per_img` for the image.
+        original_size: (height, width) of the image, pixels.
 
     Returns:
-        As `SOLOv2PostProcessor`, in the frame of the picture.
+        As `SOLOv2PostProcessor`, in the frame of the image.
 
     Raises:
-        ValueError: no view, or a flip of another direction.
+        ValueError: `views` is empty, or a flip direction is unknown.
     """
     _check(views)
     reference = views[0]
     drawn = [postprocess.candidates(view.cls_logits, view.masks) for view in views]
-    if len(views) > 1:  # what all of them hold would be too much
+    if len(views) > 1:  # the probabilities held for all views would take too much memory
         drawn = [found._replace(held=[]) for found in drawn]
     masks = torch.cat(
         [
-            _in_frame_of(reference, found.masks, view)[found.candidates.rows]
+            _resample(found.masks, source=view, target=reference)[found.candidates.rows]
             for view, found in zip(views, drawn, strict=True)
         ]
     )
     scores = torch.cat([found.candidates.scores for found in drawn])
     labels = torch.cat([found.candidates.labels for found in drawn])
-    # Equal scores: the first view first.
+    # Of equal scores the first view's comes first.
     order = scores.argsort(descending=True, stable=True)
     decayed = torch.empty_like(scores)
     decayed[order] = postprocess.nms(masks[order], labels[order], scores[order])
     best = order[decayed[order].argsort(descending=True, stable=True)][: postprocess.max_per_img]
     kept = best[decayed[best] >= postprocess.filter_thr]
     result = InstanceData(labels=labels[kept], scores=decayed[kept])
-    full_size = _run_lengths if postprocess.mask_format == "rle" else _bitmaps
-    parts = _kept_masks(views, drawn, kept)
-    result.masks, result.bboxes = full_size(
-        parts, count=len(kept), original_size=original_size, threshold=postprocess.mask_thr, device=kept.device
-    )
-    if postprocess.mask_format == "bits":
-        result.masks = pack_bits(result.masks)
+    encoded = _encode_kept(views, drawn, kept, original_size=original_size, threshold=postprocess.mask_thr)
+    result.masks, result.bboxes = encoded
+    if postprocess.mask_format == "bool":
+        result.masks = torch.from_numpy(decode_masks(encoded.rles, size=original_size)).to(kept.device)
     return result
 
 
@@ -108,94 +100,87 @@ def _check(views: Sequence[View]) -> None:
             )
 
 
-def _in_frame_of(reference: View, masks: Tensor, view: View) -> Tensor:
-    """Masks (D, h', w') bool of a view as (D, h, w) bool of another."""
-    if view.image_size == reference.image_size and view.flip_direction == reference.flip_direction:
+def _resample(masks: Tensor, *, source: View, target: View) -> Tensor:
+    """Bring masks (D, h', w') bool from the frame of one view to (D, h, w) bool in that of another."""
+    if source.image_size == target.image_size and source.flip_direction == target.flip_direction:
         return masks
-    size = reference.masks.size
-    turned = set(FLIPPED_AXES[view.flip_direction]) ^ set(FLIPPED_AXES[reference.flip_direction])
+    size = target.masks.size
+    reversed_axes = set(FLIPPED_AXES[source.flip_direction]) ^ set(FLIPPED_AXES[target.flip_direction])
     rows, columns = (
-        _places(size[axis], reference.image_size[axis], view.image_size[axis], masks.shape[axis], axis in turned)
+        _sample_coordinates(
+            size[axis],
+            length=target.image_size[axis],
+            source_length=source.image_size[axis],
+            source_pixels=masks.shape[axis],
+            is_reversed=axis in reversed_axes,
+        )
         for axis in (-2, -1)
     )
-    grid = torch.stack([columns.expand(*size), rows[:, None].expand(*size)], dim=-1).to(masks.device)
-    moved = torch.empty((len(masks), *size), dtype=torch.bool, device=masks.device)
-    step = max(1, CHUNK_PIXELS // grid[..., 0].numel())
-    for start in range(0, len(masks), step):
-        part = masks[None, start : start + step].float()
-        sampled = F.grid_sample(part, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
-        # A half is inside as well as outside: kept, so that thin objects do not vanish.
-        torch.ge(sampled[0], 0.5, out=moved[start : start + step])
-    return moved
+    grid = torch.stack([columns.expand(*size), rows[:, None].expand(*size)], dim=-1).to(masks.device)  # (h, w, 2) x y
+    resampled = torch.empty((len(masks), *size), dtype=torch.bool, device=masks.device)
+    # Mask by mask: as float32 all of them together would take four times the memory of the result.
+    for mask, result in zip(masks, resampled, strict=True):
+        values = F.grid_sample(
+            mask[None, None].float(), grid[None], mode="bilinear", padding_mode="border", align_corners=False
+        )
+        # A value of exactly 0.5 counts as inside, so that thin objects do not vanish.
+        torch.ge(values[0, 0], 0.5, out=result)
+    return resampled
 
 
-def _places(cells: int, image: int, other_image: int, other_cells: int, turned: bool) -> Tensor:
-    """Where each of `cells` lies on another view's axis, from -1 at the start of the first to 1 at the end of the last.
+def _sample_coordinates(
+    pixels: int, *, length: int, source_length: int, source_pixels: int, is_reversed: bool
+) -> Tensor:
+    """Where each stride-4 pixel of an axis lies on the same axis of another view, as `grid_sample` counts.
 
-    `image` and `other_image` are the lengths of the two views without padding, in pixels of each.
+    Args:
+        pixels: stride-4 pixels of the axis, padding included.
+        length: input pixels of the axis without padding.
+        source_length: likewise in the other view.
+        source_pixels: stride-4 pixels of the axis in the other view, padding included.
+        is_reversed: one of the two views is flipped along the axis.
+
+    Returns:
+        (pixels,) float32, from -1 at the start of the other view's first pixel to 1 at the end of its last.
     """
-    places = (torch.arange(cells, dtype=torch.float64) + 0.5) * MASK_STRIDE / image
-    places = (1 - places if turned else places) * other_image
-    return (2 * places / (MASK_STRIDE * other_cells) - 1).float()
+    shares = (torch.arange(pixels, dtype=torch.float64) + 0.5) * MASK_STRIDE / length
+    positions = (1 - shares if is_reversed else shares) * source_length  # input pixels of the other view
+    return (2 * positions / (MASK_STRIDE * source_pixels) - 1).float()
 
 
-class _KeptMasks(NamedTuple):
-    """Detections whose mask one view drew.
+def _encode_kept(
+    views: Sequence[View],
+    drawn: Sequence[DrawnCandidates],
+    kept: Tensor,
+    *,
+    original_size: tuple[int, int],
+    threshold: float,
+) -> EncodedMasks:
+    """Encode the masks of the detections view by view, in the frame of the image.
 
-    Attributes:
-        view: the view.
-        places: their places among all detections.
-        probabilities: (n, h', w') float32 of the view.
+    Args:
+        views: the views.
+        drawn: the candidates of each.
+        kept: (D,) int64 indices of the detections among the candidates of all views.
+        original_size: (height, width) of the image, pixels.
+        threshold: a pixel belongs to the mask if its probability is larger.
     """
-
-    view: View
-    places: list[int]
-    probabilities: Tensor
-
-
-def _kept_masks(views: Sequence[View], drawn: Sequence[DrawnCandidates], kept: Tensor) -> Iterator[_KeptMasks]:
-    """View by view the masks of the candidates `kept` among those of all views."""
+    rles = [RLE(size=[], counts="")] * len(kept)
+    boxes = torch.zeros((len(kept), 4), device=kept.device)
     first = 0
     for view, found in zip(views, drawn, strict=True):
         count = len(found.candidates.scores)
-        places = ((kept >= first) & (kept < first + count)).nonzero()[:, 0]
-        cells = found.candidates.cells[kept[places] - first]
+        rows = ((kept >= first) & (kept < first + count)).nonzero()[:, 0]  # (n,) detections of this view
+        cells = found.candidates.cells[kept[rows] - first]
         first += count
-        probabilities = found.probabilities_of(cells, cell_masks=view.masks)
-        yield _KeptMasks(view, places.tolist(), probabilities)
-
-
-def _bitmaps(
-    parts: Iterable[_KeptMasks], *, count: int, original_size: tuple[int, int], threshold: float, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """(D, height, width) bool masks of the picture and their boxes (D, 4)."""
-    masks = torch.zeros((count, *original_size), dtype=torch.bool, device=device)
-    for view, places, probabilities in parts:
-        sizes = dict(image_size=view.image_size, original_size=original_size)
-        for place, probability in zip(places, probabilities, strict=True):
-            bitmap = resize_masks(probability[None], **sizes, threshold=threshold)[0]
-            masks[place] = bitmap.flip(FLIPPED_AXES[view.flip_direction])
-    return masks, boxes_from_masks(masks)
-
-
-def _run_lengths(
-    parts: Iterable[_KeptMasks], *, count: int, original_size: tuple[int, int], threshold: float, device: torch.device
-) -> tuple[list[RLE], Tensor]:
-    """D encodings of masks of the picture and their boxes (D, 4)."""
-    rles: list[RLE] = [RLE(size=[], counts="")] * count
-    boxes = torch.zeros((count, 4), device=device)
-    at_once = max(1, CHUNK_PIXELS // (original_size[0] * original_size[1]))
-    for view, places, probabilities in parts:
-        options: dict[str, Any] = dict(image_size=view.image_size, original_size=original_size, threshold=threshold)
-        # Runs cannot be turned round: of a flipped view the masks are drawn at full size, a few at a time.
-        step = at_once if view.flip_direction else max(1, len(places))
-        for start in range(0, len(places), step):
-            part = probabilities[start : start + step]
-            if view.flip_direction:
-                encoded = encode_bitmaps(resize_masks(part, **options).flip(FLIPPED_AXES[view.flip_direction]))
-            else:
-                encoded = encode_resized(part, **options)
-            boxes[places[start : start + step]] = encoded.boxes
-            for place, rle in zip(places[start : start + step], encoded.rles, strict=True):
-                rles[place] = rle
-    return rles, boxes
+        encoded = encode_resized(
+            found.probabilities_of(cells, cell_masks=view.masks),
+            image_size=view.image_size,
+            original_size=original_size,
+            threshold=threshold,
+            flipped_axes=FLIPPED_AXES[view.flip_direction],
+        )
+        boxes[rows] = encoded.boxes
+        for row, rle in zip(rows.tolist(), encoded.rles, strict=True):
+            rles[row] = rle
+    return EncodedMasks(rles=rles, boxes=boxes)
