@@ -101,8 +101,8 @@ class SOLOPredictor:
 
         Returns:
             Of each image, on the CPU, by falling score, in the frame of the image: labels (D,) int64, scores (D,)
-            float32, masks (D, H, W) bool or D encodings as `mask_format` says, bboxes (D, 4) float32 x1 y1 x2 y2. A list
-            for a sequence.
+            float32, masks (D, H, W) bool or D encodings as `mask_format` says, bboxes (D, 4) float32 x1 y1 x2 y2.
+            A list for a sequence.
 
         Raises:
             DataError: a file is missing or is no image, or what came is none of the above.
