@@ -2,8 +2,9 @@
 
 from solo.ops.deform_conv import deform_conv2d
 from solo.ops.dynamic_conv import dynamic_conv
+from solo.ops.dynamic_mask_loss import dynamic_mask_loss
 from solo.ops.losses import dice_loss, sigmoid_focal_loss
-from solo.ops.mask_loss import MASK_LOSS_CHUNK_BYTES, dynamic_mask_loss
+from solo.ops.mask_loss import MASK_LOSS_CHUNK_BYTES
 from solo.ops.matrix_nms import mask_iou, matrix_nms
 from solo.ops.points_nms import points_nms
 from solo.ops.product_mask_loss import product_logits, product_mask_loss

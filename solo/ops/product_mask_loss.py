@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from solo.ops.mask_loss import MASK_LOSS_CHUNK_BYTES, Chunk, Judge, MaskLoss, chunks_of
+from solo.ops.mask_loss import MASK_LOSS_CHUNK_BYTES, MaskChunk, MaskLoss, MaskLossOnChunk, chunked_mask_loss
 
-SMALLEST_DOUBT = 1e-30
-"""Where -log(p) is smaller, p is 1 in every respect: the logit stays finite."""
+SMALLEST_NEG_LOG = 1e-30
+"""Lower bound on -log(p) that keeps the logit finite."""
 
 
 def product_logits(x_logits: Tensor, y_logits: Tensor) -> Tensor:
@@ -26,7 +25,9 @@ def product_logits(x_logits: Tensor, y_logits: Tensor) -> Tensor:
     Returns:
         (...) float32.
     """
-    return _product_logits(*_doubts(x_logits, y_logits))
+    neg_log = (F.softplus(-x_logits.float()) + F.softplus(-y_logits.float())).clamp(min=SMALLEST_NEG_LOG)  # -log(p)
+    complement = -torch.expm1(-neg_log)  # 1 - p
+    return -(neg_log + complement.log())
 
 
 def product_mask_loss(
@@ -44,8 +45,7 @@ def product_mask_loss(
 ) -> Tensor:
     """Weighted sum of the losses of product masks: `sum(weights * loss(product_logits(x, y), masks))`.
 
-    As `dynamic_mask_loss` it computes its gradient along with the loss, chunk by chunk, and keeps nothing else. The
-    loss gets logits, as all mask losses do, though the masks are drawn as products of probabilities.
+    The loss gets logits, as all mask losses do, though the masks are products of probabilities.
 
     Args:
         x_logits: (B, G, h, w) logits of the columns of cells.
@@ -60,84 +60,42 @@ def product_mask_loss(
         chunk_bytes: as in `dynamic_mask_loss`.
 
     Returns:
-        () float32. Without a positive it is 0 and all its gradients are zeros. It can be differentiated once.
+        () float32, as `solo.ops.mask_loss.chunked_mask_loss`: it can be differentiated once.
 
     Raises:
         ValueError: `loss` does not return one value a mask.
     """
-    judge = Judge(masks, object_idx, weights, loss, x_logits.shape[-2:])
-    chunks = chunks_of([len(image_idx)], largest=judge.largest_chunk(chunk_bytes))
-    with_grad = torch.is_grad_enabled() and (x_logits.requires_grad or y_logits.requires_grad)
-    total: Tensor = _ProductMaskLoss.apply(  # type: ignore[no-untyped-call]
-        x_logits.flatten(2).flatten(0, 1),
-        y_logits.flatten(2).flatten(0, 1),
-        image_idx * x_logits.shape[1] + x_idx,
-        image_idx * y_logits.shape[1] + y_idx,
-        judge,
-        chunks,
-        with_grad,
+    height, width = x_logits.shape[-2:]
+    indices = [image_idx * side.shape[1] + idx for side, idx in ((x_logits, x_idx), (y_logits, y_idx))]
+    return chunked_mask_loss(
+        partial(_ProductMasks, indices=indices),
+        [side.flatten(2).flatten(0, 1) for side in (x_logits, y_logits)],
+        loss=MaskLossOnChunk(masks, object_idx, weights, loss, (height, width)),
+        positives_per_image=[len(image_idx)],
+        chunk_bytes=chunk_bytes,
     )
-    return total
 
 
-class _Axis(NamedTuple):
-    """The (B * G, h * w) logits of all columns or of all rows, and which of them each of P positives has."""
+class _ProductMasks:
+    """A `MaskSource`: (B * G, h * w) logits of all columns and of all rows of cells.
 
-    logits: Tensor
-    chosen: Tensor
+    Args:
+        x_logits, y_logits: the two.
+        indices: for both, (P,) the row that each positive reads.
+    """
 
+    def __init__(self, x_logits: Tensor, y_logits: Tensor, *, indices: Sequence[Tensor]) -> None:
+        self._sides, self._indices = (x_logits, y_logits), indices
 
-def _chunk_loss(axes: Sequence[_Axis], rows: slice, judge: Judge, gradients: Sequence[Tensor] | None) -> Tensor:
-    """Loss of a chunk; adds its share to the gradients by the logits of both axes."""
-    drawn = [axis.logits[axis.chosen[rows]] for axis in axes]
-    doubt, complement = _doubts(*drawn)
-    loss, slope = judge(_product_logits(doubt, complement), rows, with_grad=gradients is not None)
-    if gradients is not None:
-        slope /= complement
-        for gradient, axis, logits in zip(gradients, axes, drawn, strict=True):
-            gradient.index_add_(0, axis.chosen[rows], slope * torch.sigmoid(-logits.float()))
-    return loss
+    def maps(self, chunk: MaskChunk) -> Sequence[Tensor]:
+        return [side[idx[chunk.rows]].float() for side, idx in zip(self._sides, self._indices, strict=True)]
 
+    def logits(self, maps: Sequence[Tensor]) -> Tensor:
+        return product_logits(*maps)
 
-def _doubts(x_logits: Tensor, y_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """-log of the product p of both probabilities, and 1 - p."""
-    doubt = (F.softplus(-x_logits.float()) + F.softplus(-y_logits.float())).clamp_(min=SMALLEST_DOUBT)
-    return doubt, -torch.expm1(-doubt)
+    def empty_gradients(self, chunks: Sequence[MaskChunk]) -> list[Tensor]:
+        return [torch.zeros_like(side, dtype=torch.float32) for side in self._sides]
 
-
-def _product_logits(doubt: Tensor, complement: Tensor) -> Tensor:
-    """log(p) - log(1 - p)."""
-    return -(doubt + complement.log())
-
-
-class _ProductMaskLoss(torch.autograd.Function):
-    """(B * G, h * w) logits of columns and rows to the summed loss; both gradients are computed along with it."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x_logits: Tensor,
-        y_logits: Tensor,
-        x_idx: Tensor,
-        y_idx: Tensor,
-        judge: Judge,
-        chunks: list[Chunk],
-        with_grad: bool,
-    ) -> Tensor:
-        axes = [_Axis(x_logits, x_idx), _Axis(y_logits, y_idx)]
-        gradients = [torch.zeros_like(axis.logits, dtype=torch.float32) for axis in axes] if with_grad else None
-        total = torch.zeros((), device=x_logits.device)
-        with torch.autocast(x_logits.device.type, enabled=False):
-            for chunk in chunks:
-                total += _chunk_loss(axes, chunk.rows, judge, gradients)
-        ctx.gradients, ctx.input_type = gradients, x_logits.dtype
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("the mask loss can be differentiated once: compute it again for another backward pass")
-        scaled = [saved.mul_(grad).to(ctx.input_type) for saved in ctx.gradients]
-        ctx.gradients = None
-        return *scaled, None, None, None, None, None
+    def add_gradients(self, chunk: MaskChunk, by_maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        for gradient, idx, by_map in zip(gradients, self._indices, by_maps, strict=True):
+            gradient.index_add_(0, idx[chunk.rows], by_map)
