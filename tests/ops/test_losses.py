@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from solo.ops import dice_loss, sigmoid_focal_loss
-from tests.helpers.counters import OperationCounter, peak_bytes
 
 LOG_3 = math.log(3)  # the logit of 0.75
 
