@@ -19,7 +19,7 @@ from benchmarks.pairs import Progress, Row, Work, count_row, peak_memory, time_i
 from benchmarks.same_training import TargetsCase, TrainingCase, spread
 from solo.config import load_config
 from solo.config.overrides import use_amp
-from solo.engine.distributed import processes
+from solo.engine.distributed import process_group
 from solo.engine.throughput import measure_throughput
 from solo.errors import ConfigError
 from tests.helpers.counters import OperationCounter, fixed_features
@@ -90,7 +90,7 @@ def benchmark_training(
     if rows is None and (compile or launcher != "none"):
         rows = [_THROUGHPUT]
     timing = dict(pairs=pairs, warmup=warmup)
-    with processes(config, launcher), tempfile.TemporaryDirectory() as folder:
+    with process_group(config, launcher), tempfile.TemporaryDirectory() as folder:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         size = batch_size or config.train_dataloader.batch_size
 

@@ -1,4 +1,4 @@
-"""What the commands share: options with mmdet's spelling, and how a user's mistake ends."""
+"""Shared by all commands: options with mmdet's spelling, and exit codes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 class ConfigOptions(DictAction):
-    """`KEY=VALUE` words as mmengine reads them, but spaces of a value stay, and what cannot be read is an error."""
+    """Parse `KEY=VALUE` words like mmengine, but keep spaces in values and report words that cannot be parsed."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
     ) -> None:
-        """Store the values by key; a repeated option adds to what is there."""
+        """Store the values by key; a repeated option adds to the earlier ones."""
         options = dict(getattr(namespace, self.dest, None) or {})
         for word in values:
             key, is_pair, text = word.partition("=")
@@ -35,14 +35,14 @@ class ConfigOptions(DictAction):
                 parser.error(f"{option_string} {word}: expected KEY=VALUE, without spaces beside the equals sign")
             try:
                 options[key] = self._value(text)
-            except AssertionError as error:  # of mmengine, about brackets
+            except AssertionError as error:  # mmengine's, about brackets
                 parser.error(f"{option_string} {word}: {error}")
-            except RecursionError:  # of mmengine, about commas in a call
-                parser.error(f"{option_string} {word}: no Python literal; a dict is written {{'key': value}}")
+            except RecursionError:  # mmengine's, about commas in a call
+                parser.error(f"{option_string} {word}: not a Python literal; a dict is written {{'key': value}}")
         setattr(namespace, self.dest, options)
 
     def _value(self, text: str) -> Any:
-        """A Python literal in brackets or quotes as such; else a list at commas, a number, a truth value or a text."""
+        """Parse a bracketed or quoted Python literal; else a comma-separated list, a number, a bool or a string."""
         if text.startswith(("[", "(", "{", "'", '"')):
             with contextlib.suppress(SyntaxError, ValueError):
                 return ast.literal_eval(text)
@@ -59,7 +59,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> None:
-    """Add `--deploy`: how the network is run, in the form that `chosen_deployment` reads."""
+    """Add `--deploy`: options for running the network, parsed by `parse_deployment`."""
     parser.add_argument(
         "--deploy",
         nargs="+",
@@ -71,11 +71,11 @@ def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> 
     )
 
 
-def chosen_deployment(words: Sequence[str]) -> DeploymentOptions | None:
-    """What `--deploy` says; None for what is recommended on the device.
+def parse_deployment(words: Sequence[str]) -> DeploymentOptions | None:
+    """Parse the words of `--deploy`; None stands for the recommended options of the device.
 
     Raises:
-        ConfigError: a word is no KEY=VALUE, or an option is unknown.
+        ConfigError: a word is not KEY=VALUE, or an option is unknown.
     """
     if list(words) == ["auto"]:
         return None
@@ -94,22 +94,22 @@ def chosen_deployment(words: Sequence[str]) -> DeploymentOptions | None:
 
 
 def score(text: str) -> float:
-    """A score, as `type` of an option.
+    """Parse a score; for the `type` of an option.
 
     Raises:
-        argparse.ArgumentTypeError: it is no number from 0 to 1.
+        argparse.ArgumentTypeError: the text is not a number from 0 to 1.
     """
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, came {text}")
+        raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, got {text}")
     return value
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--launcher`, and the `--local-rank` that old launchers pass."""
+    """Add `--launcher`, and `--local-rank`, which old launchers pass."""
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="who starts the processes"
     )
@@ -117,16 +117,16 @@ def add_launcher_options(parser: argparse.ArgumentParser) -> None:
 
 
 def set_local_rank(arguments: argparse.Namespace) -> None:
-    """Hand the rank of an old launcher on, as newer launchers do, by the environment."""
+    """Set `LOCAL_RANK` from the option of an old launcher, as newer launchers do themselves."""
     os.environ.setdefault("LOCAL_RANK", str(arguments.local_rank))
 
 
 def run_command(main: Callable[[], int | None], *, keep_memory: bool = True) -> int:
-    """Run a command; a `UserError` becomes `error: ...` on stderr and exit code 2.
+    """Run a command. User errors print one line and exit with code 2; a traceback is a bug.
 
     Args:
-        main: the command; it returns its exit code, None for success.
-        keep_memory: whether the process keeps freed memory (`keep_freed_memory`).
+        main: the command; returns its exit code, None for success.
+        keep_memory: whether the process keeps freed memory (see `keep_freed_memory`).
     """
     if keep_memory:
         keep_freed_memory()
@@ -141,5 +141,5 @@ def run_command(main: Callable[[], int | None], *, keep_memory: bool = True) -> 
 
 
 def _message(error: UserError) -> str:
-    """The message alone: one that comes from a loader's worker process has torch's account of it in front."""
+    """The message without the text that torch puts before errors of a loader's worker processes."""
     return re.split(rf"^[\w.]*{type(error).__name__}: ", str(error), flags=re.MULTILINE)[-1].strip()

@@ -1,36 +1,49 @@
-"""The only place that bends the OpenMMLab packages; `import solo` applies it before anything of theirs is used.
+"""All patches of the OpenMMLab packages; `import solo` applies them before these packages are used.
 
-(a) mmdet imports `mmcv.ops`, whose compiled part is absent from the wheels: a placeholder stands in for `mmcv._ext`.
-(b) mmengine unpickles checkpoints without limits: here they load with `weights_only=True`.
-(c) mmengine 0.10.7 needs `distutils` (gone in Python 3.12) and `pkg_resources` (gone in setuptools 82).
-(d) Remarks of theirs that do not concern a user of `solo` are dropped.
+| patch | why | until |
+|---|---|---|
+| `_MissingExtensionFinder` | mmdet imports `mmcv.ops`; mmcv-lite has no compiled `mmcv._ext` | mmdet > 3.3.0 |
+| `_load_weights_only` | mmengine unpickles checkpoints, which can run code | mmengine > 0.10.7 |
+| `_save_atomically` | mmengine writes checkpoints in place; a kill leaves a truncated file | mmengine > 0.10.7 |
+| `is_installed`, `get_installed_path` | mmengine needs `pkg_resources` (removed in setuptools 82) | mmengine > 0.10.7 |
+| `_collect_env_without_distutils` | mmengine needs `distutils` (removed in Python 3.12) | mmengine > 0.10.7 |
+| `_silence_warnings` | mmengine warns about its own classes and about scopes without a registry | mmengine > 0.10.7 |
+
+The versions are the newest ones, which still need the patch. `build_errors` reads the frames of mmengine's builders; it
+patches nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import pickle
+import reprlib
 import sys
+import traceback
 import types
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from solo.errors import ConfigError
+
 OPENMMLAB_PACKAGES = ("mmengine", "mmcv", "mmdet")
 MMCV_EXTENSION = "mmcv._ext"
 
 
 def apply() -> None:
-    """Apply every adaptation. A second call changes nothing."""
+    """Apply all patches. A second call changes nothing."""
     if any(isinstance(finder, _MissingExtensionFinder) for finder in sys.meta_path):
         return
     sys.meta_path.append(_MissingExtensionFinder())
@@ -40,12 +53,12 @@ def apply() -> None:
     _replace("mmengine.utils.package_utils", "is_installed", is_installed)
     _replace("mmengine.utils.package_utils", "get_installed_path", get_installed_path)
     _collect_env_without_distutils()
-    _silence()
+    _silence_warnings()
 
 
-# ---------------------------------------------------------------------------------------------- (a) compiled operators
+# ---------------------------------------------------------------------------------------------- --- compiled operators
 class _MissingExtensionFinder(MetaPathFinder):
-    """Answers for `mmcv._ext`. It stands last on `sys.meta_path`, so a compiled one, where present, is found first."""
+    """Finds a placeholder for `mmcv._ext`. It is last on `sys.meta_path`: a compiled extension is found first."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
@@ -58,11 +71,11 @@ class _MissingExtensionLoader(Loader):
         return _MissingExtension(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """The module is complete as created."""
+        """Do nothing: the module is complete as created."""
 
 
 class _MissingExtension(types.ModuleType):
-    """Has every compiled operator by name; calling one raises an ImportError that says what to install."""
+    """Has an attribute for every operator; calling it raises an ImportError that says what to install."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
@@ -79,11 +92,11 @@ class _MissingExtension(types.ModuleType):
         return operator
 
 
-# ---------------------------------------------------------------------------------------------------- (b) checkpoints
+# ---------------------------------------------------------------------------------------------------- --- checkpoints
 def checkpoint_classes() -> list[Any]:
-    """What a checkpoint of mmengine holds beside tensors and plain containers: the history of logged numbers.
+    """Classes in mmengine's checkpoints that torch does not allow by itself: the history of logged values.
 
-    Some names depend on the version of numpy or of torch's reader that meets them; all of them are allowed.
+    Some names depend on the versions of numpy and torch that wrote the file; all of them are allowed.
     """
     reconstruct = np.zeros(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
@@ -97,14 +110,14 @@ def checkpoint_classes() -> list[Any]:
 
 
 def _statistic_of_history(owner: object, name: str) -> Any:
-    """The one use of `getattr` in a checkpoint: a history names its own four statistics. Anything else is an attack."""
+    """Replacement for `getattr` in a checkpoint: a history refers to its four statistics; all else is refused."""
     if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
         raise pickle.UnpicklingError(f"Unsupported global: GLOBAL getattr({owner!r}, {name!r})")
     return getattr(owner, name)
 
 
 def _renamed(function: Any, module: str, name: str) -> Callable[..., Any]:
-    """The function under another name, by which torch's unpickler recognizes it."""
+    """Wrap a function under another name, by which torch's unpickler finds it."""
 
     def alias(*args: Any) -> Any:
         return function(*args)
@@ -114,7 +127,7 @@ def _renamed(function: Any, module: str, name: str) -> Callable[..., Any]:
 
 
 class _TorchWithSafeLoad(types.ModuleType):
-    """torch as mmengine's checkpoint loaders see it: the same, but `load` never runs code from a file."""
+    """Stands in for the torch module in mmengine's checkpoint loaders; its `load` never runs code from a file."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
@@ -135,15 +148,15 @@ def _load_weights_only() -> None:
 
 
 def _save_atomically() -> None:
-    """Have mmengine's hooks write checkpoints of the local disk under another name first."""
+    """Write local checkpoints to a temporary name and rename them."""
     module: Any = importlib.import_module("mmengine.runner.checkpoint")
-    save_elsewhere = module.save_checkpoint
+    save_remote = module.save_checkpoint
 
     def save_checkpoint(checkpoint: dict[str, Any], filename: str, *args: Any, **kwargs: Any) -> None:
         from solo.checkpoints.saving import save_atomically
 
         if "://" in filename:
-            save_elsewhere(checkpoint, filename, *args, **kwargs)
+            save_remote(checkpoint, filename, *args, **kwargs)
         else:
             save_atomically(checkpoint, filename)
 
@@ -151,22 +164,22 @@ def _save_atomically() -> None:
 
 
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """mmengine's loader of files, with the messages of `solo.checkpoints` when a file cannot be used."""
+    """Load a local file like mmengine's loader, with the error messages of `solo.checkpoints`."""
     from solo.checkpoints.loading import read_file
 
     return read_file(filename, map_location=map_location)
 
 
 def load_from_imagenet(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """mmengine's loader of `imagenet://FILE` (see `solo.checkpoints.imagenet`)."""
+    """Load `imagenet://FILE` (see `solo.checkpoints.imagenet`)."""
     from solo.checkpoints.imagenet import load_backbone
 
     return load_backbone(filename, map_location=map_location)
 
 
-# ------------------------------------------------------------------------------------ (c) distutils and pkg_resources
+# ------------------------------------------------------------------------------------ --- distutils and pkg_resources
 def is_installed(package: str) -> bool:
-    """Whether a distribution or a module of this name is there (mmengine's, without pkg_resources)."""
+    """Whether a distribution or module of this name is installed."""
     try:
         importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
@@ -176,7 +189,7 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """The folder of a package, named by its module or its distribution (mmengine's, without pkg_resources)."""
+    """The folder of a package, given the name of its module or distribution."""
     modules = [package, *_top_level_modules(package)]
     for module in modules:
         spec = importlib.util.find_spec(module)
@@ -193,7 +206,7 @@ def _top_level_modules(distribution: str) -> list[str]:
 
 
 def _collect_env_without_distutils() -> None:
-    """Give `collect_env` the one exception it takes from distutils, and let it do without the toolkit's path.
+    """Provide the one exception that `collect_env` imports from distutils, and tolerate a missing CUDA toolkit path.
 
     torch looks for the CUDA toolkit in a module that imports setuptools, which need not be installed.
     """
@@ -208,7 +221,7 @@ def _collect_env_without_distutils() -> None:
 
     def collect_env_without_distutils() -> dict[str, Any]:
         if torch.cuda.is_available():
-            cuda_home_or_none()  # imports setuptools, which warns when it meets a distutils that is not its own
+            cuda_home_or_none()  # imports setuptools, which would warn about the stand-in for distutils below
         found = {name: sys.modules.get(name) for name in ("distutils", "distutils.errors")}
         errors = types.ModuleType("distutils.errors")
         errors.DistutilsPlatformError = OSError  # type: ignore[attr-defined]
@@ -228,23 +241,23 @@ def _collect_env_without_distutils() -> None:
 
 
 def _replace(module_name: str, name: str, replacement: Callable[..., Any]) -> None:
-    """Put a replacement wherever the packages have imported the original by name."""
+    """Replace a function in every OpenMMLab module that has imported it by name."""
     original = getattr(importlib.import_module(module_name), name)
     for loaded_name, module in list(sys.modules.items()):
         if loaded_name.partition(".")[0] in OPENMMLAB_PACKAGES and vars(module).get(name) is original:
             setattr(module, name, replacement)
 
 
-# -------------------------------------------------------------------------------------------------------- (d) silence
-def _silence() -> None:
-    """mmengine's checkpoint hook uses a class of mmengine that warns of its own deprecation."""
+# -------------------------------------------------------------------------------------------------------- --- warnings
+def _silence_warnings() -> None:
+    """Silence warnings that mmengine's own code causes: `CheckpointHook` uses the deprecated `FileClient`."""
     _fill_registries()
     file_client: Any = importlib.import_module("mmengine.fileio.file_client")
     file_client.print_log = lambda *args, **kwargs: None
 
 
 def _fill_registries() -> None:
-    """Give our scope an empty registry where `solo.registry` has none: mmengine warns at every lookup otherwise."""
+    """Add empty registries to our scope where `solo.registry` has none: mmengine warns at every lookup otherwise."""
     from mmengine.registry import Registry, root
 
     from solo.registry import SCOPE
@@ -252,3 +265,49 @@ def _fill_registries() -> None:
     for parent in vars(root).values():
         if isinstance(parent, Registry) and SCOPE not in parent.children:
             Registry(parent.name, parent=parent, scope=SCOPE)
+
+
+# ------------------------------------------------------------------------------------------------------ build errors
+# What constructors raise about their arguments. A RuntimeError is rarely caused by the config.
+_CONSTRUCTOR_ERRORS = (TypeError, ValueError, AssertionError, AttributeError, LookupError)
+# mmengine's builder functions -> their local variable that holds the config section.
+_BUILDERS = {"build_from_cfg": "cfg", "build_dataloader": "dataloader"}
+
+
+@contextlib.contextmanager
+def build_errors() -> Iterator[None]:
+    """Convert constructor errors into ConfigErrors that name the section, the values and the cause.
+
+    Errors raised elsewhere pass unchanged.
+
+    Raises:
+        ConfigError: a constructor that mmengine called from a config section raised an error about its arguments.
+    """
+    try:
+        yield
+    except _CONSTRUCTOR_ERRORS as error:
+        section = _section_being_built(error.__traceback__)
+        if section is None:
+            raise
+        raise ConfigError(_build_error_message(section, error)) from error
+
+
+def _build_error_message(section: Mapping[str, Any], error: BaseException) -> str:
+    plain_types = (str, int, float, list, tuple)
+    plain = {key: value for key, value in section.items() if key != "type" and isinstance(value, plain_types)}
+    values = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in plain.items())
+    origin = traceback.extract_tb(error.__traceback__)[-1]
+    reason = " ".join(str(error).split()) or "no reason given"
+    return (
+        f"config section {section.get('type', 'dataloader')}({values}) cannot be built: {type(error).__name__}: "
+        f"{reason} ({Path(origin.filename).name}, line {origin.lineno})"
+    )
+
+
+def _section_being_built(trace: types.TracebackType | None) -> Mapping[str, Any] | None:
+    """The config section of the innermost object that was being built."""
+    section = None
+    for frame, _ in traceback.walk_tb(trace):
+        candidate = frame.f_locals.get(_BUILDERS.get(frame.f_code.co_name, ""))
+        section = candidate if isinstance(candidate, Mapping) else section
+    return section

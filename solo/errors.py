@@ -1,4 +1,4 @@
-"""Errors a user can cause: tools print `error: ...` and exit with code 2. A traceback means a defect of ours."""
+"""User errors: commands print `error: ...` on one line and exit with code 2. A traceback is a bug."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """The input is wrong; the message names the file, id or key, what was expected and what came."""
+    """The input is wrong; the message names the file, id or key, what was expected and what was given."""
 
 
 class ConfigError(UserError):
@@ -25,15 +25,15 @@ class DataError(UserError):
 
 
 def suggestion(name: str, candidates: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` with the nearest of the candidates, or nothing when none is near."""
-    near = difflib.get_close_matches(
+    """Return ` (did you mean 'x'?)` with the closest candidate, or an empty string when none is close."""
+    close = difflib.get_close_matches(
         name, [candidate for candidate in candidates if candidate != name], n=1, cutoff=0.7
     )
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def missing_file_message(path: str | os.PathLike[str], *, kind: str) -> str:
-    """Say that a file is missing, and what stands in its folder under a near name."""
+    """Describe a missing file and suggest the closest file name in its folder."""
     path = Path(path)
     if path.is_dir():
         return f"{kind} {path} is a folder; expected a file"

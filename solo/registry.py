@@ -1,4 +1,4 @@
-"""Registries of `solo`: children of mmengine's, so that configs may name `mmdet.ResNet` beside our own components."""
+"""Registries of `solo`, children of mmengine's: configs can use `mmdet.ResNet` beside our own components."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SCOPE = "solo"
 
 
 def _child(parent: Registry, *modules: str) -> Registry:
-    """A registry of this package that imports `modules` when a name is first looked up."""
+    """Create a registry that imports `modules` when a name is first looked up."""
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(modules))
 
 

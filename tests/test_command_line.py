@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from solo.command_line import add_config_options, chosen_deployment, score
+from solo.command_line import add_config_options, parse_deployment, score
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
 
 
 def test_words_of_deploy() -> None:
-    assert chosen_deployment(["auto"]) is None
-    assert chosen_deployment(["none"]) == DeploymentOptions()
+    assert parse_deployment(["auto"]) is None
+    assert parse_deployment(["none"]) == DeploymentOptions()
     words = ["fold_norms=True", "channels_last=backbone", "dtype=bfloat16", "threads=4", "compile={'dynamic': True}"]
-    assert chosen_deployment(words) == DeploymentOptions(
+    assert parse_deployment(words) == DeploymentOptions(
         fold_norms=True, channels_last="backbone", dtype="bfloat16", threads=4, compile=dict(dynamic=True)
     )
 
@@ -32,7 +32,7 @@ def test_words_of_deploy() -> None:
 )
 def test_mistakes_are_named(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        chosen_deployment(words)
+        parse_deployment(words)
 
 
 def config_options(*words: str) -> dict[str, Any]:
@@ -75,5 +75,5 @@ def test_words_that_are_no_config_option(word: str, capsys: pytest.CaptureFixtur
 def test_scores() -> None:
     assert [score(text) for text in ("0", "0.3", "1")] == [0.0, 0.3, 1.0]
     for text in ("30", "-0.1", "nan", "high"):
-        with pytest.raises(argparse.ArgumentTypeError, match=f"from 0 to 1, came {text}"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"from 0 to 1, got {text}"):
             score(text)

@@ -23,7 +23,7 @@ from solo.command_line import (
     add_config_options,
     add_deployment_options,
     add_launcher_options,
-    chosen_deployment,
+    parse_deployment,
     run_command,
     set_local_rank,
 )
@@ -131,7 +131,7 @@ def _measure(arguments: argparse.Namespace) -> list[Row]:
         own.update(peer_amp=not arguments.peer_fp32)
         return benchmark_training(arguments.config, launcher=_launcher(arguments), **own, **common)
     common.update(checkpoint=arguments.checkpoint, device=arguments.device)
-    common.update(deployment=chosen_deployment(arguments.deploy))
+    common.update(deployment=parse_deployment(arguments.deploy))
     if arguments.measure == "infer":
         return benchmark_inference(arguments.config, **common)
     return benchmark_evaluation(arguments.config, result_images=arguments.result_images, **common)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from solo.command_line import add_config_options, add_deployment_options, chosen_deployment, run_command, score
+from solo.command_line import add_config_options, add_deployment_options, parse_deployment, run_command, score
 from solo.config import load_config
 from solo.inference.predict_files import PREDICTIONS_FILE, find_images, predict_files
 from solo.inference.predictor import SOLOPredictor
@@ -36,7 +36,7 @@ def main() -> int:
         device=None if arguments.device == "auto" else arguments.device,
         mask_format="rle",
         tta=arguments.tta,
-        deployment=chosen_deployment(arguments.deploy),
+        deployment=parse_deployment(arguments.deploy),
     )
     summary = predict_files(images, predictor=predictor, out_dir=arguments.out_dir, score_thr=arguments.score_thr)
     for problem in summary.unreadable:

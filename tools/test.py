@@ -9,7 +9,7 @@ from solo.command_line import (
     add_config_options,
     add_deployment_options,
     add_launcher_options,
-    chosen_deployment,
+    parse_deployment,
     run_command,
     score,
     set_local_rank,
@@ -51,7 +51,7 @@ def main() -> None:
         classwise=arguments.classwise,
         resume=arguments.resume,
         tta=arguments.tta,
-        deployment=chosen_deployment(arguments.deploy),
+        deployment=parse_deployment(arguments.deploy),
         overrides=arguments.cfg_options,
         launcher=arguments.launcher,
     )

@@ -27,7 +27,7 @@ model = dict(
     ),
     criterion=dict(mask_loss_norm="nonempty"),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
+custom_hooks = [*_base_.custom_hooks, dict(type="BiasCorrectedEMAHook", decay=0.9998)]
 
 distort = dict(type="RandomDistort")
 overlap_crop = dict(type="RandomOverlapCrop")

@@ -14,4 +14,4 @@ model = dict(
     mask_feature=dict(dcn=dcn),
     head=dict(dcn=dcn),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
+custom_hooks = [*_base_.custom_hooks, dict(type="BiasCorrectedEMAHook", decay=0.9998)]

@@ -15,7 +15,7 @@ model = dict(
     mask_feature=dict(dcn=dcn),
     head=dict(dcn=dcn),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
+custom_hooks = [*_base_.custom_hooks, dict(type="BiasCorrectedEMAHook", decay=0.9998)]
 
 warmup_iters = 2000
 warmup = dict(_base_.warmup, start_factor=1 / warmup_iters, end=warmup_iters)

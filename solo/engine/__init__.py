@@ -1,9 +1,9 @@
-"""Training and testing: hooks and an optimizer wrapper that mmengine lacks, and the functions behind the commands."""
+"""Training and testing: the functions behind the commands, hooks, loops and optimizer wrappers."""
 
 from __future__ import annotations
 
-from solo.engine import hooks, parameter_groups
+from solo.engine import hooks
 from solo.engine.loops import ResumableEpochLoop
-from solo.engine.optim_wrapper import BFloat16OptimWrapper
+from solo.engine.optimizer import BFloat16OptimWrapper, LayerwiseOptimWrapperConstructor
 
-__all__ = ["BFloat16OptimWrapper", "ResumableEpochLoop", "hooks", "parameter_groups"]
+__all__ = ["BFloat16OptimWrapper", "LayerwiseOptimWrapperConstructor", "ResumableEpochLoop", "hooks"]

@@ -1,4 +1,4 @@
-"""A data loader that ends, and says why, when one of its workers is stuck."""
+"""A data loader that stops with an error naming the images when its workers are stuck."""
 
 from __future__ import annotations
 
@@ -13,55 +13,57 @@ from weakref import WeakSet
 
 from torch.utils.data import DataLoader
 
-from solo.engine.dataset_wrappers import inner_datasets
 from solo.errors import DataError
 
-# Long enough for every image on a busy network disk; shorter than what other processes wait for this one.
+# Longer than a read from a busy network disk, shorter than the time other processes wait for this one.
 TIMEOUT_SECONDS = 600
 _TIMED_OUT = "DataLoader timed out"
 _MAX_NAMED = 8
 _POLL_SECONDS = 5.0
 _WORKER_GRACE_SECONDS = 60
-_END_SECONDS = 0.5
+_JOIN_SECONDS = 0.5
 
 
-class WatchedLoader(DataLoader):
-    """torch's loader; one whose workers give no batch for `timeout` seconds names the images that they are at.
+class TimedDataLoader(DataLoader):
+    """torch's loader, whose timeout names the images that the workers are loading.
 
-    An iteration that ends before its time, by an error or since nobody goes on with it, ends its workers, also those
-    that hang: nothing is left to wait for when the program ends. Workers start when the first batch is asked for.
+    When an iteration ends early, by an error or because its iterator is closed, its workers are terminated, including
+    those that hang. Workers start when the first batch is requested.
+
+    Attributes:
+        batch_timeout: seconds to wait for a batch, 0 for no limit. torch's `timeout` is the interval between checks.
     """
 
-    patience: float
+    batch_timeout: float
 
     @classmethod
-    def of(cls, loader: DataLoader) -> WatchedLoader:
-        """Make a loader one of this kind."""
+    def from_loader(cls, loader: DataLoader) -> TimedDataLoader:
+        """Convert a loader in place: torch's class has no way to copy one."""
         loader.__class__ = cls
         assert isinstance(loader, cls)
-        loader.patience = loader.timeout
+        loader.batch_timeout = loader.timeout
         if loader.num_workers:
-            # torch looks for workers that have died only at the end of its time-out.
-            loader.timeout = min(loader.patience or _POLL_SECONDS, _POLL_SECONDS)
-            loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+            # torch checks for dead workers only when its own timeout is over.
+            loader.timeout = min(loader.batch_timeout or _POLL_SECONDS, _POLL_SECONDS)
+            loader.worker_init_fn = _WorkerInit(loader.worker_init_fn)
         return loader
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        for dataset in self._noting_datasets():
+        for dataset in self._tracking_datasets():
             dataset.forget_images_in_progress()
-        # A worker is born deaf to SIGTERM, until it knows what to do about it.
-        with _sigterm_blocked(bool(self.num_workers)):
+        # Fork workers with SIGTERM blocked; worker_init_fn unblocks it.
+        with _sigterm_blocked(enabled=bool(self.num_workers)):
             iterator: Any = super().__iter__()
-        _started.update(_workers_of(iterator))
-        is_whole = False
+        _started.update(_own_workers(iterator))
+        is_complete = False
         try:
-            yield from self._patiently(iterator)
-            is_whole = True
+            yield from self._batches(iterator)
+            is_complete = True
         finally:
-            if not is_whole:
-                self._end_workers(iterator)
+            if not is_complete:
+                self._terminate_workers(iterator)
 
-    def _patiently(self, iterator: Iterator[Any]) -> Iterator[Any]:
+    def _batches(self, iterator: Iterator[Any]) -> Iterator[Any]:
         waited = 0.0
         while True:
             try:
@@ -72,47 +74,75 @@ class WatchedLoader(DataLoader):
                 if not str(error).startswith(_TIMED_OUT):
                     raise
                 waited += self.timeout
-                if self.patience and waited >= self.patience:
-                    raise DataError(self._stuck_message()) from None
+                if self.batch_timeout and waited >= self.batch_timeout:
+                    raise DataError(self._timeout_message()) from None
                 continue
             except (EOFError, ConnectionError) as error:
-                _raise_if_gone(_workers_of(iterator), error)
+                _raise_if_dead(_own_workers(iterator), error)
                 raise
             waited = 0.0
             yield batch
 
-    def _noting_datasets(self) -> list[Any]:
+    def _tracking_datasets(self) -> list[Any]:
+        """The datasets that record which images their workers are loading."""
         return [dataset for dataset in inner_datasets(self.dataset) if hasattr(dataset, "images_in_progress")]
 
-    def _stuck_message(self) -> str:
-        entries = [entry for dataset in self._noting_datasets() for entry in dataset.images_in_progress]
+    def _timeout_message(self) -> str:
+        entries = [entry for dataset in self._tracking_datasets() for entry in dataset.images_in_progress]
         named = [f"{path} (for {seconds:.0f} s)" for path, seconds in sorted(entries, key=lambda entry: -entry[1])]
-        at = ", ".join(named[:_MAX_NAMED]) + (", ..." if len(named) > _MAX_NAMED else "")
+        images = ", ".join(named[:_MAX_NAMED]) + (", ..." if len(named) > _MAX_NAMED else "")
         return (
-            f"the workers of a data loader gave no batch for {self.patience:.0f} s; they are at {at or 'no image'}. "
-            "If such an image only needs longer, set the loader's `timeout` (seconds, 0 for none)"
+            f"the workers of a data loader returned no batch for {self.batch_timeout:.0f} s; they are loading "
+            f"{images or 'no image'}. If such an image only needs longer, set the loader's `timeout` (seconds, 0 for "
+            "none)"
         )
 
-    def _end_workers(self, iterator: Any) -> None:
-        """What torch does at an iterator's end, and what it lacks: a worker that hangs does not outlive it."""
-        workers = _workers_of(iterator)
+    def _terminate_workers(self, iterator: Any) -> None:
+        """Shut the workers down as torch does at the end of an iteration, and kill those that hang."""
+        workers = _own_workers(iterator)
         if not workers:
             return
         iterator._shutdown_workers()
         _kill(workers)
-        # Persistent workers would be asked again.
+        # torch would reuse this iterator if its workers were persistent.
         self._iterator = None
 
 
-def _workers_of(iterator: Any) -> list[Any]:
-    """The worker processes of a loader's iterator, unless it was inherited from the process that started them."""
+def inner_datasets(dataset: Any) -> Iterator[Any]:
+    """The datasets inside any `ConcatDataset`, `RepeatDataset` or `ClassBalancedDataset`, or the dataset itself."""
+    if hasattr(dataset, "datasets"):
+        for part in dataset.datasets:
+            yield from inner_datasets(part)
+    elif hasattr(dataset, "dataset"):
+        yield from inner_datasets(dataset.dataset)
+    else:
+        yield dataset
+
+
+def set_timeouts(config: Any) -> None:
+    """Set `timeout` of each loader that has workers, unless its config has one.
+
+    Args:
+        config: the config; changed in place.
+    """
+    for split in ("train", "val", "test"):
+        loader = config.get(f"{split}_dataloader")
+        if loader and loader.get("num_workers"):
+            loader.setdefault("timeout", TIMEOUT_SECONDS)
+        elif loader:
+            # torch rejects a timeout without workers.
+            loader.pop("timeout", None)
+
+
+def _own_workers(iterator: Any) -> list[Any]:
+    """The worker processes of a loader's iterator that this process started; a fork inherits the iterator."""
     return [worker for worker in getattr(iterator, "_workers", ()) if worker._parent_pid == os.getpid()]
 
 
-def _raise_if_gone(workers: Iterable[Any], error: Exception) -> None:
-    """Say as torch does that a worker has died: what it was handing over goes first, and its end is found out later."""
+def _raise_if_dead(workers: Iterable[Any], error: Exception) -> None:
+    """Raise torch's error for a dead worker: the broken pipe is seen before the exit status."""
     for worker in workers:
-        worker.join(_END_SECONDS)
+        worker.join(_JOIN_SECONDS)
         if not worker.is_alive():
             raise RuntimeError(f"DataLoader worker (pid {worker.pid}) exited unexpectedly") from error
 
@@ -125,33 +155,39 @@ def _kill(workers: Iterable[Any]) -> None:
 
 
 _started: WeakSet[Any] = WeakSet()
-# Python waits for its children when it ends, and these no longer follow its SIGTERM at once.
+# At exit Python waits for its child processes, and these do not end at once on its SIGTERM.
 atexit.register(lambda: _kill(list(_started)))
 
 
-class WorkerStart:
-    """What a worker begins with: SIGTERM, which launchers and schedulers send to all processes, does not end it.
+class _WorkerInit:
+    """A `worker_init_fn` that lets a worker survive SIGTERM for a while.
 
-    torch's workers would die of it at once, and the training could not finish its step and save.
+    Launchers and schedulers send SIGTERM to all processes. Workers that end at once would keep the training from
+    finishing its step and saving.
 
     Args:
-        then: what else a worker begins with.
+        inner: the loader's own `worker_init_fn`.
     """
 
-    def __init__(self, then: Callable[[int], None] | None) -> None:
-        self.then = then
+    def __init__(self, inner: Callable[[int], None] | None) -> None:
+        self.inner = inner
 
     def __call__(self, worker: int) -> None:
-        signal.signal(signal.SIGTERM, _end_in_time)
+        signal.signal(signal.SIGTERM, _exit_after_grace_period)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        if self.then is not None:
-            self.then(worker)
+        if self.inner is not None:
+            self.inner(worker)
+
+
+def _exit_after_grace_period(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_WORKER_GRACE_SECONDS)
 
 
 @contextmanager
-def _sigterm_blocked(is_asked: bool) -> Iterator[None]:
-    """Until the end SIGTERM waits; what is forked inside is born with it blocked."""
-    if not is_asked:
+def _sigterm_blocked(*, enabled: bool) -> Iterator[None]:
+    """Block SIGTERM inside the context; forked processes inherit the block."""
+    if not enabled:
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -159,24 +195,3 @@ def _sigterm_blocked(is_asked: bool) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_in_time(number: int, frame: FrameType | None) -> None:
-    """Go on for a while."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(_WORKER_GRACE_SECONDS)
-
-
-def set_timeouts(config: Any) -> None:
-    """Give each loader with workers a time-out, unless its config has one.
-
-    Args:
-        config: The config; changed in place.
-    """
-    for split in ("train", "val", "test"):
-        loader = config.get(f"{split}_dataloader")
-        if loader and loader.get("num_workers"):
-            loader.setdefault("timeout", TIMEOUT_SECONDS)
-        elif loader:
-            # Without workers there is nothing to wait for, and torch refuses a time-out.
-            loader.pop("timeout", None)

@@ -1,4 +1,4 @@
-"""Several processes: joining and leaving, with GPUs or without."""
+"""Joining the process group of a launcher, with or without GPUs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from solo.errors import ConfigError
 
 NO_LAUNCHER = "none"
-# What each launcher calls rank, local rank and the number of processes.
+# Environment variables for rank, local rank and world size.
 VARIABLES = {
     "pytorch": ("RANK", "LOCAL_RANK", "WORLD_SIZE"),
     "slurm": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
@@ -33,29 +33,29 @@ TIMEOUT_SECONDS = 1800
 
 
 @contextmanager
-def processes(config: Config, launcher: str) -> Iterator[None]:
-    """Join the processes that a launcher has started, and leave them at the end.
+def process_group(config: Config, launcher: str) -> Iterator[None]:
+    """Initialize the process group of a launcher; destroy it at the end.
 
-    With GPUs each process takes that of its local rank, and they speak through `env_cfg.dist_cfg.backend` (nccl).
-    Without them they compute on the CPU and speak through gloo. "none" is a single process.
+    With GPUs each process uses the GPU of its local rank and the backend `env_cfg.dist_cfg.backend` (nccl). Without
+    GPUs the backend is gloo. Nothing is initialized for "none".
 
     Args:
-        config: the config; its `model_wrapper_cfg` is filled up.
+        config: the config; its `model_wrapper_cfg` is completed in place.
         launcher: "none", "pytorch", "slurm" or "mpi".
 
     Raises:
-        ConfigError: the launcher has not started this process, or there are more processes than GPUs on this machine.
+        ConfigError: the launcher did not start this process, or this machine has fewer GPUs than processes.
     """
     config.launcher = launcher
     if launcher == NO_LAUNCHER:
         yield
         return
-    rank, local_rank, world_size = _place_among_others(launcher, os.environ)
+    rank, local_rank, world_size = _ranks_and_world_size(launcher, os.environ)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(world_size))
     os.environ.setdefault("MASTER_PORT", DEFAULT_PORT)
-    # mmengine warns where it has to choose this itself.
+    # mmengine warns when these are not set.
     os.environ.setdefault("MKL_NUM_THREADS", os.environ.setdefault("OMP_NUM_THREADS", "1"))
-    config.model_wrapper_cfg = _wrapper(config)
+    config.model_wrapper_cfg = _model_wrapper_cfg(config)
     options = dict((config.get("env_cfg") or {}).get("dist_cfg") or {})
     timeout = timedelta(seconds=options.get("timeout", TIMEOUT_SECONDS))
     if torch.cuda.is_available():
@@ -73,11 +73,11 @@ def processes(config: Config, launcher: str) -> Iterator[None]:
             distributed.destroy_process_group()
 
 
-def _place_among_others(launcher: str, environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Rank, rank on this machine, and number of processes.
+def _ranks_and_world_size(launcher: str, environment: Mapping[str, str]) -> tuple[int, int, int]:
+    """Read rank, local rank and world size.
 
     Raises:
-        ConfigError: a variable is missing, or this machine has no GPU left for the process.
+        ConfigError: a variable is missing, or this machine has no GPU for the process.
     """
     missing = [name for name in VARIABLES[launcher] if name not in environment]
     if launcher != "slurm" and "MASTER_ADDR" not in environment:
@@ -98,19 +98,19 @@ def _place_among_others(launcher: str, environment: Mapping[str, str]) -> tuple[
 
 
 def _store(rank: int, world_size: int, timeout: timedelta) -> distributed.Store:
-    """Where the processes leave each other their addresses; after a restart the old ones must not be found there."""
+    """The store through which processes meet; its prefix keeps a restarted job from reading old addresses."""
     store, _, _ = next(distributed.rendezvous("env://", rank, world_size, timeout=timeout))
     store.set_timeout(timeout)
     return distributed.PrefixStore(f"start_{restart_count()}", store)
 
 
 def restart_count() -> int:
-    """How often torchrun has started the processes anew after one of them died."""
+    """How often torchrun has restarted the processes after one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _first_host(nodes: str) -> str:
-    """The first of Slurm's list of hosts: `a`, `a,b`, `node[03-05,9],other`, `node[7,9]-ib`."""
+    """The first host of Slurm's node list, such as `a,b`, `node[03-05,9],other` or `node[7,9]-ib`."""
     prefix, bracket, rest = nodes.partition("[")
     if not bracket or "," in prefix:
         return prefix.partition(",")[0]
@@ -118,8 +118,8 @@ def _first_host(nodes: str) -> str:
     return prefix + numbers.replace("-", ",").partition(",")[0] + suffix.partition(",")[0]
 
 
-def _wrapper(config: Config) -> ConfigDict:
-    """How the model is wrapped: each rank keeps its own buffers; without GPUs there is no device to name."""
+def _model_wrapper_cfg(config: Config) -> ConfigDict:
+    """Config of the model wrapper: each rank keeps its own buffers; `device_ids` is None without GPUs."""
     parameters = inspect.signature(DistributedDataParallel).parameters
     # torch 2.13 renamed the option and warns about the old name.
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"

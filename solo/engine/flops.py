@@ -1,4 +1,4 @@
-"""Floating-point operations of a model's forward pass, counted on shapes alone."""
+"""Count the floating-point operations of a model on the meta device, from shapes alone."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ PARTS = ("backbone", "neck", "mask_feature", "head")
 def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     """Count the operations of the network for one image, from pixels to mask features and kernels.
 
-    A multiplication with its addition counts as two; convolutions and matrix products count, the rest (normalisation,
-    activation, resizing) does not. A deformable convolution counts as a convolution and that of its offsets; the
-    placing of its samples does not count. What follows depends on the image and is left out: drawing the masks of
-    cells, Matrix NMS, resizing.
+    Only convolutions and matrix products count, a multiply-add as two operations. A deformable convolution counts as
+    its two convolutions (values and offsets) without the sampling. The mask decoder, Matrix NMS and resizing are left
+    out: their cost depends on the image.
 
     Args:
         model: a SOLOv2 on the meta device.
@@ -31,14 +30,14 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
         Operations by part: `backbone`, `neck`, `mask_feature`, `head`, and their sum, `total`.
     """
     counter = FlopCounterMode(depth=2, display=False)
-    # The counter's hooks cannot bear parameters among the outputs that want a gradient.
+    # The counter's hooks fail on parameters among the outputs that require a gradient.
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with counter, torch.no_grad(), torch.device("meta"):
         model.eval().requires_grad_(False)(torch.empty(1, 3, *size))
     for parameter in trained:
         parameter.requires_grad_()
     counts = counter.get_flop_counts()
-    # A head that needs no mask feature branch leaves that part at 0.
+    # 0 for the mask feature branch of a head that has none.
     parts = {part: sum(counts.get(f"{type(model).__name__}.{part}", {}).values()) for part in PARTS}
     return {**parts, "total": counter.get_total_flops()}
 
@@ -46,17 +45,17 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
 def count_training_flops(model: nn.Module, size: tuple[int, int]) -> int:
     """Count the operations of the network's forward and backward pass for one image, as `count_flops` does.
 
-    Frozen parts have no backward pass, so that a step is somewhat less than three forward passes.
+    Frozen parts have no backward pass, so a step costs somewhat less than three forward passes.
 
     Args:
         model: a SOLOv2 on the meta device.
         size: height and width of the image in pixels; padded to multiples of 32.
 
     Raises:
-        ConfigError: another model, whose masks are made in the loss.
+        ConfigError: the model is not SOLOv2 but SOLO, whose masks are computed in the loss.
     """
     if getattr(model, "mask_feature", None) is None:
-        raise ConfigError("operations of a training are counted for SOLOv2 alone: this model has no mask_feature")
+        raise ConfigError("training operations are counted for SOLOv2 only: this model has no mask_feature")
     counter = FlopCounterMode(display=False)
     with counter, torch.device("meta"):
         outputs: SOLOv2Outputs = model.train()(torch.empty(1, 3, *size))
@@ -67,7 +66,7 @@ def count_training_flops(model: nn.Module, size: tuple[int, int]) -> int:
 
 
 def describe_model(config: Config, size: tuple[int, int] | None = None) -> str:
-    """A table of parameters and operations, part by part.
+    """Format a table of the parameters and operations of each part.
 
     Args:
         config: a config with a SOLOv2 as its `model`.
@@ -82,7 +81,7 @@ def describe_model(config: Config, size: tuple[int, int] | None = None) -> str:
     )
     size = size or default_size(config)
     if min(size) < 1:
-        raise ConfigError(f"the image must have at least one pixel; came {size[0]} x {size[1]}")
+        raise ConfigError(f"the image must have at least one pixel; got {size[0]} x {size[1]}")
     model = model_on_meta(config)
     flops = count_flops(model, size)
     parts = [part for part in PARTS if getattr(model, part) is not None]
@@ -93,7 +92,7 @@ def describe_model(config: Config, size: tuple[int, int] | None = None) -> str:
 
 
 def default_size(config: Config) -> tuple[int, int]:
-    """Height and width of a landscape image that fills the test pipeline's scale, padded to multiples of 32."""
+    """Height and width of a landscape image at the test pipeline's scale, padded to multiples of 32."""
     scales = [step["scale"] for step in config.test_dataloader.dataset.pipeline if "scale" in step]
     long, short = (max(scales[0]), min(scales[0])) if scales else (256, 256)
     return short + -short % 32, long + -long % 32

@@ -1,4 +1,4 @@
-"""The training loops, by epochs and by iterations, which go on where a training was interrupted."""
+"""Epoch-based and iteration-based training loops that resume in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solo.registry import LOOPS
 
 
 class SkippableBatches:
-    """A batch sampler that can leave out its first batches once, without anything of them being loaded.
+    """A batch sampler that skips its first `skip` batches once, without loading them.
 
     Args:
         batches: the batch sampler.
@@ -27,7 +27,7 @@ class SkippableBatches:
         self.skip = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        # Runs when the first batch is asked for: a loader may begin an iteration that it then drops.
+        # Runs when the first batch is requested: a loader may create an iterator that it does not use.
         skip, self.skip = self.skip, 0
         yield from islice(iter(self.batches), skip, None)
 
@@ -39,13 +39,13 @@ class SkippableBatches:
 
 
 class NumberedBatch(list[int]):
-    """The indices of a batch, and its number in the training, counted from 0."""
+    """The indices of a batch's samples, and the number of the batch in the training, from 0."""
 
     number: int
 
 
 class EndlessBatches(SkippableBatches):
-    """A batch sampler gone through again and again, each batch numbered; the sampler is told which pass begins."""
+    """A batch sampler repeated without end, whose batches are numbered; `set_epoch` is called before each pass."""
 
     def __iter__(self) -> Iterator[list[int]]:
         skip, self.skip = self.skip, 0
@@ -64,11 +64,11 @@ class EndlessBatches(SkippableBatches):
                 is_empty = False
                 yield indices
             if is_empty:
-                raise DataError("the training data gives no batch: fewer images than batch_size, and drop_last=True")
+                raise DataError("the training data has no batch: fewer images than batch_size, and drop_last=True")
 
 
 class NumberedSamples:
-    """A dataset whose random draws depend on the number of the batch that a sample is for, in place of an epoch.
+    """A dataset whose random transforms are seeded by the number of the batch instead of the epoch.
 
     Args:
         dataset: the dataset.
@@ -88,17 +88,17 @@ class NumberedSamples:
         return len(self.dataset)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "dataset":  # while it is unpickled in a worker
+        if name == "dataset":  # not set yet while the object is unpickled in a worker
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
 
 @LOOPS.register_module(name="EpochBasedTrainLoop")
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop, which repeats an epoch from its first batch when it is resumed in its middle; this one goes on.
+    """mmengine's loop, but a resumed training continues in the middle of an epoch instead of repeating it.
 
-    The order of the batches and the draws of each image depend on seed, epoch and index alone, so what is left of the
-    epoch is what an uninterrupted training would have seen.
+    The order of the batches and the random transforms depend on seed, epoch and index alone, so the rest of the epoch
+    is what an uninterrupted training would have seen.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,7 +107,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         _replace(self.dataloader, batch_sampler=self._batches)
 
     def run_epoch(self) -> None:
-        """Iterate what is left of the epoch."""
+        """Train on the rest of the epoch."""
         done = self._iter - self._epoch * len(self.dataloader)
         self._batches.skip = done
         self.runner.call_hook("before_train_epoch")
@@ -120,10 +120,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module(name="IterBasedTrainLoop")
 class ResumableIterationLoop(IterBasedTrainLoop):
-    """mmengine's loop, which loads all that a resumed training has seen before; this one skips it unread.
+    """mmengine's loop, but a resumed training skips the batches that it has seen without loading them.
 
-    A loader that has an end is gone through again without its workers being started anew. The order of the batches and
-    the draws of each image depend on seed, iteration and index alone, not on the number of workers.
+    A finite loader is repeated without restarting its workers. The order of the batches and the random transforms
+    depend on seed, iteration and index alone, not on the number of workers.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -133,7 +133,7 @@ class ResumableIterationLoop(IterBasedTrainLoop):
         self.dataloader_iterator: Any = None
 
     def run(self) -> Any:
-        """Train from the iteration that is reached to the last; the trained model."""
+        """Train up to the last iteration and return the model."""
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self._batches.skip = self._iter
@@ -156,13 +156,13 @@ class ResumableIterationLoop(IterBasedTrainLoop):
 
 
 def _replace(dataloader: Any, **parts: Any) -> None:
-    """A loader refuses to have these replaced; what is put in here gives the same samples."""
+    """Set attributes that torch's loader does not allow to be set; the replacements give the same samples."""
     for name, part in parts.items():
         object.__setattr__(dataloader, name, part)
 
 
 def _loaded_batches(loop: BaseLoop) -> Iterator[Any]:
-    """The loader's batches; when its workers are gone because the training was asked to stop, it stops well."""
+    """The batches of the loader; when a signal has ended its workers, save and exit as that signal asks."""
     try:
         yield from loop.dataloader
     except RuntimeError:

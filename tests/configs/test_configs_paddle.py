@@ -155,7 +155,7 @@ def test_paddles_schedules(paddle: tuple[PaddleRecipe, Config]) -> None:
     assert wrapper.optimizer == dict(type="SGD", lr=recipe.lr, momentum=0.9, weight_decay=1e-4)
     assert "clip_grad" not in wrapper and wrapper.paramwise_cfg.norm_decay_mult == 0.0
     assert config.auto_scale_lr.base_batch_size == 8 * recipe.batch_size
-    averages = [hook.decay for hook in config.custom_hooks if hook.type == "RampedEMAHook"]
+    averages = [hook.decay for hook in config.custom_hooks if hook.type == "BiasCorrectedEMAHook"]
     assert averages == ([recipe.ema] if recipe.ema else [])
 
 

@@ -11,7 +11,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from solo.datasets import CocoInstances
-from solo.engine.data_loader import WatchedLoader
+from solo.engine.data_loader import TimedDataLoader
 from tests.helpers.coco_files import annotation
 
 WORKERS = 4
@@ -42,7 +42,7 @@ def test_workers_share_the_annotations(tmp_path: Path) -> None:
     size = (dataset.data_bytes.nbytes + dataset.data_address.nbytes) / 1024
     assert 1 < size * 1024 / (IMAGES * OBJECTS_EACH * len(polygon) * 8) < 1.1
     assert dataset.data_list == []
-    loader = WatchedLoader.of(
+    loader = TimedDataLoader.from_loader(
         DataLoader(dataset, batch_size=10, num_workers=WORKERS, persistent_workers=True, collate_fn=list)
     )
     batches = iter(loader)

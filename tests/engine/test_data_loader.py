@@ -1,4 +1,4 @@
-"""A worker that is stuck at a file ends the training, which names the file and leaves no process behind."""
+"""A stuck worker stops the training with an error that names its file; no process is left behind."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset, pseudo_collate
 from torch.utils.data import DataLoader
 
 from solo.datasets.seeding import batch_numbered
-from solo.engine.data_loader import TIMEOUT_SECONDS, WatchedLoader, set_timeouts
+from solo.engine.data_loader import TIMEOUT_SECONDS, TimedDataLoader, inner_datasets, set_timeouts
 from solo.engine.loops import EndlessBatches, NumberedSamples
 from solo.errors import DataError
 from tests.helpers.coco_files import build, objects
@@ -27,16 +27,16 @@ from tests.helpers.paths import ROOT
 STUCK = """
 import sys
 from pathlib import Path
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset, pseudo_collate
 from torch.utils.data import DataLoader
 import solo
 from solo.command_line import run_command
 from solo.datasets.seeding import batch_numbered
-from solo.engine.data_loader import WatchedLoader
+from solo.engine.data_loader import TimedDataLoader
 from tests.helpers.coco_files import build
 
 def main():
-    loader = WatchedLoader.of(DataLoader(
+    loader = TimedDataLoader.from_loader(DataLoader(
         build(Path(sys.argv[1])), batch_size=1, num_workers=2, timeout=2, collate_fn=pseudo_collate,
         persistent_workers=True,
     ))
@@ -51,10 +51,10 @@ from pathlib import Path
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 import solo
-from solo.engine.data_loader import WatchedLoader
+from solo.engine.data_loader import TimedDataLoader
 from tests.helpers.coco_files import build
 
-loader = WatchedLoader.of(
+loader = TimedDataLoader.from_loader(
     DataLoader(build(Path(sys.argv[1])), num_workers=1, collate_fn=pseudo_collate, persistent_workers=True)
 )
 loader.cycle = loader
@@ -80,25 +80,27 @@ def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path) -> None:
     out, error = process.communicate(timeout=60)
     assert process.returncode == 2, error
     assert "['1.png']" in out and "3.png" not in out
-    assert f"gave no batch for 2 s; they are at {tmp_path / '3.png'} (for " in error
+    assert f"returned no batch for 2 s; they are loading {tmp_path / '3.png'} (for " in error
     assert "Traceback" not in error
     assert not group_is_alive(process.pid)
 
 
-def loader(folder: Path, **options: Any) -> WatchedLoader:
-    return WatchedLoader.of(DataLoader(build(folder, objects(6)), batch_size=2, collate_fn=pseudo_collate, **options))
+def loader(folder: Path, **options: Any) -> TimedDataLoader:
+    return TimedDataLoader.from_loader(
+        DataLoader(build(folder, objects(6)), batch_size=2, collate_fn=pseudo_collate, **options)
+    )
 
 
 @pytest.mark.parametrize("persistent", [True, False])
 def test_an_iteration_that_is_dropped_ends_its_workers_and_the_next_is_whole(tmp_path: Path, persistent: bool) -> None:
-    watched = loader(tmp_path, num_workers=2, persistent_workers=persistent)
-    batches = iter(watched)
+    timed = loader(tmp_path, num_workers=2, persistent_workers=persistent)
+    batches = iter(timed)
     next(batches)
-    workers = list(watched._iterator._workers) if persistent else []
+    workers = list(timed._iterator._workers) if persistent else []
     batches.close()
     assert not any(worker.is_alive() for worker in workers)
     for _ in range(2):
-        assert [sample.img_id for batch in watched for sample in batch["data_samples"]] == [1, 2, 3, 4, 5, 6]
+        assert [sample.img_id for batch in timed for sample in batch["data_samples"]] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.long
@@ -113,34 +115,34 @@ def test_a_program_ends_though_its_workers_are_waiting(tmp_path: Path) -> None:
 
 
 def test_workers_of_a_whole_iteration_persist(tmp_path: Path) -> None:
-    watched = loader(tmp_path, num_workers=1, persistent_workers=True)
-    list(watched)
-    (worker,) = watched._iterator._workers
-    list(watched)
-    assert watched._iterator._workers == [worker] and worker.is_alive()
+    timed = loader(tmp_path, num_workers=1, persistent_workers=True)
+    list(timed)
+    (worker,) = timed._iterator._workers
+    list(timed)
+    assert timed._iterator._workers == [worker] and worker.is_alive()
 
 
 def test_no_worker_starts_before_the_first_batch_is_asked_for(tmp_path: Path) -> None:
     """A training by iterations asks when it begins: its seed must be known by then."""
-    watched = loader(tmp_path, num_workers=1)
-    dataset: Any = watched.dataset
-    batches = iter(watched)
+    timed = loader(tmp_path, num_workers=1)
+    dataset: Any = timed.dataset
+    batches = iter(timed)
     dataset.seed = 5
     flips = [sample.flip for batch in batches for sample in batch["data_samples"]]
     assert flips == [dataset[index]["data_samples"].flip for index in range(6)]
 
 
 def test_other_errors_of_workers_pass(tmp_path: Path) -> None:
-    watched = loader(tmp_path, num_workers=1, timeout=30)
+    timed = loader(tmp_path, num_workers=1, timeout=30)
     for index in range(1, 7):
         (tmp_path / f"{index}.png").unlink()
     with pytest.raises(DataError, match=r"no image of .*annotations\.json can be read"):
-        list(watched)
+        list(timed)
 
 
 def test_a_worker_that_was_killed_is_noticed(tmp_path: Path) -> None:
-    watched = loader(tmp_path, num_workers=1, timeout=100)
-    batches = iter(watched)
+    timed = loader(tmp_path, num_workers=1, timeout=100)
+    batches = iter(timed)
     next(batches)
     # Nobody listens: what tells torch at once otherwise.
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -173,13 +175,13 @@ def test_a_worker_that_was_killed_while_it_handed_over(
 ) -> None:
     iterator: Any = HandingOver(is_alive=is_alive)
     with pytest.raises(error, match=message):
-        next(loader(tmp_path, num_workers=0)._patiently(iterator))
+        next(loader(tmp_path, num_workers=0)._batches(iterator))
 
 
 def test_a_request_to_stop_does_not_end_workers(tmp_path: Path) -> None:
     """Launchers and schedulers send it to all processes; the training has to finish its step and save."""
-    watched = loader(tmp_path, num_workers=1)
-    batches = iter(watched)
+    timed = loader(tmp_path, num_workers=1)
+    batches = iter(timed)
     ids = [sample.img_id for sample in next(batches)["data_samples"]]
     for child in multiprocessing.active_children():
         assert child.pid is not None
@@ -210,13 +212,13 @@ def test_draws_of_a_training_by_iterations_depend_on_its_batches_alone(tmp_path:
     drawn = {}
     for skip in (0, 3):
         samples: Any = NumberedSamples(dataset)
-        watched = WatchedLoader.of(
+        timed = TimedDataLoader.from_loader(
             DataLoader(samples, batch_size=2, num_workers=num_workers, collate_fn=pseudo_collate)
         )
-        batches = EndlessBatches(watched.batch_sampler)
+        batches = EndlessBatches(timed.batch_sampler)
         batches.skip = skip
-        object.__setattr__(watched, "batch_sampler", batches)
-        iterator = iter(watched)
+        object.__setattr__(timed, "batch_sampler", batches)
+        iterator = iter(timed)
         found = [next(iterator)["data_samples"] for _ in range(10 - skip)]
         iterator.close()
         drawn[skip] = [(sample.img_id, sample.flip) for batch in found for sample in batch]
@@ -234,3 +236,10 @@ def found_batches(drawn: list[tuple[int, bool]]) -> list[list[tuple[int, bool]]]
     sizes = [1 if number % 4 == 3 else 2 for number in range(10)]
     starts = [sum(sizes[:number]) for number in range(10)]
     return [drawn[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
+def test_wrapped_datasets_are_found() -> None:
+    parts = [BaseDataset(lazy_init=True), BaseDataset(lazy_init=True)]
+    assert list(inner_datasets(parts[0])) == parts[:1]
+    assert list(inner_datasets(ConcatDataset(parts, lazy_init=True))) == parts
+    assert list(inner_datasets(RepeatDataset(parts[1], times=2, lazy_init=True))) == parts[1:]

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
-from solo.engine.distributed import _first_host, _place_among_others, processes
+from solo.engine.distributed import _first_host, _ranks_and_world_size, process_group
 from solo.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def free_port() -> str:
 
 def test_a_single_process_joins_nothing() -> None:
     config = Config(dict(model={}))
-    with processes(config, "none"):
+    with process_group(config, "none"):
         assert not distributed.is_initialized()
     assert config.launcher == "none"
     assert "model_wrapper_cfg" not in config
@@ -50,7 +50,7 @@ def test_without_gpus_processes_speak_through_gloo_and_leave_at_the_end(monkeypa
     ).items():
         monkeypatch.setenv(name, value)
     config = Config(dict(env_cfg=dict(dist_cfg=dict(backend="nccl")), model_wrapper_cfg=dict(static_graph=True)))
-    with pytest.raises(ZeroDivisionError), processes(config, "pytorch"):
+    with pytest.raises(ZeroDivisionError), process_group(config, "pytorch"):
         assert distributed.get_backend() == "gloo"
         assert distributed.get_world_size() == 1
         raise ZeroDivisionError
@@ -70,7 +70,7 @@ def test_without_gpus_processes_speak_through_gloo_and_leave_at_the_end(monkeypa
 )
 def test_a_launcher_that_did_not_start_the_process_is_told(launcher: str, told: str) -> None:
     message = f"--launcher {launcher}: the environment has no {told}"
-    with pytest.raises(ConfigError, match=message), processes(Config({}), launcher):
+    with pytest.raises(ConfigError, match=message), process_group(Config({}), launcher):
         pass
 
 
@@ -79,13 +79,13 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     variables = dict(RANK="6", LOCAL_RANK="2", WORLD_SIZE="8", MASTER_ADDR="a")
     with pytest.raises(ConfigError, match="process 3 on this machine has no GPU: torch sees 2"):
-        _place_among_others("pytorch", variables)
-    assert _place_among_others("pytorch", {**variables, "LOCAL_RANK": "1"}) == (6, 1, 8)
+        _ranks_and_world_size("pytorch", variables)
+    assert _ranks_and_world_size("pytorch", {**variables, "LOCAL_RANK": "1"}) == (6, 1, 8)
 
 
 def test_slurm_names_the_first_host_as_the_meeting_place() -> None:
     variables = dict(SLURM_PROCID="3", SLURM_LOCALID="1", SLURM_NTASKS="4", SLURM_NODELIST="gpu[07-08]")
-    assert _place_among_others("slurm", variables) == (3, 1, 4)
+    assert _ranks_and_world_size("slurm", variables) == (3, 1, 4)
     assert os.environ["MASTER_ADDR"] == "gpu07"
 
 

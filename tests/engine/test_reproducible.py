@@ -13,8 +13,8 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch import Tensor
 
+from solo.engine.hooks.curves import read_records
 from solo.engine.runner import train
-from solo.engine.training_curves import read_records
 from tests.helpers.paths import CONFIGS
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")

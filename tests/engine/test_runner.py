@@ -116,7 +116,7 @@ def test_seed_wins_over_the_config(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seed_that_no_generator_takes(tmp_path: Path, seed: int) -> None:
-    with pytest.raises(ConfigError, match=f"--seed must be .* came {seed}"):
+    with pytest.raises(ConfigError, match=f"--seed must be .* got {seed}"):
         train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), seed=seed)
 
 

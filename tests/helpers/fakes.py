@@ -198,7 +198,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type="ClassNamesHook"),
     dict(type="DatasetEpochHook"),
-    dict(type="HostMemoryHook"),
+    dict(type="PeakMemoryHook"),
     dict(type="UnreadableImagesHook"),
     dict(type="CurvesHook"),
 ]

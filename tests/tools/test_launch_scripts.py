@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from solo.engine.latest_checkpoint import latest_checkpoint
-from solo.engine.training_curves import read_records
+from solo.engine.hooks.checkpoint import latest_checkpoint
+from solo.engine.hooks.curves import read_records
 from tests.helpers.commands import (
     ap_table,
     child_processes,

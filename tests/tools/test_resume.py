@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from solo.engine.training_curves import read_records
+from solo.engine.hooks.curves import read_records
 from tests.helpers.commands import group_is_alive
 from tests.helpers.paths import CONFIGS, ROOT
 

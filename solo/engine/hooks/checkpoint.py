@@ -1,9 +1,12 @@
-"""Checkpoints are removed once those that take their place are on the disk."""
+"""Writing checkpoints so that a whole one is always on disk, and finding the latest one."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import CheckpointHook
@@ -11,51 +14,75 @@ from mmengine.runner import Runner
 
 from solo.registry import HOOKS
 
+POINTER = "last_checkpoint"
+_NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
+
 
 @HOOKS.register_module(name="CheckpointHook")
-class KeepingCheckpointHook(CheckpointHook):
-    """mmengine's hook, which removes the oldest checkpoint, and the best one so far, before it writes the next.
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's hook, but an old checkpoint is removed only after the new one has been written.
 
-    A disk that is full, or a kill in between, would leave nothing with `max_keep_ckpts=1`. This one removes them
-    afterwards: for a moment there is one more than `max_keep_ckpts`.
+    mmengine removes the oldest and the previous best checkpoint first: with `max_keep_ckpts=1`, a full disk or a kill
+    in between would leave none. Here one more than `max_keep_ckpts` exists for a moment.
     """
 
     file_backend: Any
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
-        with self._removed_afterwards():
+        with self._postponed_removals():
             super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        with self._removed_afterwards():
+        with self._postponed_removals():
             super()._save_best_checkpoint(runner, metrics)
 
     @contextmanager
-    def _removed_afterwards(self) -> Iterator[None]:
+    def _postponed_removals(self) -> Iterator[None]:
         backend = self.file_backend
-        waiting = self.file_backend = _WaitingRemovals(backend)
+        postponing = self.file_backend = _PostponedRemovals(backend)
         try:
             yield
         finally:
             self.file_backend = backend
         best = [getattr(self, "best_ckpt_path", None), *getattr(self, "best_ckpt_path_dict", {}).values()]
-        for remove, path in waiting.asked:
+        for remove, path in postponing.removals:
             if path not in (self.last_ckpt, *best):
                 remove(path)
 
 
-class _WaitingRemovals:
-    """A file backend that only notes what it is asked to remove."""
+class _PostponedRemovals:
+    """A file backend that records what it is asked to remove."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self.asked: list[tuple[Any, str]] = []
+        self.removals: list[tuple[Any, str]] = []
 
     def remove(self, path: str) -> None:
-        self.asked.append((self._backend.remove, path))
+        self.removals.append((self._backend.remove, path))
 
     def rmtree(self, path: str) -> None:
-        self.asked.append((self._backend.rmtree, path))
+        self.removals.append((self._backend.rmtree, path))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
+
+
+def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
+    """Find the checkpoint that `last_checkpoint` names, or the one with the highest number where that is no use.
+
+    Args:
+        work_dir: folder of a training, which need not exist.
+
+    Returns:
+        An existing file, or None where there is no checkpoint.
+    """
+    folder = Path(work_dir)
+    pointer = folder / POINTER
+    if pointer.is_file():
+        named = Path(pointer.read_text().strip() or POINTER)
+        # The folder may have been moved since it was written.
+        for path in (named, folder / named.name):
+            if path.is_file() and path.name != POINTER:
+                return path
+    numbered = [(int(match[1]), path) for path in folder.glob("*.pth") if (match := _NUMBERED.fullmatch(path.name))]
+    return max(numbered)[1] if numbered else None

@@ -1,8 +1,12 @@
-"""A picture of the training at its end."""
+"""Training curves, plotted from the scalars that mmengine's LocalVisBackend writes."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
@@ -10,24 +14,129 @@ from mmengine.runner import Runner
 
 from solo.registry import HOOKS
 
+Record = dict[str, float]
+
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Draw losses, learning rate and AP of the work folder's runs into `curves.png` when training ends.
+    """Plot losses, learning rate and AP of all runs of the work folder into `curves.png` when training ends.
 
-    The scalars come from the files that `LocalVisBackend` writes; without that backend nothing is drawn and the log
-    says so.
+    The scalars come from the files that `LocalVisBackend` writes; without that backend a warning is logged instead.
     """
 
     priority = "VERY_LOW"
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Draw."""
-        from solo.engine.training_curves import plot_curves  # matplotlib takes a second to import
-
-        picture = plot_curves(runner.work_dir, Path(runner.work_dir) / "curves.png")
-        if picture is None:
-            runner.logger.warning(f"{runner.work_dir}: no scalars were recorded, so no curves are drawn")
+        """Plot the curves."""
+        path = plot_curves(runner.work_dir, Path(runner.work_dir) / "curves.png")
+        if path is None:
+            runner.logger.warning(f"{runner.work_dir}: no scalars were recorded, so no curves are plotted")
         else:
-            runner.logger.info(f"Curves of losses, learning rate and AP: {picture}")
+            runner.logger.info(f"Curves of losses, learning rate and AP: {path}")
+
+
+@dataclass
+class TrainingRecords:
+    """The logged records of a training, each step once, in order.
+
+    `train` records hold iter, lr and losses; `val` records hold step (the epoch, or the iteration in an
+    iteration-based loop) and the metrics.
+    """
+
+    train: list[Record] = field(default_factory=list)
+    val: list[Record] = field(default_factory=list)
+
+
+def read_records(work_dir: str | Path) -> TrainingRecords:
+    """Read all runs of a work folder, oldest first; a resumed run replaces the steps that it repeats.
+
+    Where the iteration goes back, the records from there on are dropped: those between a checkpoint and the kill that
+    followed it, or all records when the training was started again.
+
+    Args:
+        work_dir: the folder that holds `<timestamp>/vis_data/scalars.json`.
+    """
+    records = TrainingRecords()
+    for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
+        lines = list(_read_lines(path))
+        if not any("loss" in record for record in lines):
+            continue  # written by an evaluation
+        for record in lines:
+            if "loss" not in record:
+                records.val.append(record)
+                continue
+            if records.train and record["iter"] <= records.train[-1]["iter"]:
+                _drop_repeated(records, record)
+            records.train.append(record)
+    return records
+
+
+def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path | None:
+    """Plot losses and learning rate over iterations, and AP over epochs.
+
+    Args:
+        work_dir: the folder of the training.
+        out_file: the PNG to write.
+
+    Returns:
+        The path of the PNG, None when nothing was recorded.
+    """
+    # matplotlib takes a second to import.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    records = read_records(work_dir)
+    if not records.train:
+        return None
+    metrics = [key for key in _keys(records.val) if key.endswith(("_mAP", "_mAP_50"))]
+    figure = Figure(figsize=(15 if metrics else 10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3 if metrics else 2)
+    losses = [key for key in _keys(records.train) if "loss" in key]
+    _plot(panels[0], records.train, losses, axis="iter", title="losses", label="iteration")
+    rates = [key for key in _keys(records.train) if key.endswith("lr")][:1]
+    _plot(panels[1], records.train, rates, axis="iter", title="learning rate", label="iteration")
+    if metrics:
+        by_epoch = "epoch" in records.train[0]
+        label = "epoch" if by_epoch else "iteration"
+        _plot(panels[2], records.val, metrics, axis="step", title="average precision", label=label)
+        panels[2].xaxis.get_major_locator().set_params(integer=True)
+    path = Path(out_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    return path
+
+
+def _drop_repeated(records: TrainingRecords, restart: Record) -> None:
+    val_start = restart.get("epoch", restart["iter"])
+    records.train = [record for record in records.train if record["iter"] < restart["iter"]]
+    records.val = [record for record in records.val if record["step"] < val_start]
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # a killed run may leave an incomplete line
+
+
+def _keys(records: list[Record]) -> list[str]:
+    return list(dict.fromkeys(key for record in records for key in record))
+
+
+def _legend(key: str) -> str:
+    """`coco/segm_mAP_50` becomes "mask AP 50"; other names stay."""
+    name = key.rpartition("/")[2].replace("_mAP", " AP").replace("_", " ") if "_mAP" in key else key
+    return name.replace("segm ", "mask ").replace("bbox ", "box ")
+
+
+def _plot(panel: Any, records: list[Record], keys: list[str], *, axis: str, title: str, label: str) -> None:
+    for key in keys:
+        points = [(record[axis], record[key]) for record in records if key in record]
+        panel.plot(*zip(*points, strict=True), label=_legend(key), marker="." if len(points) < 30 else None)
+    panel.set(title=title, xlabel=label)
+    panel.set_ylim(bottom=0)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")

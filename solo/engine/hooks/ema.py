@@ -1,4 +1,4 @@
-"""A moving average of the weights whose memory grows with the training, as PaddleDetection's."""
+"""Exponential moving average of the weights with a growing decay and bias correction, as in PaddleDetection."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ RAMP_START, RAMP_LENGTH = 1, 10
 
 
 @HOOKS.register_module()
-class RampedEMAHook(EMAHook):
-    """Keep an average of the weights, validate with it, and save it as the weights of each checkpoint.
+class BiasCorrectedEMAHook(EMAHook):
+    """Validate with an average of the weights, and save it as the weights of each checkpoint.
 
-    mmengine's hook around `RampedEMA`. A checkpoint also holds the weights that are trained; a resumed training takes
-    up both.
+    mmengine's hook with `BiasCorrectedEMA`. A checkpoint also holds the trained weights; resuming restores both.
 
     Args:
-        decay: memory of the average once the ramp is over.
+        decay: decay of the average after the ramp.
     """
 
     def __init__(self, *, decay: float = 0.9998) -> None:
@@ -31,27 +30,27 @@ class RampedEMAHook(EMAHook):
         self.decay = decay
 
     def before_run(self, runner: Runner) -> None:
-        """Make the average of the model that the runner has built."""
+        """Create the average of the model that the runner has built."""
         self.src_model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.ema_model = RampedEMA(self.src_model, decay=self.decay)
+        self.ema_model = BiasCorrectedEMA(self.src_model, decay=self.decay)
 
 
-class RampedEMA(BaseAveragedModel):
-    """The average a_t = d_t a_{t-1} + (1 - d_t) w_t from a_0 = 0 with d_t = min(decay, t / (9 + t)), corrected.
+class BiasCorrectedEMA(BaseAveragedModel):
+    """The average a_t = d_t a_{t-1} + (1 - d_t) w_t from a_0 = 0 with d_t = min(decay, t / (9 + t)), bias-corrected.
 
-    Update t = 1, 2, ... is PaddleDetection's of step t - 1. A start from zero is corrected by 1 - d_1 ... d_t, the sum
-    of the factors of all w, so that the average of constant weights is those weights. (PaddleDetection divides by
-    1 - d_t^t, which is the same where d is constant and differs by less than 2e-4 after 100 updates.) What is kept
-    here is the corrected average: its update is a step of `newest_share` towards the new weights.
+    Update t = 1, 2, ... is PaddleDetection's update of step t - 1. The bias of the start at zero is corrected by
+    dividing by 1 - d_1 ... d_t, the sum of the factors of all w: the average of constant weights is those weights.
+    (PaddleDetection divides by 1 - d_t^t, which is the same where d is constant and differs by less than 2e-4 after
+    100 updates.) Only the corrected average is stored: an update moves it by `newest_share` towards the new weights.
 
-    Statistics of normalisations are averaged as the weights are, counts are copied.
+    Buffers such as the running statistics of norms are averaged like weights; integer buffers are copied.
 
     Args:
-        model: its weights are the first average.
+        model: the average starts as a copy of its weights.
         decay: in [0, 1).
 
     Raises:
-        ValueError: a decay outside.
+        ValueError: decay is outside [0, 1).
     """
 
     def __init__(self, model: nn.Module, *, decay: float = 0.9998) -> None:
@@ -61,8 +60,8 @@ class RampedEMA(BaseAveragedModel):
         self.decay = decay
 
     def update_parameters(self, model: nn.Module) -> None:
-        """Take the weights of a model into the average, all in one operation."""
-        # `steps` stays on the host, wherever the model is.
+        """Update the average with the weights of a model, in one fused operation."""
+        # `steps` is a CPU tensor, wherever the model is.
         share = newest_share(int(self.steps) + 1, self.decay)
         averages, sources = self.module.state_dict(), model.state_dict()
         floats = [name for name, average in averages.items() if average.is_floating_point()]
@@ -74,7 +73,7 @@ class RampedEMA(BaseAveragedModel):
 
 
 def newest_share(update: int, decay: float) -> float:
-    """The newest weights' share of the corrected average at an update, counted from 1: 1 at first, 1 - decay at last.
+    """The weight of the newest model in the corrected average at an update: from 1 at update 1 down to 1 - decay.
 
     With P the product d_1 ... d_t it is (1 - d_t) / (1 - P); over the ramp P is t! 9! / (t + 9)!.
     """

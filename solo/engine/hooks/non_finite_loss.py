@@ -1,4 +1,4 @@
-"""A loss that is no number ends the training before it reaches a checkpoint, or is left out and counted."""
+"""Stop a training, or skip the step, when a loss is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_NAMED = 8
 
 
 class _Step(NamedTuple):
-    """A step whose losses have not been looked at yet."""
+    """A step whose losses have not been checked yet."""
 
     iteration: int
     images: list[str]
@@ -30,21 +30,20 @@ class _Step(NamedTuple):
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
-    """Look for NaN and infinity among the losses.
+    """Check that the losses are finite.
 
-    "stop" reads the losses of several steps at once, so that no step waits for the device, and always before a
-    checkpoint is saved. It ends the training, names images and losses of the first bad step, and writes them to
-    `non_finite_loss_rankN.json` in the work folder; a sample is drawn again from seed, epoch and image alone. "skip"
-    looks before each update, for which the host has to wait, and leaves out the bad ones; it ends the training when
-    `max_skipped` are left out in a row.
+    "stop" checks the losses of several steps together, so that no step synchronises with the device, and always before
+    a checkpoint is saved. It raises an error that names the images and losses of the first non-finite step, and writes
+    them to `non_finite_loss_rankN.json` in the work folder; seed, epoch and image reproduce each sample. "skip" checks
+    before each update, which synchronises with the device, and skips updates with non-finite losses.
 
     Args:
         action: "stop" or "skip".
-        interval: steps between two looks of "stop".
-        max_skipped: steps in a row that "skip" leaves out.
+        interval: steps between two checks of "stop".
+        max_skipped: "skip" raises the error after more than this many skipped steps in a row.
 
     Raises:
-        ConfigError: unknown action.
+        ConfigError: the action is unknown.
     """
 
     priority = "VERY_HIGH"
@@ -61,7 +60,7 @@ class NonFiniteLossHook(Hook):
         self._images: list[str] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Stand before the update, if bad ones are to be left out."""
+        """For "skip", check the loss before each update."""
         if self.action == "skip":
             update = runner.optim_wrapper.update_params
 
@@ -72,14 +71,14 @@ class NonFiniteLossHook(Hook):
             runner.optim_wrapper.update_params = update_if_finite
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Note which images the step is about."""
+        """Remember the images of the step."""
         samples = data_batch.get("data_samples") or [] if isinstance(data_batch, Mapping) else []
         self._images = [str(sample.get("img_path") or sample.get("img_id")) for sample in samples]
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
     ) -> None:
-        """Keep the step's losses; look at all kept ones now and then."""
+        """For "stop", keep the losses of the step and check all kept ones every `interval` steps."""
         if self.action == "stop":
             losses = {name: value.detach() for name, value in (outputs or {}).items() if isinstance(value, Tensor)}
             self._pending.append(_Step(runner.iter + 1, self._images, losses))
@@ -87,13 +86,13 @@ class NonFiniteLossHook(Hook):
                 self._check(runner)
 
     def after_train_epoch(self, runner: Runner, metrics: Any = None) -> None:
-        """Look before the epoch's checkpoint; say how many steps were left out."""
+        """Check before the epoch's checkpoint; log how many steps were skipped."""
         self._check(runner)
         if self.skipped:
-            runner.logger.warning(f"{self.skipped} steps were left out so far: their loss was no number")
+            runner.logger.warning(f"{self.skipped} steps were skipped so far: their loss was NaN or infinite")
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """No bad weights in a checkpoint."""
+        """Check before weights are saved."""
         self._check(runner)
 
     def _check(self, runner: Runner) -> None:
@@ -105,9 +104,9 @@ class NonFiniteLossHook(Hook):
         )
         for step, is_finite in zip(steps, sums.isfinite().tolist(), strict=True):
             if not is_finite:
-                self._end(runner, step.iteration, step.images, {n: float(v.sum()) for n, v in step.losses.items()})
+                self._fail(runner, step.iteration, step.images, {n: float(v.sum()) for n, v in step.losses.items()})
 
-    def _end(self, runner: Runner, iteration: int, images: list[str], losses: dict[str, float]) -> None:
+    def _fail(self, runner: Runner, iteration: int, images: list[str], losses: dict[str, float]) -> None:
         facts = dict(
             iteration=iteration,
             epoch=runner.epoch,
@@ -119,13 +118,13 @@ class NonFiniteLossHook(Hook):
         path.write_text(json.dumps(facts, indent=1) + "\n")
         values = ", ".join(f"{name} {value}" for name, value in losses.items())
         raise DataError(
-            f"the loss is no number at iteration {iteration} ({values}), images {', '.join(images[:MAX_NAMED])}; "
-            f"{path} has all of it. Checkpoints were saved before and can be resumed from; a lower learning rate, "
+            f"the loss is not finite at iteration {iteration} ({values}), images {', '.join(images[:MAX_NAMED])}; "
+            f"details are in {path}. Earlier checkpoints can be resumed; a lower learning rate, "
             "optim_wrapper.clip_grad or NonFiniteLossHook(action='skip') may help"
         )
 
     def _is_finite_everywhere(self, loss: Tensor, runner: Runner) -> bool:
-        """Whether every process has a finite loss: all update, or none does."""
+        """Whether the loss is finite in every process: all of them update, or none does."""
         finite = loss.detach().isfinite().all().float()
         if get_world_size() > 1:
             distributed.all_reduce(finite, op=distributed.ReduceOp.MIN)
@@ -135,8 +134,8 @@ class NonFiniteLossHook(Hook):
         self.skipped += 1
         self._in_a_row += 1
         runner.logger.log(
-            logging.WARNING, f"Left out: the loss of iteration {runner.iter + 1} is no number, images {self._images}"
+            logging.WARNING, f"Skipped iteration {runner.iter + 1}: its loss is not finite, images {self._images}"
         )
         if self._in_a_row > self.max_skipped:
-            self._end(runner, runner.iter + 1, self._images, {"loss": float(loss.detach().sum())})
+            self._fail(runner, runner.iter + 1, self._images, {"loss": float(loss.detach().sum())})
         return False

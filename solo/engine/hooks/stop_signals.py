@@ -1,4 +1,4 @@
-"""A training that is asked to stop finishes its step, saves, and ends."""
+"""Stop a training on SIGTERM or Ctrl-C: finish the step, save a checkpoint, exit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import distributed
 
-from solo.engine.latest_checkpoint import POINTER
+from solo.engine.hooks.checkpoint import POINTER
 from solo.registry import HOOKS
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -23,15 +23,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @HOOKS.register_module()
 class StopSignalsHook(Hook):
-    """On SIGTERM (a scheduler's warning) or Ctrl-C, save `iter_N.pth` after the step and end; `--resume` goes on there.
+    """On SIGTERM (a scheduler's warning) or Ctrl-C, save `iter_N.pth` after the step and exit; `--resume` continues.
 
-    After SIGTERM the command ends with exit code 0, after Ctrl-C with 130. A second Ctrl-C ends it at once.
+    The exit code is 0 after SIGTERM and 130 after Ctrl-C. A second Ctrl-C exits at once.
 
     Args:
-        interval: with several processes, steps between two looks at whether one of them was asked to stop.
+        interval: with several processes, steps between checks whether one of them received a signal.
     """
 
-    # After the schedules have moved on, and after the checkpoints that are due anyway.
+    # After the learning rate schedules and the regular checkpoints.
     priority = "LOWEST"
 
     def __init__(self, *, interval: int = 10) -> None:
@@ -40,39 +40,39 @@ class StopSignalsHook(Hook):
         self._before: dict[int, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Listen from here on; Python lets the main thread alone do so."""
+        """Install the signal handlers, which Python allows only in the main thread."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
     def after_train(self, runner: Runner) -> None:
-        """Listen no more."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Save and end when one of the processes was asked to stop."""
-        self._stop_if_asked(runner, step=runner.iter + 1, iterations_done=runner.iter + 1)
+        """Save and exit when one of the processes received a signal."""
+        self._stop_if_signalled(runner, step=runner.iter + 1, iterations_done=runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """The same during a validation, which is not taken up again."""
+        """Do the same during a validation, which a resumed training does not repeat."""
         if self._before:
-            self._stop_if_asked(runner, step=batch_idx + 1, iterations_done=runner.iter)
+            self._stop_if_signalled(runner, step=batch_idx + 1, iterations_done=runner.iter)
 
     def stop_between_steps(self, runner: Runner) -> None:
-        """The same when there is no next batch, since a loader that is not ours lost its workers to the request.
+        """Do the same when there is no next batch because the signal ended the workers of another kind of loader.
 
-        Several processes cannot agree here: those go on from their last checkpoint.
+        Several processes cannot agree on it here: they resume from their last checkpoint.
         """
         if get_world_size() == 1:
-            self._stop_if_asked(runner, step=runner.iter, iterations_done=runner.iter)
+            self._stop_if_signalled(runner, step=runner.iter, iterations_done=runner.iter)
 
-    def _stop_if_asked(self, runner: Runner, *, step: int, iterations_done: int) -> None:
-        number = self._agreed(step)
+    def _stop_if_signalled(self, runner: Runner, *, step: int, iterations_done: int) -> None:
+        number = self._agreed_signal(step)
         if not number:
             return
         name = f"iter_{iterations_done}.pth"
-        runner.logger.info(f"Asked to stop ({signal.Signals(number).name}): saving {name}, --resume goes on there")
+        runner.logger.info(f"Received {signal.Signals(number).name}: saving {name}; --resume continues from it")
         meta = dict(epoch=runner.epoch, iter=iterations_done)
         runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
         if is_main_process():
@@ -86,11 +86,11 @@ class StopSignalsHook(Hook):
         if number == signal.SIGINT and self._received == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = number
-        # Workers of a loader that is not ours die of it; torch would raise an error in the middle of the step.
+        # Workers of another kind of loader die of the signal; torch would raise an error in the middle of the step.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
-    def _agreed(self, step: int) -> int:
-        """The signal to follow, 0 for none: all processes have to stop after the same step."""
+    def _agreed_signal(self, step: int) -> int:
+        """The signal that any process received, 0 for none: all processes must stop after the same step."""
         if get_world_size() == 1:
             return self._received or 0
         if step % self.interval:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
 from solo.config import load_config
-from solo.engine.hooks.ema import RampedEMA, newest_share
+from solo.engine.hooks.ema import BiasCorrectedEMA, newest_share
 from solo.errors import ConfigError
 from solo.registry import DATASETS, MODELS
 
@@ -84,7 +84,7 @@ class Counted(nn.Module):
 @pytest.mark.parametrize("decay", [0.0, 0.05, 0.5, 0.9998])
 def test_average_against_paddles_buffers(decay: float, generator: torch.Generator) -> None:
     model = Counted()
-    average = RampedEMA(model, decay=decay)
+    average = BiasCorrectedEMA(model, decay=decay)
     floats = [name for name, value in model.state_dict().items() if value.is_floating_point()]
     buffers = {name: Buffer(decay) for name in floats}
     for step in range(1, 30):
@@ -102,7 +102,7 @@ def test_average_against_paddles_buffers(decay: float, generator: torch.Generato
 
 def test_average_of_constant_weights_is_those() -> None:
     model = Counted()
-    average = RampedEMA(model)
+    average = BiasCorrectedEMA(model)
     nn.init.constant_(model.linear.weight, 3.0)
     for _ in range(50):
         average.update_parameters(model)
@@ -113,7 +113,7 @@ def test_average_of_constant_weights_is_those() -> None:
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_impossible_decay(decay: float) -> None:
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\)"):
-        RampedEMA(Counted(), decay=decay)
+        BiasCorrectedEMA(Counted(), decay=decay)
 
 
 # ----------------------------------------------------------------------------------------------------- in a training
@@ -158,7 +158,7 @@ def train(work_dir: Path, *, epochs: int, resume: bool = False) -> Runner:
             ),
             optim_wrapper=dict(optimizer=dict(type="SGD", lr=1.0, momentum=0.5)),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            custom_hooks=[dict(type="RampedEMAHook", decay=0.5)],
+            custom_hooks=[dict(type="BiasCorrectedEMAHook", decay=0.5)],
             visualizer=dict(type="mmengine.Visualizer", vis_backends=[]),
             resume=resume,
         )
@@ -187,7 +187,7 @@ def test_checkpoint_holds_the_average_and_resumes_both(tmp_path: Path) -> None:
 
 def test_validation_sees_the_average_and_training_goes_on(tmp_path: Path) -> None:
     runner = train(tmp_path / "run", epochs=1)
-    hook = next(hook for hook in runner.hooks if type(hook).__name__ == "RampedEMAHook")
+    hook = next(hook for hook in runner.hooks if type(hook).__name__ == "BiasCorrectedEMAHook")
     trained, averaged = runner.model.weight.item(), hook.ema_model.module.weight.item()
     assert trained != averaged
     hook.before_val_epoch(runner)
@@ -198,7 +198,7 @@ def test_validation_sees_the_average_and_training_goes_on(tmp_path: Path) -> Non
 
 def test_a_misspelt_option_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text(
-        "default_scope='solo'\ncustom_hooks = [dict(type='RampedEMAHook', decai=0.9)]\n"
+        "default_scope='solo'\ncustom_hooks = [dict(type='BiasCorrectedEMAHook', decai=0.9)]\n"
     )
     with pytest.raises(ConfigError, match=r"custom_hooks\.0\.decai"):
         load_config(tmp_path / "config.py")
@@ -206,7 +206,7 @@ def test_a_misspelt_option_is_named(tmp_path: Path) -> None:
 
 def test_one_operation_for_all_weights() -> None:
     model = Counted()
-    average = RampedEMA(model)
+    average = BiasCorrectedEMA(model)
     with OperationNames() as operations:
         average.update_parameters(model)
     assert operations.names.count("_foreach_lerp_") == 1

@@ -1,4 +1,4 @@
-"""A loss that is no number reaches no checkpoint."""
+"""Weights of a step with a non-finite loss reach no checkpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def train_with(tmp_path: Path, *bad_images: int, **options: Any) -> Any:
 
 @pytest.mark.parametrize("interval", [1, 50])
 def test_stop_names_images_and_losses_and_leaves_good_checkpoints(tmp_path: Path, interval: int) -> None:
-    with pytest.raises(DataError, match=r"no number at iteration \d .*loss_cls nan.*data/2\.png") as caught:
+    with pytest.raises(DataError, match=r"not finite at iteration \d .*loss_cls nan.*data/2\.png") as caught:
         train_with(tmp_path, 2, interval=interval)
     facts = json.loads((tmp_path / "work" / "non_finite_loss_rank0.json").read_text())
     assert str(facts["iteration"]) in str(caught.value)
@@ -41,12 +41,12 @@ def test_skip_trains_on_the_other_batches_and_counts(tmp_path: Path) -> None:
     (hook,) = (hook for hook in runner.hooks if isinstance(hook, NonFiniteLossHook))
     assert hook.skipped == 3  # once an epoch
     log = next((tmp_path / "work").rglob("*.log")).read_text()
-    assert "3 steps were left out so far" in log
+    assert "3 steps were skipped so far" in log
     assert torch.load(tmp_path / "work" / "epoch_3.pth", weights_only=True)["state_dict"]["weight"].isfinite().all()
 
 
-def test_skip_ends_when_nothing_but_bad_ones_come(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no number at iteration 3"):
+def test_skip_fails_after_too_many_skipped_steps_in_a_row(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not finite at iteration 3"):
         train_with(tmp_path, 0, 1, 2, 3, action="skip", max_skipped=2)
 
 

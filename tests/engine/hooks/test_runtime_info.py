@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
 
-from solo.engine.hooks import DeferredRuntimeInfoHook
+from solo.engine.hooks import PeakMemoryHook
+from solo.engine.hooks.runtime_info import peak_memory_mb
 from solo.engine.runner import SOLORunner, train
 from tests.helpers.counters import OperationCounter
 from tests.helpers.fakes import write_config
@@ -80,7 +83,20 @@ def test_values_are_read_only_when_a_line_is_logged(
     assert (sum(quiet) == 0) == deferred
 
 
-def test_the_wrapper_is_left_as_it_was(tmp_path: Path) -> None:
-    runner = run(tmp_path, config_lines=DEFERRED)
-    assert runner.optim_wrapper.clip_func is torch.nn.utils.clip_grad_norm_
-    assert any(isinstance(hook, DeferredRuntimeInfoHook) for hook in runner.hooks)
+def test_peak_memory_grows_with_use() -> None:
+    before = peak_memory_mb()
+    block = np.ones(2**26, dtype=np.uint8) * np.uint8(3)
+    assert 10 < before <= peak_memory_mb() < 2**20
+    assert block[-1] == 3
+
+
+def test_memory_is_recorded_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: dict[str, float] = {}
+    runner: Any = SimpleNamespace(message_hub=SimpleNamespace(update_scalar=recorded.__setitem__))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    PeakMemoryHook().after_train_iter(runner, 0)
+    assert recorded["train/memory_mb"] > 10
+    recorded.clear()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    PeakMemoryHook().after_train_iter(runner, 0)
+    assert recorded == {}

@@ -1,4 +1,4 @@
-"""What a constructor refuses becomes a mistake in the config; nothing else does."""
+"""Constructor errors become ConfigErrors; other errors pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mmengine.registry import Registry
 
-from solo.engine.part_errors import refused_parts_as_config_errors
+from solo.compat import build_errors
 from solo.engine.runner import SOLORunner
 from solo.errors import ConfigError, DataError
 
@@ -23,20 +23,22 @@ class Choosy:
             raise error("size must be 1")
 
 
-def test_names_part_values_reason_and_place() -> None:
+def test_section_values_reason_and_origin_are_named() -> None:
     with (
-        pytest.raises(ConfigError, match=r"^config part Choosy\(size=2\) cannot be built: ValueError: size must be 1 "),
-        refused_parts_as_config_errors(),
+        pytest.raises(
+            ConfigError, match=r"^config section Choosy\(size=2\) cannot be built: ValueError: size must be 1 "
+        ),
+        build_errors(),
     ):
         PARTS.build(dict(type="Choosy", size=2))
 
 
-def test_the_innermost_part_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"Choosy\(size='x'\).*test_part_errors"), refused_parts_as_config_errors():
+def test_the_innermost_section_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"Choosy\(size='x'\).*test_build_errors"), build_errors():
         PARTS.build(dict(type="Choosy", size=1, inner=dict(type="Choosy", size="x", error=AssertionError)))
 
 
-def test_a_loader_is_a_part() -> None:
+def test_a_loader_is_a_section() -> None:
     loader = dict(
         batch_size=1,
         num_workers=-1,
@@ -44,17 +46,17 @@ def test_a_loader_is_a_part() -> None:
         sampler=dict(type="DefaultSampler", shuffle=False),
         pin_memory=False,
     )
-    with pytest.raises(ConfigError, match=r"dataloader\(.*num_workers=-1"), refused_parts_as_config_errors():
+    with pytest.raises(ConfigError, match=r"dataloader\(.*num_workers=-1"), build_errors():
         SOLORunner.build_dataloader(loader)
 
 
 @pytest.mark.parametrize("error", [DataError, RuntimeError, KeyboardInterrupt])
 def test_other_errors_pass(error: type[BaseException]) -> None:
-    with pytest.raises(error), refused_parts_as_config_errors():
+    with pytest.raises(error), build_errors():
         PARTS.build(dict(type="Choosy", size=2, error=error))
 
 
 def test_errors_outside_of_a_constructor_pass() -> None:
-    with pytest.raises(ValueError, match="not while building"), refused_parts_as_config_errors():
+    with pytest.raises(ValueError, match="not while building"), build_errors():
         PARTS.build(dict(type="Choosy", size=1))
         raise ValueError("not while building")

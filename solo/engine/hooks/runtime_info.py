@@ -1,11 +1,12 @@
-"""Losses are logged without making the host wait for the device at every step."""
+"""Hooks for the progress line: losses without synchronising with the device, and peak memory on the CPU."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
-from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -14,24 +15,24 @@ from solo.registry import HOOKS
 
 @HOOKS.register_module()
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
-    """mmengine's `RuntimeInfoHook`, but the losses and the gradient norm of every step stay on the device.
+    """mmengine's `RuntimeInfoHook`, but losses and gradient norm stay on the device until a line is logged.
 
-    They are read together, in one copy, when a line is logged, an epoch ends or a checkpoint is saved. What is logged
-    is the same. Goes where that hook goes: `default_hooks = dict(runtime_info=dict(type="DeferredRuntimeInfoHook"))`.
+    mmengine calls `.item()` on each of them in every step, which makes the CPU wait for the GPU. Here all values since
+    the last line are read in one copy: before a line is logged, at the end of an epoch, and before a checkpoint is
+    saved. What is logged and saved is the same.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._pending: list[tuple[str, Tensor]] = []
-        self._clip_function: Any = None
 
     def before_train(self, runner: Runner) -> None:
-        """Have the gradient norm handed over as a tensor."""
+        """Keep the gradient norm as a tensor: mmengine would convert the result of `clip_func` to a float."""
         super().before_train(runner)
         wrapper = runner.optim_wrapper
         if not getattr(wrapper, "clip_grad_kwargs", None):
             return
-        clip = self._clip_function = wrapper.clip_func
+        clip = wrapper.clip_func
 
         def clip_and_defer(*args: Any, **kwargs: Any) -> None:
             norm = clip(*args, **kwargs)
@@ -40,17 +41,10 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
         wrapper.clip_func = clip_and_defer
 
-    def after_train(self, runner: Runner) -> None:
-        """Leave the optimizer's wrapper as it was."""
-        super().after_train(runner)
-        if self._clip_function is not None:
-            runner.optim_wrapper.clip_func = self._clip_function
-            self._clip_function = None
-
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Keep the step's losses; hand all kept ones on if the logger's hook is about to read them."""
+        """Keep the losses; read all of them in steps whose losses are logged."""
         for name, value in (outputs or {}).items():
             if isinstance(value, Tensor):
                 self._pending.append((f"train/{name}", value.detach()))
@@ -59,18 +53,45 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
         is_logged = any(self.every_n_inner_iters(batch_idx, interval) for interval in intervals)
         if is_logged or self.end_of_epoch(runner.train_dataloader, batch_idx):
-            self._hand_on(runner)
+            self._flush(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """The history in a checkpoint is complete."""
-        self._hand_on(runner)
+        """Complete the history that the checkpoint holds."""
+        self._flush(runner)
         if "message_hub" in checkpoint:
             checkpoint["message_hub"] = runner.message_hub.state_dict()
 
-    def _hand_on(self, runner: Runner) -> None:
+    def _flush(self, runner: Runner) -> None:
         if not self._pending:
             return
         names, values = zip(*self._pending, strict=True)
         self._pending = []
         for name, value in zip(names, torch.stack([value.double() for value in values]).tolist(), strict=True):
             runner.message_hub.update_scalar(name, value)
+
+
+@HOOKS.register_module()
+class PeakMemoryHook(Hook):
+    """Log the peak resident memory of the process (MiB) as `train/memory_mb` where there is no GPU.
+
+    On a GPU mmengine itself logs the GPU's memory.
+    """
+
+    priority = "NORMAL"  # before LoggerHook
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
+    ) -> None:
+        """Record the memory."""
+        if not torch.cuda.is_available():
+            runner.message_hub.update_scalar("train/memory_mb", round(peak_memory_mb()))
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process in MiB; 0 on Windows, which has no `resource` module."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

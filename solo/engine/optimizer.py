@@ -1,10 +1,14 @@
-"""Learning rate and decay layer by layer."""
+"""bfloat16 autocast for the optimizer wrapper; learning rate and weight decay by parameter name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from mmengine.optim import DefaultOptimWrapperConstructor
+import torch
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -16,17 +20,33 @@ MULTIPLIERS = ("lr_mult", "decay_mult")
 NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Run the network under bfloat16 autocast, also on the CPU; weights, updates and losses stay float32.
+
+    bfloat16 has the range of float32, so gradients need no loss scale and no step is skipped. The arguments are those
+    of mmengine's `OptimWrapper`.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast the forward pass on the device of the model's weights."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Optimizer whose settings depend on the names of the parameters.
+    """Set learning rate and weight decay by parameter name.
 
-    `paramwise_cfg` is mmengine's with two differences. A key of `custom_keys` that states one setting leaves the
-    other to the remaining rules, so that a learning rate for a stage does not bring back the decay of its
-    normalisations. And parameters with equal settings share a group, so that the optimizer takes them in one go.
+    `paramwise_cfg` is mmengine's with two differences. A key of `custom_keys` that sets `lr_mult` alone leaves
+    `decay_mult` to the other rules, so that a learning rate for a stage does not restore the decay of its norms.
+    Parameters with equal settings share a group, so that the optimizer updates them together.
 
-    `paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys={"backbone.layer1": dict(lr_mult=0.05)})`: of the keys that a
-    parameter's name contains, the longest that states a setting (`lr_mult`, `decay_mult`) gives it;
-    `norm_decay_mult` is the decay of normalisations that no key names.
+    Example: `paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys={"backbone.layer1": dict(lr_mult=0.05)})`. Of the
+    keys that a parameter's name contains, the longest that sets `lr_mult` (or `decay_mult`) wins. `norm_decay_mult`
+    applies to norms that no key matches.
     """
 
     def _validate_cfg(self) -> None:
@@ -42,10 +62,10 @@ class LayerwiseOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", is_dcn_module: object = None
     ) -> None:
-        """Add a group for each pair of settings; the one that deviates in nothing, whose rate is logged, comes first.
+        """Add a group for each pair of multipliers; the group with (1, 1), whose learning rate is logged, comes first.
 
         Raises:
-            ConfigError: a key that no parameter's name contains.
+            ConfigError: no parameter's name contains a key.
         """
         named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         norms = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 
-from solo.engine.training_curves import plot_curves, read_records
+from solo.engine.hooks.curves import plot_curves, read_records
 
 
 def write_run(work_dir: Path, name: str, records: list[dict[str, Any]], *, tail: str = "") -> None:

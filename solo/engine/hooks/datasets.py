@@ -1,4 +1,4 @@
-"""The classes of the data must be those of the model."""
+"""Hooks about the data: seeds and epochs, class names, unreadable images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,55 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
+from solo.engine.data_loader import inner_datasets
 from solo.errors import ConfigError
 from solo.registry import HOOKS
 
 
 @HOOKS.register_module()
-class ClassNamesHook(Hook):
-    """Stop before the first image when data and model do not have the same classes.
+class DatasetEpochHook(Hook):
+    """Set the seed and the epoch of the training datasets, which seed the random transforms of each sample."""
 
-    The number of classes is compared with `model.num_classes`; the names of a tested checkpoint are compared with
-    those of the data, and a difference is logged as a warning.
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        """Set the seed before any worker starts."""
+        for dataset in inner_datasets(runner.train_dataloader.dataset):
+            if hasattr(dataset, "seed"):
+                dataset.seed = runner.seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the epoch before its workers start; an iteration-based loop has one epoch and numbers its batches."""
+        for dataset in inner_datasets(runner.train_dataloader.dataset):
+            if hasattr(dataset, "set_epoch"):
+                dataset.set_epoch(runner.epoch)
+
+
+@HOOKS.register_module()
+class UnreadableImagesHook(Hook):
+    """Warn after each epoch when more images could not be read (the datasets' `unreadable` count)."""
+
+    priority = "NORMAL"
+
+    def __init__(self) -> None:
+        """Nothing has been reported yet."""
+        self._reported = 0
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log the count when it has grown."""
+        datasets = inner_datasets(runner.train_dataloader.dataset)
+        count = sum(int(getattr(dataset, "unreadable", 0)) for dataset in datasets)
+        if count > self._reported:
+            print_log(f"{count} unreadable images were skipped so far", logger="current", level=logging.WARNING)
+        self._reported = count
+
+
+@HOOKS.register_module()
+class ClassNamesHook(Hook):
+    """Check before the first step that data and model have the same classes.
+
+    The number of classes is compared with `model.num_classes`. The class names of a tested or resumed checkpoint are
+    compared with those of the data; a difference is logged as a warning.
     """
 
     priority = "VERY_HIGH"
@@ -34,7 +73,7 @@ class ClassNamesHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         num_classes = getattr(model, "num_classes", None)
         train_classes: tuple[str, ...] | None = None
-        for split, classes in _classes_of_splits(runner):
+        for split, classes in _classes_by_split(runner):
             if num_classes is not None and len(classes) != num_classes:
                 raise ConfigError(
                     f"the {split} data has {len(classes)} classes {_shorten(classes)}, but the model has"
@@ -53,7 +92,7 @@ class ClassNamesHook(Hook):
         initializes_training = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         if not trained or initializes_training:
             return
-        for split, classes in _classes_of_splits(runner):
+        for split, classes in _classes_by_split(runner):
             if tuple(trained) != classes:
                 print_log(
                     f"the checkpoint was trained with the classes {_shorten(tuple(trained))}, the {split} data has"
@@ -63,7 +102,7 @@ class ClassNamesHook(Hook):
                 )
 
 
-def _classes_of_splits(runner: Runner) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _classes_by_split(runner: Runner) -> Iterator[tuple[str, tuple[str, ...]]]:
     for split in ("train", "val", "test"):
         loop = getattr(runner, f"_{split}_loop")
         dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)

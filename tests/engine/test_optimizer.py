@@ -8,7 +8,7 @@ import pytest
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from solo.engine.parameter_groups import LayerwiseOptimWrapperConstructor
+from solo.engine.optimizer import LayerwiseOptimWrapperConstructor
 from solo.errors import ConfigError
 
 
