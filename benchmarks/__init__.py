@@ -1,1 +1,1 @@
-"""Benchmarks: comparisons with mmdetection, behind `tools/benchmark.py`."""
+"""Benchmarks against mmdetection on the same weights and images, behind `tools/benchmark.py`; not part of the wheel."""

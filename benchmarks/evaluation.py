@@ -1,4 +1,4 @@
-"""What an evaluation costs: AP of many results, and a whole validation loop; ours and a peer's."""
+"""Evaluation: times of AP over many results and of a whole validation loop, of ours and of mmdet's."""
 
 from __future__ import annotations
 
@@ -15,17 +15,13 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from benchmarks.drawn_outputs import DrawnOutputs
-from benchmarks.drawn_results import DrawnResults, draw_results
-from benchmarks.images import dataset_config
+from benchmarks.datasets import dataset_config
+from benchmarks.generated import GeneratedOutputs, GeneratedResults, generate_results
 from benchmarks.inference import CANDIDATES
-from benchmarks.measures import Measures, check_options, measured
-from benchmarks.mmdet_metric import MMDetMetric
-from benchmarks.mmdet_peer import mmdet_validation_pipeline
-from benchmarks.pairs import Progress, Row, Work, rate_row, time_in_turns, time_row
-from benchmarks.predictors import Predictor, build_predictors
-from benchmarks.same_detections import SCORE_TOLERANCE
-from benchmarks.stages import Stages
+from benchmarks.mmdet_reference import MMDetMetric, mmdet_validation_pipeline
+from benchmarks.predictors import SCORE_TOLERANCE, Predictor, build_predictors
+from benchmarks.rows import Measurements, Row, check_options, measure_rows, rate_row, time_row
+from benchmarks.timing import Progress, Stages, Work, time_interleaved
 from solo.config import load_config
 from solo.deployment import DeploymentOptions
 from solo.evaluation import CocoMaskMetric
@@ -42,7 +38,7 @@ def benchmark_evaluation(
     *,
     checkpoint: str | None = None,
     against: str | None = None,
-    pairs: int = 3,
+    repetitions: int = 3,
     warmup: int = 0,
     data: str | None = None,
     images: int | None = None,
@@ -53,25 +49,25 @@ def benchmark_evaluation(
     rows: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Measure the evaluation of a config, alone or in turns with a peer.
+    """Measure the evaluation of a config, alone or interleaved with mmdet's.
 
-    Without a checkpoint the network's outputs are replaced by drawn ones, as in `benchmark_inference`: the work is that
-    of 100 detections an image, their AP says nothing. Against mmdet `min_area_factor` is 1, and its pipeline loads the
-    annotations, as its configs have it.
+    Without a checkpoint the network's outputs are replaced by generated ones, as in `benchmark_inference`: the workload
+    is that of 100 detections per image, their AP is meaningless. Against mmdet `min_area_factor` is 1, and its
+    pipeline loads the annotations, as in its configs.
 
     Args:
         config_path: the config file.
-        checkpoint: weights; None draws them.
+        checkpoint: weights; None for random ones.
         against: "mmdet", or None to measure ours alone.
-        pairs: turns of each timing; a turn of val_loop is the whole loop.
-        warmup: turns before those.
+        repetitions: timed repetitions; one of val_loop is the whole loop.
+        warmup: repetitions before those.
         data: folder of a data set in COCO's layout, "drawn", "crowded:N" for N objects an image, or None for the data
             of the config; its validation images are evaluated.
-        images: only so many of them, the first; None for all.
-        result_images: images whose results are drawn for cocoeval.
-        batch_size: images of a batch; by default the config's.
-        device: "cpu", "cuda", ...; None is the GPU where there is one.
-        deployment: how our network is run; None for what is recommended on the device.
+        images: number of images, the first ones; None for all.
+        result_images: images whose results are generated for cocoeval.
+        batch_size: images per batch; by default the config's.
+        device: "cpu", "cuda", ...; None for the GPU if there is one.
+        deployment: options of our network; None for the recommended ones.
         rows: names of the rows to measure, None for all.
         overrides: config values by dotted key.
 
@@ -82,41 +78,41 @@ def benchmark_evaluation(
 
     Raises:
         UserError: config, checkpoint or data cannot be used.
-        AssertionError: the two do not compute the same.
+        AssertionError: the implementations do not compute the same.
     """
     sizes = dict(images=images, result_images=result_images, batch_size=batch_size)
-    check_options(against=against, pairs=pairs, warmup=warmup, **sizes)
+    check_options(against=against, repetitions=repetitions, warmup=warmup, **sizes)
     config = load_config(config_path, overrides=overrides)
     MMLogger.get_current_instance().setLevel("WARNING")
-    timing = dict(pairs=pairs, warmup=warmup)
+    timing = dict(repetitions=repetitions, warmup=warmup)
     with tempfile.TemporaryDirectory() as folder:
 
         @cache
-        def results() -> DrawnResults:
-            return draw_results(Path(folder), num_images=result_images)
+        def results() -> GeneratedResults:
+            return generate_results(Path(folder), num_images=result_images)
 
         def loop() -> list[Row]:
             predictors = build_predictors(
                 config, checkpoint=checkpoint, against=against, work_dir=folder, device=device, deployment=deployment
             )
             if checkpoint is None:
-                drawn = DrawnOutputs(config.model, num_candidates=CANDIDATES)
+                generated = GeneratedOutputs(config.model, num_candidates=CANDIDATES)
                 for predictor in predictors:
-                    predictor.give(drawn)
+                    predictor.replace_outputs(generated)
             dataset = _dataset(config, data=data, images=images, work_dir=folder)
             return _time_loops(_loops(config, predictors, dataset, batch_size=batch_size), **timing)
 
-        measures: Measures = {
+        measurements: Measurements = {
             ("cocoeval",): lambda: [_time_metric(results(), name="segm", against=against, **timing)],
             ("cocoeval_boxes",): lambda: [_time_metric(results(), name="bbox", against=against, **timing)],
             ("val_loop", "images_per_second_val_loop"): loop,
         }
-        return measured(measures, rows)
+        return measure_rows(measurements, rows)
 
 
 class _Metric(Protocol):
     def process(self, samples: Sequence[Any]) -> None:
-        """Take the results of a batch."""
+        """Add the results of a batch."""
 
     def evaluate(self, size: int) -> dict[str, float]:
         """AP."""
@@ -130,7 +126,7 @@ class _OurMetric:
         self._metric.dataset_meta = dict(classes=tuple(classes))
 
     def process(self, samples: Sequence[Any]) -> None:
-        """Take the results of a batch."""
+        """Add the results of a batch."""
         self._metric.process({}, [sample if isinstance(sample, dict) else sample.to_dict() for sample in samples])
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -138,8 +134,8 @@ class _OurMetric:
         return dict(self._metric.evaluate(size))
 
 
-def _time_metric(results: DrawnResults, *, name: str, against: str | None, pairs: int, warmup: int) -> Row:
-    """Each turn has a metric of its own that has read the annotations and taken the results."""
+def _time_metric(results: GeneratedResults, *, name: str, against: str | None, repetitions: int, warmup: int) -> Row:
+    """Time `evaluate`; each repetition prepares a metric with annotations and results."""
     latest: dict[type, tuple[Any, dict[str, float]]] = {}
 
     def preparation(kind: Callable[..., _Metric]) -> Callable[[], Work]:
@@ -156,7 +152,7 @@ def _time_metric(results: DrawnResults, *, name: str, against: str | None, pairs
 
     kinds: list[Callable[..., _Metric]] = [_OurMetric, *([MMDetMetric] if against else [])]
     row_name = "cocoeval" if name == "segm" else "cocoeval_boxes"
-    seconds = time_in_turns(*map(preparation, kinds), pairs=pairs, warmup=warmup, name=row_name)
+    seconds = time_interleaved(*map(preparation, kinds), repetitions=repetitions, warmup=warmup, name=row_name)
     if against:
         ours, exact = latest[_OurMetric][1], latest[MMDetMetric][0].exact()
         if ours != exact:
@@ -165,7 +161,7 @@ def _time_metric(results: DrawnResults, *, name: str, against: str | None, pairs
 
 
 class _Loop:
-    """A validation loop of one side."""
+    """A validation loop of one implementation."""
 
     def __init__(self, predictor: Predictor, loader: Any, metric: Callable[[], _Metric]) -> None:
         self._predictor, self._loader, self._metric = predictor, loader, metric
@@ -174,7 +170,7 @@ class _Loop:
         self.metrics: dict[str, float] = {}
 
     def run(self, stages: Stages) -> None:
-        """The whole loop, with a new metric."""
+        """Run the whole loop with a new metric."""
         metric = self._metric()
         with stages.stage("loader"), torch.no_grad():
             for batch in self._loader:
@@ -209,20 +205,20 @@ def _loops(
     return loops
 
 
-def _time_loops(loops: Sequence[_Loop], *, pairs: int, warmup: int) -> list[Row]:
+def _time_loops(loops: Sequence[_Loop], *, repetitions: int, warmup: int) -> list[Row]:
     timers = [Stages([]) for _ in loops]
     seconds: dict[str, list[list[float]]] = {stage: [[] for _ in loops] for stage in LOOP_STAGES}
-    progress = Progress("val_loop", total=(warmup + pairs) * len(loops))
-    for turn in range(-warmup, pairs):
-        for side, (loop, stages) in enumerate(zip(loops, timers, strict=True)):
+    progress = Progress("val_loop", total=(warmup + repetitions) * len(loops))
+    for repetition in range(-warmup, repetitions):
+        for which, (loop, stages) in enumerate(zip(loops, timers, strict=True)):
             stages.reset()
             loop.run(stages)
             for stage, taken in seconds.items():
-                taken[side] += [stages.seconds[stage]] * (turn >= 0)
-            progress.done((turn + warmup) * len(loops) + side + 1)
+                taken[which] += [stages.seconds[stage]] * (repetition >= 0)
+            progress.done((repetition + warmup) * len(loops) + which + 1)
     _check_loops(loops[0], loops[-1])
     whole = [[sum(parts) for parts in zip(*stages, strict=True)] for stages in zip(*seconds.values(), strict=True)]
-    rates = [[loops[0].num_images / taken for taken in turns] for turns in whole]
+    rates = [[loops[0].num_images / taken for taken in own] for own in whole]
     return [
         time_row("val_loop", *whole),
         *(time_row(f"val_loop/{stage}", *taken) for stage, taken in seconds.items()),
@@ -230,21 +226,21 @@ def _time_loops(loops: Sequence[_Loop], *, pairs: int, warmup: int) -> list[Row]
     ]
 
 
-def _check_loops(ours: _Loop, peer: _Loop) -> None:
-    if ours.labels_and_scores.keys() != peer.labels_and_scores.keys():
-        raise AssertionError("val_loop: other images than the peer's")
+def _check_loops(ours: _Loop, expected: _Loop) -> None:
+    if ours.labels_and_scores.keys() != expected.labels_and_scores.keys():
+        raise AssertionError("val_loop: other images than mmdet's")
     for image_id, (labels, scores) in ours.labels_and_scores.items():
-        their_labels, their_scores = peer.labels_and_scores[image_id]
+        their_labels, their_scores = expected.labels_and_scores[image_id]
         same_labels = torch.equal(labels, their_labels.long())
         if not same_labels or not torch.allclose(scores, their_scores, rtol=0, atol=SCORE_TOLERANCE):
-            raise AssertionError(f"val_loop: image {image_id} has other detections than the peer's")
+            raise AssertionError(f"val_loop: image {image_id} has other detections than mmdet's")
     for key, value in ours.metrics.items():
-        if abs(value - peer.metrics[key]) > AP_TOLERANCE:
-            raise AssertionError(f"val_loop: {key} {value}, the peer's {peer.metrics[key]}")
+        if abs(value - expected.metrics[key]) > AP_TOLERANCE:
+            raise AssertionError(f"val_loop: {key} {value}, mmdet's {expected.metrics[key]}")
 
 
 def _dataset(config: Config, *, data: str | None, images: int | None, work_dir: str) -> dict[str, Any]:
-    """The data set; of fewer images by an annotation file of those alone, since mmdet's metric counts all of a file."""
+    """Options of the data set; a subset gets its own annotation file, since mmdet's metric counts a whole file."""
     options = dataset_config(config, split="val", data=data, work_dir=work_dir)
     if images is None:
         return options

@@ -1,4 +1,4 @@
-"""What a sample costs: each transform, the bytes a worker sends, and images a second by number of workers."""
+"""Loading: times of samples by transform, bytes that a worker sends, images per second by number of workers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from benchmarks.images import Split, dataset_config
-from benchmarks.measures import Measures, check_options, measured
-from benchmarks.mmdet_peer import OUR_TRANSFORMS, mmdet_pipeline, mmdet_validation_pipeline
-from benchmarks.pairs import Progress, Row, count_row, rate_row, time_in_turns, time_row
-from benchmarks.same_training import spread
-from benchmarks.stages import Stages, Timed
+from benchmarks.datasets import Split, dataset_config, spread_indices
+from benchmarks.mmdet_reference import OUR_TRANSFORMS, mmdet_pipeline, mmdet_validation_pipeline
+from benchmarks.rows import Measurements, Row, check_options, count_row, measure_rows, rate_row, time_row
+from benchmarks.timing import Progress, Stages, TimedFunction, time_interleaved
+from benchmarks.training import ROUNDS
 from solo.config import load_config
-from solo.engine.throughput import ROUNDS
 from solo.errors import ConfigError
 from solo.registry import DATASETS, SCOPE
 
@@ -35,7 +33,7 @@ def benchmark_data(
     config_path: str,
     *,
     against: str | None = None,
-    pairs: int = 9,
+    repetitions: int = 9,
     warmup: int = 1,
     data: str | None = None,
     split: Split = "train",
@@ -45,87 +43,87 @@ def benchmark_data(
     rows: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Measure how a config's samples are made, alone or in turns with a peer's pipeline over the same images.
+    """Measure a config's data pipeline, alone or interleaved with mmdet's over the same images.
 
-    Against mmdet every sample's image and labels are asserted to be equal. In the split "val" mmdet's pipeline loads
-    the annotations, as its configs have it.
+    Against mmdet image and labels of every sample are asserted to be equal. In the split "val" mmdet's pipeline loads
+    the annotations, as in its configs.
 
     Args:
         config_path: the config file.
         against: "mmdet", or None to measure ours alone.
-        pairs: turns of each timing; of the loaders as many batches a turn, in three turns.
-        warmup: turns, or batches, before those.
+        repetitions: timed repetitions; of the loaders batches per round, in three rounds.
+        warmup: repetitions, or batches, before those.
         data: folder of a data set in COCO's layout, "drawn", "crowded:N" for N objects an image, or None for the data
             of the config.
-        split: "train" or "val": whose loader and images.
-        images: over how many images of the data sample, transform and sample_bytes go.
-        batch_size: images of a batch of the loaders; by default the config's.
+        split: "train" or "val", selects loader and images.
+        images: images over which sample, transform and sample_bytes are summed.
+        batch_size: images per batch of the loaders; by default the config's.
         workers: numbers of worker processes to measure; by default 0 and the powers of two up to the number of cores.
-        rows: names of the rows to measure, None for all; `loader` stands for loader_<workers>_workers.
+        rows: names of the rows to measure, None for all; `loader` selects loader_<workers>_workers.
         overrides: config values by dotted key.
 
     Returns:
-        The rows sample (milliseconds of all images), transform/<name>, sample_bytes (a pickled sample, in the mean) and
+        The rows sample (milliseconds of all images), transform/<name>, sample_bytes (mean size of a pickled sample) and
         loader_<workers>_workers (images/s).
 
     Raises:
         UserError: config or data cannot be used.
-        AssertionError: the two do not make the same samples.
+        AssertionError: the implementations do not make the same samples.
     """
     counts = _worker_counts() if workers is None else list(workers)
-    check_options(against=against, pairs=pairs, warmup=warmup, images=images, batch_size=batch_size)
+    check_options(against=against, repetitions=repetitions, warmup=warmup, images=images, batch_size=batch_size)
     if min(counts) < 0:
         raise ConfigError(f"--workers must be at least 0, got {min(counts)}")
     config = load_config(config_path, overrides=overrides)
     init_default_scope(config.get("default_scope") or SCOPE)
     MMLogger.get_current_instance().setLevel("WARNING")
-    timing = dict(pairs=pairs, warmup=warmup)
+    timing = dict(repetitions=repetitions, warmup=warmup)
     with tempfile.TemporaryDirectory() as folder:
         options = dataset_config(config, split=split, data=data, work_dir=folder)
-        sides = [options]
+        both = [options]
         if against:
             translate = mmdet_pipeline if split == "train" else mmdet_validation_pipeline
-            sides.append({**options, "pipeline": translate(options["pipeline"])})
-        case = _SampleCase([DATASETS.build(side) for side in sides], images)
-        measures: Measures = {
+            both.append({**options, "pipeline": translate(options["pipeline"])})
+        case = _SampleCase([DATASETS.build(one) for one in both], images)
+        measurements: Measurements = {
             ("sample",): lambda: [case.time(**timing)],
             ("transform",): lambda: case.time_transforms(**timing),
             ("sample_bytes",): lambda: [case.count_bytes()],
             ("loader",): lambda: [
-                _time_loaders(config, sides, split=split, workers=count, batch_size=batch_size, **timing)
+                _time_loaders(config, both, split=split, workers=count, batch_size=batch_size, **timing)
                 for count in counts
             ],
         }
-        return measured(measures, rows)
+        return measure_rows(measurements, rows)
 
 
 class _SampleCase:
-    """The same images of each side's data set."""
+    """The same images of both data sets."""
 
     def __init__(self, datasets: Sequence[Any], images: int) -> None:
         self._datasets = list(datasets)
-        self._indices = spread(len(datasets[0]), min(images, len(datasets[0])))
+        self._indices = spread_indices(len(datasets[0]), min(images, len(datasets[0])))
         for index in self._indices:
             _check_samples(index, *(dataset[index] for dataset in (datasets[0], datasets[-1])))
 
-    def time(self, *, pairs: int, warmup: int) -> Row:
+    def time(self, *, repetitions: int, warmup: int) -> Row:
         def works(dataset: Any) -> Any:
             return lambda: lambda: [dataset[index] for index in self._indices]
 
-        seconds = time_in_turns(*map(works, self._datasets), pairs=pairs, warmup=warmup, name="sample")
+        seconds = time_interleaved(*map(works, self._datasets), repetitions=repetitions, warmup=warmup, name="sample")
         return time_row("sample", *seconds)
 
-    def time_transforms(self, *, pairs: int, warmup: int) -> list[Row]:
+    def time_transforms(self, *, repetitions: int, warmup: int) -> list[Row]:
         timers = [Stages(_timed_transforms(dataset)) for dataset in self._datasets]
-        turns: list[list[dict[str, float]]] = [[] for _ in timers]
-        for turn in range(-warmup, pairs):
-            for dataset, stages, taken in zip(self._datasets, timers, turns, strict=True):
-                seconds = self._stage_seconds(dataset, stages)
-                if turn >= 0:
-                    taken.append(seconds)
-        names = dict.fromkeys(name for side in turns for taken in side for name in sorted(taken, key=_order(timers)))
+        seconds: list[list[dict[str, float]]] = [[] for _ in timers]
+        for repetition in range(-warmup, repetitions):
+            for dataset, stages, taken in zip(self._datasets, timers, seconds, strict=True):
+                found = self._stage_seconds(dataset, stages)
+                if repetition >= 0:
+                    taken.append(found)
+        names = dict.fromkeys(name for own in seconds for taken in own for name in sorted(taken, key=_order(timers)))
         return [
-            time_row(f"transform/{name}", *([taken.get(name, 0.0) for taken in side] for side in turns))
+            time_row(f"transform/{name}", *([taken.get(name, 0.0) for taken in own] for own in seconds))
             for name in names
         ]
 
@@ -149,46 +147,49 @@ def _order(timers: Sequence[Stages]) -> Any:
     return lambda name: names.index(name) if name in names else len(names)
 
 
-def _timed_transforms(dataset: Any) -> list[Timed]:
-    """A timer for each transform; mmdet's own bear the names of ours."""
+def _timed_transforms(dataset: Any) -> list[TimedFunction]:
+    """A timer for each transform; mmdet's have the names of ours."""
     steps = [step for step in dataset.pipeline.transforms if hasattr(step, "transform")]
     names = [type(step).__name__ for step in steps]
-    return [Timed(step, "transform", OUR_TRANSFORMS.get(name, name)) for step, name in zip(steps, names, strict=True)]
+    return [
+        TimedFunction(step, "transform", OUR_TRANSFORMS.get(name, name))
+        for step, name in zip(steps, names, strict=True)
+    ]
 
 
-def _check_samples(index: int, ours: Any, peer: Any) -> None:
-    same = torch.equal(ours["inputs"], peer["inputs"])
-    samples = [sample["data_samples"].get("gt_instances") for sample in (ours, peer)]
+def _check_samples(index: int, ours: Any, expected: Any) -> None:
+    same = torch.equal(ours["inputs"], expected["inputs"])
+    samples = [sample["data_samples"].get("gt_instances") for sample in (ours, expected)]
     if all(objects is not None and "labels" in objects for objects in samples):
         same &= torch.equal(samples[0].labels, samples[1].labels)
     if not same:
-        raise AssertionError(f"sample {index} is not the peer's")
+        raise AssertionError(f"sample {index} differs from mmdet's")
 
 
 def _time_loaders(
     config: Config,
-    sides: Sequence[Mapping[str, Any]],
+    datasets: Sequence[Mapping[str, Any]],
     *,
     split: Split,
     workers: int,
     batch_size: int | None,
-    pairs: int,
+    repetitions: int,
     warmup: int,
 ) -> Row:
     name = f"loader_{workers}_workers"
-    progress = Progress(name, total=ROUNDS * len(sides))
-    rates: list[list[float]] = [[] for _ in sides]
-    for turn in range(ROUNDS):
-        for side, dataset in enumerate(sides):
+    progress = Progress(name, total=ROUNDS * len(datasets))
+    rates: list[list[float]] = [[] for _ in datasets]
+    for round_index in range(ROUNDS):
+        for which, dataset in enumerate(datasets):
             loader = copy.deepcopy(config[f"{split}_dataloader"])
             loader.update(dataset=dict(dataset), batch_size=batch_size or loader.batch_size, num_workers=workers)
-            rates[side].append(_rate(loader, batches=pairs, warmup=warmup))
-            progress.done(turn * len(sides) + side + 1)
+            rates[which].append(_rate(loader, batches=repetitions, warmup=warmup))
+            progress.done(round_index * len(datasets) + which + 1)
     return rate_row(name, "images/s", *rates)
 
 
 def _rate(options: Any, *, batches: int, warmup: int) -> float:
-    """Images a second of a loader that is new and has been warmed up; its sampler has no end."""
+    """Images per second of a new loader after its warmup; its sampler is infinite."""
     options.update(sampler=dict(type="InfiniteSampler", shuffle=True, seed=0), persistent_workers=False)
     options.pop("pin_memory", None)
     if options.num_workers == 0:

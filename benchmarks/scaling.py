@@ -1,107 +1,244 @@
-"""Print what the scaling model says: of published trainings, of a config on many GPUs, of two processes here."""
+"""Predict images/s of data-parallel training on many GPUs from the step of one GPU and stated link speeds.
+
+    python benchmarks/scaling.py published
+    python benchmarks/scaling.py predict CONFIG --device h200 --share 0.17
+
+A step lasts as long as the slowest process computes plus the part of the gradient all-reduce that the backward pass
+does not hide (docs/scaling.md).
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for `benchmarks`, which is not installed
+import torch
+from mmengine.config import Config
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.scaling_cases import DEVICES, FAST_NETWORK, PUBLISHED, reproduce, step_at_peak
-from benchmarks.scaling_model import Link, Machines, Step, predict
-from benchmarks.two_processes import compare_with_two_processes
+from solo.checkpoints.fitting import model_on_meta
 from solo.command_line import run_command
 from solo.config import load_config
+from solo.engine.flops import default_size
 from solo.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+BUCKET_BYTES = 25 * 2**20  # torch's DistributedDataParallel
+BACKWARD_SHARE = 2 / 3
+GPUS_PER_MACHINE = 8
+COCO_IMAGES, COCO_IMAGE_BYTES = 117_266, 163_000  # train2017: images with an object, mean JPEG
+MMDET_TARGET_SECONDS = 0.2  # mmdet 3.3.0 for two COCO photos with eight objects each, on one core
+ASPECT = 4 / 3  # of most COCO images
 
 
-def parse_arguments() -> argparse.Namespace:
-    """One subcommand for what is asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="question", required=True)
+class Link(NamedTuple):
+    """A connection in one direction."""
+
+    bytes_per_second: float
+    latency: float
+
+
+class Device(NamedTuple):
+    """An accelerator: FLOP/s in the precision of the training, and the link to the other GPUs of its machine."""
+
+    peak: float
+    inside: Link
+
+
+V100 = Device(15.7e12, Link(150e9, 5e-6))
+BI_V100 = Device(37e12, Link(32e9, 10e-6))
+DEVICES = {"v100": V100, "bi-v100": BI_V100, "h200": Device(989e12, Link(450e9, 5e-6))}
+# All adapters of a machine together: eight of 400 Gb/s, and one of 100 Gb/s.
+FAST_NETWORK, SLOW_NETWORK = Link(400e9, 10e-6), Link(12.5e9, 30e-6)
+
+
+class Step(NamedTuple):
+    """A training step of one process.
+
+    Attributes:
+        images: of its batch.
+        seconds: equally likely times of forward, backward and update.
+        draws: independent draws from `seconds` per step, of which the largest counts: 1 for measured times, `images`
+            for times by image size, since a batch is padded to its largest image.
+        gradient_bytes: bytes of the gradients that are summed over the processes.
+        host_seconds: time per step in which the device waits for the CPU.
+    """
+
+    images: int
+    seconds: tuple[float, ...]
+    draws: int
+    gradient_bytes: float
+    host_seconds: float = 0.0
+
+    def scaled(self, factor: float) -> Step:
+        """The same step with its computation `factor` times as long."""
+        return self._replace(seconds=tuple(seconds * factor for seconds in self.seconds))
+
+
+def images_per_second(step: Step, *, gpus: int, inside: Link, between: Link) -> float:
+    """Images/s of `gpus` GPUs in machines of eight."""
+    computing = expected_slowest(step.seconds, step.draws * gpus) + step.host_seconds
+    return gpus * step.images / (computing + exposed_seconds(step, gpus=gpus, inside=inside, between=between))
+
+
+def expected_slowest(seconds: Sequence[float], draws: int) -> float:
+    """Mean of the largest of `draws` independent draws from equally likely times."""
+    count = len(seconds)
+    chances = [((rank + 1) / count) ** draws - (rank / count) ** draws for rank in range(count)]
+    return math.fsum(time * chance for time, chance in zip(sorted(seconds), chances, strict=True))
+
+
+def exposed_seconds(step: Step, *, gpus: int, inside: Link, between: Link) -> float:
+    """Seconds of the all-reduce that remain after the backward pass, over which buckets become ready evenly."""
+    buckets = max(1, math.ceil(step.gradient_bytes / BUCKET_BYTES))
+    size = step.gradient_bytes / buckets
+    members = min(gpus, GPUS_PER_MACHINE)
+    one = _ring_seconds(size, members, inside) + _ring_seconds(size, gpus // members, between)
+    backward = BACKWARD_SHARE * expected_slowest(step.seconds, step.draws)
+    return max(buckets * one - backward * (1 - 1 / buckets), one)
+
+
+def _ring_seconds(size: float, members: int, link: Link) -> float:
+    """All-reduce over a ring: 2 (n - 1) / n of the bytes (Patarasuk and Yuan 2009), latencies as in a tree."""
+    return 2 * (members - 1) / members * size / link.bytes_per_second + 2 * math.log2(members) * link.latency
+
+
+def achieved_share(rate_at_share: Callable[[float], float], rate: float) -> float:
+    """The share of peak at which a rising function reaches `rate`, by bisection in (0, 1]."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rate_at_share(middle) < rate else (low, middle)
+    return high
+
+
+def step_at_peak(config: Config, device: Device, *, images: int, bytes_per_gradient: int = 4) -> Step:
+    """The step of a config if every convolution and product ran at the device's peak."""
+    model = model_on_meta(config)
+    times = [images * count_training_flops(model, size) / device.peak for size in training_sizes(config)]
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return Step(images, tuple(times), draws=images, gradient_bytes=trained * bytes_per_gradient)
+
+
+def count_training_flops(model: nn.Module, size: tuple[int, int]) -> int:
+    """FLOP of the network's forward and backward pass for one image of (H, W); frozen parts have no backward pass."""
+    if getattr(model, "mask_feature", None) is None:
+        raise UserError("FLOP of a training are counted for SOLOv2 only: this model has no mask_feature")
+    counter = FlopCounterMode(display=False)
+    with counter, torch.device("meta"):
+        outputs = model.train()(torch.empty(1, 3, *size))
+        parts = (outputs.cls_logits, outputs.kernels, outputs.mask_feats)
+        torch.stack([part.sum() for part in parts]).sum().backward()
+    model.zero_grad()
+    return counter.get_total_flops()
+
+
+def training_sizes(config: Config) -> list[tuple[int, int]]:
+    """Padded (H, W) of a 4:3 image at each scale of the training pipeline; without a resize the size of its tests."""
+    resizes = [step for step in config.train_pipeline if "scale" in step or "scales" in step]
+    if not resizes:
+        return [default_size(config)]
+    sizes = []
+    for scale in resizes[0].get("scales") or [resizes[0]["scale"]]:
+        height = min(min(scale), max(scale) / ASPECT)
+        sizes.append((_padded(height), _padded(height * ASPECT)))
+    common = sorted(map(tuple, config.model.data_preprocessor.get("padded_sizes") or ()), key=math.prod)
+    return [next((size for size in common if size[0] >= h and size[1] >= w), (h, w)) for h, w in sizes]
+
+
+def _padded(side: float) -> int:
+    return -(-int(side + 0.5) // 32) * 32
+
+
+class Published(NamedTuple):
+    """A published training on 8 GPUs of 2 images: our config of the same model, device and images/s."""
+
+    name: str
+    config: str
+    device: Device
+    rate: float
+    host_seconds: float = 0.0
+
+
+_R50_1X = "solov2/solov2_r50_fpn_1x_coco.py"
+PUBLISHED = (
+    Published("AdelaiDet R50 3x", "solov2_adelaidet/solov2_r50_fpn_ms-3x_coco.py", V100, 270_000 * 16 / (25 * 3600)),
+    Published("AdelaiDet R101 3x", "solov2_adelaidet/solov2_r101_fpn_ms-3x_coco.py", V100, 270_000 * 16 / (30 * 3600)),
+    Published("PaddleDetection R50 1x", "solov2_paddle/solov2_r50_fpn_1x_coco.py", V100, 12 * COCO_IMAGES / 36000),
+    Published("DeepSpark R50 1x", _R50_1X, BI_V100, 21.26),
+    Published("the same, host counted", _R50_1X, BI_V100, 21.26, host_seconds=MMDET_TARGET_SECONDS),
+)
+
+
+def published_rows() -> list[tuple[str, float, float, float, float]]:
+    """Predict each published training with the mean share of peak of the others on V100, never with its own.
+
+    Returns:
+        Name, published images/s, share of peak it implies, share used, predicted images/s.
+    """
+    rates: list[Callable[[float], float]] = []
+    for training in PUBLISHED:
+        ideal = step_at_peak(load_config(CONFIGS / training.config), training.device, images=2)
+        ideal = ideal._replace(host_seconds=training.host_seconds)
+        links = dict(inside=training.device.inside, between=SLOW_NETWORK)
+        rates.append(lambda share, s=ideal, k=links: images_per_second(s.scaled(1 / share), gpus=8, **k))  # type: ignore[misc]
+    shares = [achieved_share(rate, training.rate) for rate, training in zip(rates, PUBLISHED, strict=True)]
+    rows = []
+    for index, (training, rate) in enumerate(zip(PUBLISHED, rates, strict=True)):
+        others = [s for i, (s, t) in enumerate(zip(shares, PUBLISHED, strict=True)) if i != index and t.device is V100]
+        used = sum(others) / len(others)
+        rows.append((training.name, training.rate, shares[index], used, rate(used)))
+    return rows
+
+
+def main() -> None:
+    """Print published trainings beside their predictions, or the prediction of a config."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("published", help="published trainings, each predicted from the others")
     many = commands.add_parser("predict", help="images/s and efficiency of a config on many GPUs")
     many.add_argument("config", help="config file")
     many.add_argument("--device", choices=DEVICES, default="h200")
-    many.add_argument("--gpus", nargs="+", type=int, default=[1, 8, 64, 512])
-    many.add_argument("--images", type=int, default=2, help="of a GPU (default: 2)")
+    many.add_argument("--gpus", nargs="+", type=int, default=[1, 8, 64, 512], help="up to 8, or multiples of 8")
+    many.add_argument("--images", type=int, default=2, help="images per GPU (default: 2)")
     speed = many.add_mutually_exclusive_group(required=True)
-    speed.add_argument("--share", type=float, help="of the device's peak that is achieved")
-    speed.add_argument("--step-seconds", nargs="+", type=float, help="measured times of steps of one GPU instead")
-    many.add_argument("--network", type=float, metavar="GB/S", help="of a machine's adapters together (default: 400)")
-    many.add_argument("--bytes-a-gradient", type=int, choices=[2, 4], default=4)
-    many.add_argument("--loader-seconds", type=float, default=0.0, help="of work that a sample takes in the loader")
-    many.add_argument("--workers", type=int, default=2, help="loader processes of a GPU (default: 2)")
-    check = commands.add_parser("check", help="the model against two processes on this machine")
-    check.add_argument("--rounds", type=int, default=20, help="turns of each of the timed parts (default: 20)")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Parse, compute, print."""
-    arguments = parse_arguments()
-    if arguments.question == "published":
-        print_published()
-    elif arguments.question == "predict":
-        try:
-            print_predictions(arguments)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    else:
-        print(compare_with_two_processes(CONFIGS / "shapes/solov2-nano_shapes.py", rounds=arguments.rounds))
-
-
-def print_published() -> None:
-    """A line for each published training."""
-    configs = [load_config(CONFIGS / training.config) for training in PUBLISHED]
-    print(f"{'':24}{'images/s':>10}{'share':>8}{'used':>8}{'predicted':>11}{'error':>8}{'hours':>8}{'predicted':>11}")
-    for row in reproduce(PUBLISHED, configs):
-        training, rate = row.training, row.prediction.images_per_second
-        hours = ("", "") if training.hours is None else (training.hours, f"{training.images / rate / 3600:.1f}")
-        print(
-            f"{training.name:24}{training.images_per_second:>10.1f}{row.share:>8.3f}{row.used_share:>8.3f}{rate:>11.1f}"
-            f"{row.error:>+8.0%}{hours[0]:>8}{hours[1]:>11}"
-        )
+    speed.add_argument("--share", type=float, help="achieved share of the device's peak, in (0, 1]")
+    speed.add_argument("--step-seconds", nargs="+", type=float, help="measured step times of one GPU instead")
+    many.add_argument("--network", type=float, default=400, metavar="GB/S", help="of a machine (default: 400)")
+    many.add_argument("--bytes-per-gradient", type=int, choices=[2, 4], default=4)
+    arguments = parser.parse_args()
+    if arguments.command == "predict":
+        return print_predictions(arguments)
+    print(f"{'':24}{'images/s':>10}{'share':>8}{'used':>8}{'predicted':>11}{'error':>8}")
+    for name, rate, share, used, predicted in published_rows():
+        print(f"{name:24}{rate:>10.1f}{share:>8.3f}{used:>8.3f}{predicted:>11.1f}{predicted / rate - 1:>+8.0%}")
 
 
 def print_predictions(arguments: argparse.Namespace) -> None:
-    """A line for each number of GPUs."""
-    device, step = DEVICES[arguments.device], described_step(arguments)
-    between = FAST_NETWORK
-    if arguments.network:
-        between = Link(bytes_per_second=arguments.network * 1e9, latency=FAST_NETWORK.latency)
-    print(f"{'GPUs':>6}{'images/s':>12}{'efficiency':>12}{'step ms':>10}{'slowest':>9}{'exposed':>9}{'read MB/s':>11}")
+    """Print a line for each number of GPUs.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+    share, times = arguments.share, arguments.step_seconds
+    if (share is not None and not 0 < share <= 1) or min(times or [1], default=0) <= 0 or arguments.images < 1:
+        raise UserError("--share must be in (0, 1], --step-seconds positive and --images at least 1")
+    if any(gpus < 1 or (gpus > GPUS_PER_MACHINE and gpus % GPUS_PER_MACHINE) for gpus in arguments.gpus):
+        raise UserError(f"--gpus {arguments.gpus}: up to {GPUS_PER_MACHINE}, or full machines of {GPUS_PER_MACHINE}")
+    device, options = DEVICES[arguments.device], dict(bytes_per_gradient=arguments.bytes_per_gradient)
+    step = step_at_peak(load_config(arguments.config), device, images=arguments.images, **options)
+    step = step._replace(seconds=tuple(times), draws=1) if times else step.scaled(1 / share)
+    links = dict(inside=device.inside, between=FAST_NETWORK._replace(bytes_per_second=arguments.network * 1e9))
+    alone = images_per_second(step, gpus=1, **links)
+    print(f"{'GPUs':>6}{'images/s':>12}{'efficiency':>12}{'read MB/s':>11}")
     for gpus in arguments.gpus:
-        found = predict(step, Machines(gpus=gpus, inside=device.inside, between=between))
-        print(
-            f"{gpus:>6}{found.images_per_second:>12,.0f}{found.efficiency:>12.3f}{found.step_seconds * 1e3:>10.1f}"
-            f"{found.slowest_seconds * 1e3:>9.1f}{found.exposed_seconds * 1e3:>9.1f}"
-            f"{found.storage_bytes_per_second / 1e6:>11,.0f}{'  waits for the loader' if found.loader_bound else ''}"
-        )
-
-
-def described_step(arguments: argparse.Namespace) -> Step:
-    """The step of one GPU, measured or at a share of the peak."""
-    if arguments.share is not None and not 0 < arguments.share <= 1:
-        raise UserError(f"--share must be in (0, 1]; came {arguments.share}")
-    ideal = step_at_peak(
-        load_config(arguments.config),
-        DEVICES[arguments.device],
-        images=arguments.images,
-        bytes_a_gradient=arguments.bytes_a_gradient,
-    )
-    return Step(
-        images=ideal.images,
-        seconds=tuple(arguments.step_seconds or ideal.scaled(1 / arguments.share).seconds),
-        draws=1 if arguments.step_seconds else ideal.draws,
-        gradient_bytes=ideal.gradient_bytes,
-        sample_bytes=ideal.sample_bytes,
-        loader_seconds=arguments.loader_seconds,
-        workers=arguments.workers,
-    )
+        rate = images_per_second(step, gpus=gpus, **links)
+        print(f"{gpus:>6}{rate:>12,.0f}{rate / (gpus * alone):>12.3f}{rate * COCO_IMAGE_BYTES / 1e6:>11,.0f}")
 
 
 if __name__ == "__main__":

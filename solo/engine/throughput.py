@@ -1,147 +1,187 @@
-"""Images a second of whole training steps, with their loader: of one process, and of all that train together."""
+"""Images per second of training steps with their loader: of this process, and of all processes that train together."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import resource
-import statistics
-import sys
+import logging
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_distributed
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODEL_WRAPPERS, init_default_scope
 from mmengine.runner import Runner
-from torch import distributed, nn
+from torch import distributed
 
-from benchmarks.contenders import Contender
-from benchmarks.pairs import Progress, Row, noise_of, quartiles, time_row, wait_for_device
-from benchmarks.stages import Stages, Timed
-from solo.registry import SCOPE
-
-ROUNDS = 3
-"""Turns of each side against a peer, whose workers would disturb a step-by-step change."""
-TRAINING_STAGES = ("loader", "preprocess", "forward", "backward", "update")
+from solo.config.overrides import use_amp
+from solo.engine.distributed import process_group
+from solo.engine.hooks import NetworkOptionsHook
+from solo.registry import HOOKS, MODELS, SCOPE
 
 
-class _Run(NamedTuple):
-    """Steps of one side.
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """What a training reaches.
 
     Attributes:
-        seconds: of each step with its loading.
-        stages: seconds of each of `TRAINING_STAGES` in each of as many steps more.
+        images_per_second: of all processes together.
+        processes: how many trained.
+        seconds: of each timed step of this process, its loading included.
     """
 
-    seconds: list[float]
-    stages: list[dict[str, float]]
+    images_per_second: float
+    processes: int
+    seconds: Sequence[float]
+
+    def __str__(self) -> str:
+        return throughput_line(self.images_per_second, processes=self.processes)
 
 
 def measure_throughput(
-    config: Config, contenders: Sequence[Contender], *, name: str, batch_size: int, steps: int, warmup: int
-) -> list[Row]:
-    """Train some steps from the config's loader, as `tools/train.py` does, in every process that has been joined.
-
-    Whole steps are timed without a break between them; their stages are timed in other steps, since the timers wait
-    for an accelerator at each border.
+    config: Config, *, batch_size: int | None, steps: int, warmup: int, device: str | None, launcher: str
+) -> Throughput:
+    """Train for some steps with the config's model and loader, as `tools/train.py` does, and time them.
 
     Args:
-        config: of the model, its loader and its wrapper for several processes.
-        contenders: ours, then the peer's.
-        name: of the config.
-        batch_size: images of a step of one process.
-        steps: that are timed, each time.
+        config: the config; its backbone starts from random weights.
+        batch_size: images per step and process; None for the config's.
+        steps: timed steps.
         warmup: steps before those.
+        device: "cpu", "cuda", ...; None for the GPU if there is one.
+        launcher: "none", "pytorch", "slurm" or "mpi": what started the processes.
 
-    Returns:
-        The rows images_per_second_train_<config> (of all processes together), images_per_second_process (the mean of
-        them), step_with_loader and step_with_loader/<stage> (of this process), and of ours alone peak_memory_host and
-        peak_memory_device (of this process).
+    Raises:
+        ConfigError: the config cannot be used.
     """
+    config = copy.deepcopy(config)
+    config.model.backbone.init_cfg = None
     init_default_scope(config.get("default_scope") or SCOPE)
-    rounds = ROUNDS if len(contenders) > 1 else 1
-    sides = [_Side(config, contender, batch_size=batch_size) for contender in contenders]
-    progress = Progress("throughput", total=rounds * len(sides))
-    runs: list[list[_Run]] = [[] for _ in sides]
-    for turn, (index, side) in itertools.product(range(rounds), enumerate(sides)):
-        runs[index].append(side.run(steps=steps, warmup=warmup))
-        progress.done(turn * len(sides) + index + 1)
-    rows = _rate_rows(runs, name=name, images=batch_size * steps)
-    rows.append(time_row("step_with_loader", *([s for run in side for s in run.seconds] for side in runs)))
-    for stage in TRAINING_STAGES:
-        taken = [[step.get(stage, 0.0) for run in side for step in run.stages] for side in runs]
-        rows.append(time_row(f"step_with_loader/{stage}", *taken))
-    return rows if len(sides) > 1 else rows + _memory_rows()
+    with process_group(config, launcher):
+        model = build_training_model(config, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        apply_network_options(config, model)
+        training = TimedTraining(
+            config,
+            model=model.train(),
+            optim_wrapper=build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper)),
+            dataset=config.train_dataloader.dataset,
+            batch_size=batch_size or config.train_dataloader.batch_size,
+        )
+        seconds = training.time_steps(training.batches(), steps=steps, warmup=warmup)
+        rate = sum_over_processes(training.batch_size * steps / sum(seconds))
+        return Throughput(images_per_second=rate, processes=get_world_size(), seconds=seconds)
 
 
-def throughput_line(rows: Sequence[Row], *, processes: int) -> str | None:
-    """`8 GPUs | 21.26 images/s` of the rows that `processes` have measured together; None without such rows."""
-    found = [row for row in rows if row.name.startswith("images_per_second_train")]
+def throughput_line(images_per_second: float, *, processes: int) -> str:
+    """The result of a job as one line, such as `8 GPUs | 21.26 images/s`."""
     one, several = ("GPU", "GPUs") if torch.cuda.is_available() else ("CPU process", "CPU processes")
-    return f"{processes} {one if processes == 1 else several} | {found[0].ours:.2f} images/s" if found else None
+    return f"{processes} {one if processes == 1 else several} | {images_per_second:.2f} images/s"
 
 
-class _Side:
-    """A contender with its loader, wrapped for several processes where there are several."""
+def set_training_options(config: Config, *, amp: bool, channels_last: bool, compile: bool) -> None:
+    """Write mixed precision, memory layout and compilation into a config."""
+    if amp:
+        use_amp(config)
+    if channels_last or compile:
+        hook = dict(type="NetworkOptionsHook", channels_last=channels_last, compile={} if compile else None)
+        config.custom_hooks = [*config.get("custom_hooks", []), hook]
 
-    def __init__(self, config: Config, contender: Contender, *, batch_size: int) -> None:
-        self._contender = contender
-        self._model = _wrapped(config, contender.model) if is_distributed() else contender.model
+
+def build_training_model(config: Config, *, device: str) -> BaseModel:
+    """Build and initialise the model; SyncBN becomes BN in a single process."""
+    # mmengine logs every parameter that it initialises.
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    return place_model(model, device)
+
+
+def place_model(model: BaseModel, device: str) -> BaseModel:
+    """Move a model to its device; SyncBN becomes BN in a single process."""
+    if not is_distributed():
+        model = revert_sync_batchnorm(model)
+    placed: BaseModel = model.to(device)
+    return placed
+
+
+def apply_network_options(config: Config, model: BaseModel) -> None:
+    """Do to the network what the config's `NetworkOptionsHook` does before a training."""
+    for options in config.get("custom_hooks") or []:
+        hook = HOOKS.build(options)
+        if isinstance(hook, NetworkOptionsHook):
+            hook.before_train(SimpleNamespace(model=model))
+
+
+class TimedTraining:
+    """Training steps with a loader, wrapped for several processes where there are several.
+
+    Args:
+        config: states the loader and the model wrapper.
+        model: in training mode, on its device.
+        optim_wrapper: updates the weights of `model`.
+        dataset: options of the data set, with its pipeline.
+        batch_size: images per step and process.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        model: BaseModel,
+        optim_wrapper: OptimWrapper,
+        dataset: Mapping[str, Any],
+        batch_size: int,
+    ) -> None:
+        self.batch_size = batch_size
+        self.optim_wrapper = optim_wrapper
+        self._model = _wrap(config, model) if is_distributed() else model
         self._loader_config = copy.deepcopy(config.train_dataloader)
-        # Without end, so that no epoch's end falls into the measurement.
+        # An infinite sampler keeps the end of an epoch out of the measurement.
         sampler = dict(type="InfiniteSampler", shuffle=True, seed=0)
         self._loader_config.update(sampler=sampler, persistent_workers=False)
-        self._loader_config.update(dataset=contender.dataset_config, batch_size=batch_size)
+        self._loader_config.update(dataset=dict(dataset), batch_size=batch_size)
         if not torch.cuda.is_available():
             self._loader_config.pop("pin_memory", None)
-        optim_wrapper = contender.optim_wrapper
-        self._stages = Stages(
-            [
-                Timed(contender.model.data_preprocessor, "forward", "preprocess"),
-                Timed(optim_wrapper, "backward", "backward"),
-                Timed(optim_wrapper, "step", "update"),
-            ]
-        )
 
-    def run(self, *, steps: int, warmup: int) -> _Run:
-        """Make a loader, warm up, and step twice as often as asked for: once for the steps, once for their stages."""
-        batches = iter(Runner.build_dataloader(self._loader_config))
+    def batches(self) -> Iterator[Any]:
+        """Batches of a new loader, without end."""
+        return iter(Runner.build_dataloader(self._loader_config))
+
+    def step(self, batch: Any) -> None:
+        """Preprocessing, forward pass, backward pass and update."""
+        self._model.train_step(batch, self.optim_wrapper)
+
+    def time_steps(self, batches: Iterator[Any], *, steps: int, warmup: int) -> list[float]:
+        """Seconds of each of `steps` consecutive steps with their loading, after `warmup` untimed ones."""
         for _ in range(warmup):
-            self._step(next(batches))
-        clock = _Clock()
+            self.step(next(batches))
+        clock = _StepClock()
         for _ in range(steps):
-            self._step(next(batches))
+            self.step(next(batches))
             clock.mark()
-        stages = [self._timed_step(batches) for _ in range(steps)]
-        return _Run(clock.seconds(), stages)
-
-    def _step(self, batch: Any) -> None:
-        self._model.train_step(batch, self._contender.optim_wrapper)
-
-    def _timed_step(self, batches: Iterator[Any]) -> dict[str, float]:
-        self._stages.reset()
-        with self._stages.timing():
-            with self._stages.stage("loader"):
-                batch = next(batches)
-            with self._stages.stage("forward"):
-                self._step(batch)
-        return dict(self._stages.seconds)
+        return clock.seconds()
 
 
-class _Clock:
-    """Times between marks: on a GPU those at which it reaches them, so that the host need not wait."""
+class _StepClock:
+    """Times between marks. On a GPU it records events, so that the CPU does not wait for each step."""
 
     def __init__(self) -> None:
-        wait_for_device()
+        self._on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+        if self._on_gpu:
+            torch.cuda.synchronize()
         self._marks: list[Any] = []
         self.mark()
 
     def mark(self) -> None:
-        """Here a step ends and the next begins."""
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        """One step ends here and the next begins."""
+        if self._on_gpu:
             event = torch.cuda.Event(enable_timing=True)
             event.record()
             self._marks.append(event)
@@ -149,46 +189,25 @@ class _Clock:
             self._marks.append(time.perf_counter())
 
     def seconds(self) -> list[float]:
-        """Between each mark and the next."""
-        wait_for_device()
+        """Seconds between consecutive marks."""
         pairs = itertools.pairwise(self._marks)
-        return [end - start if isinstance(end, float) else start.elapsed_time(end) / 1000 for start, end in pairs]
+        if not self._on_gpu:
+            return [end - start for start, end in pairs]
+        torch.cuda.synchronize()
+        return [start.elapsed_time(end) / 1000 for start, end in pairs]
 
 
-def _wrapped(config: Config, model: nn.Module) -> Any:
+def _wrap(config: Config, model: BaseModel) -> Any:
     options = dict(config.model_wrapper_cfg)
     if torch.cuda.is_available():
         options.setdefault("device_ids", [torch.cuda.current_device()])
     return MODEL_WRAPPERS.build({**options, "module": model})
 
 
-def _rate_rows(runs: Sequence[Sequence[_Run]], *, name: str, images: int) -> list[Row]:
-    """Images of all steps over the seconds they took together: a loader that stalls now and then counts."""
-    world = get_world_size()
-    jobs = [[_sum_over_processes(images / sum(run.seconds)) for run in side] for side in runs]
-    totals = [len(side) / sum(1 / rate for rate in side) for side in jobs]
-    noises = [noise_of([taken for run in side for taken in run.seconds]) for side in runs]
-    row = Row(f"images_per_second_train_{name}", "images/s", totals[0], noise=noises[0])
-    if len(runs) > 1:
-        ratios = [ours / peer for ours, peer in zip(*jobs, strict=True)]
-        spread = quartiles(ratios)
-        row = row._replace(peer=totals[1], ratio=statistics.median(ratios), spread=spread, peer_noise=noises[1])
-        row = row._replace(equal=True)
-    peer = None if row.peer is None else row.peer / world
-    return [row, row._replace(name="images_per_second_process", ours=row.ours / world, peer=peer)]
-
-
-def _sum_over_processes(value: float) -> float:
+def sum_over_processes(value: float) -> float:
+    """The sum of every process's value; the value itself in a single process."""
     if not is_distributed():
         return value
     values: list[Any] = [None] * get_world_size()
     distributed.all_gather_object(values, value)
     return float(sum(values))
-
-
-def _memory_rows() -> list[Row]:
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    rows = [Row("peak_memory_host", "MiB", kilobytes / 1024)]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        rows.append(Row("peak_memory_device", "MiB", torch.cuda.max_memory_allocated() / 2**20))
-    return rows

@@ -1,3 +1,5 @@
+"""The assertion that both implementations detect the same."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -6,7 +8,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from benchmarks.same_detections import check_detections, check_encodings, check_outputs
+from benchmarks.predictors import check_detections, check_encodings, check_outputs
 from solo.masks.encoding import encode_bitmaps
 from solo.structures import SOLOv2Outputs
 
@@ -40,12 +42,12 @@ def test_differences(change: Callable[[InstanceData], None], message: str) -> No
         check_detections([detections()], [other])
 
 
-def test_what_rounding_changes_is_equal() -> None:
+def test_differences_by_rounding_are_accepted() -> None:
     other = detections()
     flip(4)(other)
     other.scores += 9e-6
     check_detections([detections()], [other])
-    with pytest.raises(AssertionError, match="image 0: 2 detections, the peer has 1"):
+    with pytest.raises(AssertionError, match="image 0: 2 detections, mmdet has 1"):
         check_detections([detections()], [other[:1]])
 
 
@@ -55,12 +57,12 @@ def test_encodings() -> None:
     ours, same, nearly = (encode_bitmaps(result.masks).rles for result in (first, first, other))
     check_encodings(ours, [dict(rle, counts=rle["counts"].encode()) for rle in same], exactly=True)
     check_encodings(ours, nearly, exactly=False)
-    with pytest.raises(AssertionError, match="run lengths differ"):
+    with pytest.raises(AssertionError, match="RLEs differ"):
         check_encodings(ours, nearly, exactly=True)
     flip(5)(other)
     with pytest.raises(AssertionError, match="5 of 400000 mask pixels differ"):
         check_encodings(ours, encode_bitmaps(other.masks).rles, exactly=False)
-    with pytest.raises(AssertionError, match="2 encodings, the peer has 1"):
+    with pytest.raises(AssertionError, match="2 encodings, mmdet has 1"):
         check_encodings(ours, same[:1], exactly=False)
     check_encodings([], [], exactly=False)
 
@@ -68,5 +70,5 @@ def test_encodings() -> None:
 def test_outputs() -> None:
     ours = SOLOv2Outputs(torch.ones(1, 4, 2), torch.ones(1, 4, 8), torch.full((1, 8, 2, 2), 10.0))
     check_outputs(ours, ours._replace(mask_feats=ours.mask_feats + 5e-4))
-    with pytest.raises(AssertionError, match=r"kernels differs from the peer's by 1.0e-03 of the largest"):
+    with pytest.raises(AssertionError, match=r"kernels differs from mmdet's by 1.0e-03 of the largest"):
         check_outputs(ours, ours._replace(kernels=ours.kernels / 0.999))

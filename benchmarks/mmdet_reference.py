@@ -1,10 +1,12 @@
-"""mmdet's SOLOv2 as a peer: the detector, the weights and the pipeline that a config of ours stands for there.
+"""mmdetection's SOLOv2 for a config of ours: the detector with our weights, its pipeline, its targets and its metric.
 
-mmdet is imported by the functions, so that measurements without it need no mmdet.
+Functions import mmdet when they are called, so that measurements without it do not need it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest import mock
@@ -21,26 +23,27 @@ from solo.errors import ConfigError
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.structures import GridTargets
 
+AP_NAMES = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")
 _TRANSFORMS: dict[str, dict[str, Any]] = {
     "LoadImage": dict(type="mmdet.LoadImageFromFile"),
     "LoadInstances": dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
     "PackSample": dict(type="mmdet.PackDetInputs"),
 }
-OUR_TRANSFORMS = {peer["type"].removeprefix("mmdet."): ours for ours, peer in _TRANSFORMS.items()}
-"""Our transform in place of mmdet's."""
+OUR_TRANSFORMS = {theirs["type"].removeprefix("mmdet."): ours for ours, theirs in _TRANSFORMS.items()}
+"""Names of mmdet's transforms to the names of ours."""
 
 
 def our_names(detector: BaseModel) -> dict[str, str]:
-    """Our name of each parameter of mmdet's detector."""
+    """Map the parameter names of mmdet's detector to ours."""
     names = DIALECTS["mmdet"].key_map.to_ours([name for name, _ in detector.named_parameters()])
     return {name: str(ours) for name, ours in names.items()}
 
 
 def build_mmdet(model: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BaseModel:
-    """mmdet's detector for the `model` of a config, with the weights of ours.
+    """Build mmdet's detector for the `model` of a config, with our weights.
 
     Raises:
-        ConfigError: mmdet's head cannot be what the config describes.
+        ConfigError: mmdet's head does not support what the config describes.
     """
     import mmdet.models  # noqa: F401  (registers)
     from mmdet.registry import MODELS
@@ -55,11 +58,11 @@ def mmdet_config(model: Mapping[str, Any]) -> dict[str, Any]:
     """mmdet's detector dict for the `model` of a config.
 
     Raises:
-        ConfigError: mmdet's head cannot be what the config describes.
+        ConfigError: mmdet's head does not support what the config describes.
     """
     head, features, grid = model["head"], model["mask_feature"], model["grid"]
     map_strides = tuple(head.get("feature_strides", (4, 8, 16, 32, 64)))
-    # It halves the first map and enlarges the last to the one before, whatever `strides` says.
+    # Whatever `strides` says, it halves the first map and resizes the last to the one before.
     if tuple(grid["strides"]) != (2 * map_strides[0], *map_strides[1:-1], map_strides[-2]):
         raise ConfigError(
             f"model.grid.strides {list(grid['strides'])}: mmdet's head always halves the first and doubles the last map"
@@ -125,18 +128,18 @@ def _mask_head(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mmdet_pipeline(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A pipeline of ours with mmdet's own loading and packing; what stands between is mmdet's and mmcv's already."""
+    """Replace our loading and packing by mmdet's; all other transforms are mmdet's and mmcv's already."""
     return [{**_TRANSFORMS.get(step["type"].removeprefix("solo."), step)} for step in pipeline]
 
 
 def mmdet_validation_pipeline(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`mmdet_pipeline` with the annotations: mmdet's configs load them to validate, though nobody reads the masks."""
+    """`mmdet_pipeline` with annotations: mmdet's configs load them for validation, though the masks are never read."""
     *steps, packing = mmdet_pipeline(pipeline)
     return [*steps, _TRANSFORMS["LoadInstances"], packing]
 
 
 def mmdet_targets(detector: Any, samples: Sequence[Any], mask_size: tuple[int, int]) -> list[Any]:
-    """What mmdet's head works out for each image of a batch: masks, labels, flags and cell indices, by level."""
+    """mmdet's targets for each image of a batch: masks, labels, flags and cell indices, by level."""
     targets: list[Any] = [
         detector.mask_head._get_targets_single(sample.gt_instances, featmap_sizes=mask_size) for sample in samples
     ]
@@ -144,14 +147,14 @@ def mmdet_targets(detector: Any, samples: Sequence[Any], mask_size: tuple[int, i
 
 
 def given_targets(detector: Any, targets: Sequence[Any]) -> Any:
-    """Context in which the detector's next loss takes these targets and works out none."""
+    """Context in which the detector's loss uses these targets instead of computing them."""
     return mock.patch.object(detector.mask_head, "_get_targets_single", side_effect=list(targets))
 
 
-def check_targets(ours: GridTargets, peer: Sequence[Any], level_sizes: Sequence[int]) -> None:
-    """Assert that the labels of all cells, and the masks of all positive cells, are the same bit for bit."""
+def check_targets(ours: GridTargets, reference: Sequence[Any], level_sizes: Sequence[int]) -> None:
+    """Assert that the labels of all cells and the masks of all positive cells are bit-equal."""
     first_cells = torch.tensor((0, *level_sizes[:-1])).cumsum(dim=0).tolist()
-    for image, (masks, labels, _, indexes) in enumerate(peer):
+    for image, (masks, labels, _, indexes) in enumerate(reference):
         if not torch.equal(ours.labels[image], torch.cat([level.flatten() for level in labels])):
             raise AssertionError(f"labels of image {image} differ from mmdet's")
         mine = ours.image_idx == image
@@ -167,3 +170,52 @@ def check_targets(ours: GridTargets, peer: Sequence[Any], level_sizes: Sequence[
 
 def _sorted(positives: Any) -> list[tuple[int, bytes]]:
     return sorted((cell, mask.cpu().numpy().tobytes()) for cell, mask in positives)
+
+
+class MMDetMetric:
+    """mmdet's `CocoMetric` without its printing, with access to the numbers that it rounds.
+
+    Args:
+        ann_file: COCO annotation file.
+        classes: class names, by label.
+        name: "segm" or "bbox".
+    """
+
+    def __init__(self, *, ann_file: str, classes: Sequence[str], name: str) -> None:
+        from mmdet.evaluation.metrics import CocoMetric
+
+        self._name = name
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._metric = CocoMetric(ann_file=ann_file, metric=name)
+        self._metric.dataset_meta = dict(classes=tuple(classes))
+        self._evaluators: list[Any] = []
+
+    def process(self, samples: Sequence[Any]) -> None:
+        """Add the results of a batch: samples or dicts with img_id, ori_shape and pred_instances."""
+        self._metric.process({}, [_as_dict(sample) for sample in samples])
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """AP over `size` images under our keys, rounded by mmdet to three digits."""
+        from mmdet.evaluation.metrics import coco_metric
+
+        evaluators = self._evaluators = []
+
+        class Recorded(coco_metric.COCOeval):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                evaluators.append(self)
+
+        with mock.patch.object(coco_metric, "COCOeval", Recorded), contextlib.redirect_stdout(io.StringIO()):
+            metrics: dict[str, float] = dict(self._metric.evaluate(size))
+        return metrics
+
+    def exact(self) -> dict[str, float]:
+        """The numbers of the last `evaluate`, not rounded."""
+        (evaluator,) = self._evaluators
+        values = zip(AP_NAMES, evaluator.stats[: len(AP_NAMES)].tolist(), strict=True)
+        return {f"coco/{self._name}_{key}": value for key, value in values}
+
+
+def _as_dict(sample: Any) -> dict[str, Any]:
+    found: dict[str, Any] = sample if isinstance(sample, dict) else sample.to_dict()
+    return found
