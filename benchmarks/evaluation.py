@@ -124,6 +124,7 @@ class _OurMetric:
     def __init__(self, *, ann_file: str, classes: Sequence[str], name: str) -> None:
         self._metric = CocoMaskMetric(ann_file=ann_file, metric=name)
         self._metric.dataset_meta = dict(classes=tuple(classes))
+        self._metric.load_annotations()
 
     def process(self, samples: Sequence[Any]) -> None:
         """Add the results of a batch."""

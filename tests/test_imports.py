@@ -11,14 +11,14 @@ import pytest
 from tests.helpers.paths import ROOT as REPOSITORY
 
 ROOT = REPOSITORY / "solo"
-EVERYWHERE = {"errors", "garbage_collection", "registry", "structures"}
+EVERYWHERE = {"errors", "registry", "structures"}
 MAY_KNOW = {
     "ops": set(),
     "masks": {"ops", "errors"},
     "structures.py": {"masks", "ops"},
     "models": {"masks", "ops", "registry", "structures"},
     "datasets": {"masks", "ops", *EVERYWHERE},
-    "evaluation": {"masks", "ops", *EVERYWHERE},
+    "evaluation": {"datasets", "masks", "ops", *EVERYWHERE},
     "checkpoints": {"config", "datasets", "masks", "ops", *EVERYWHERE},
     "deployment": {"masks", "models", "ops", *EVERYWHERE},
 }

@@ -112,23 +112,6 @@ def encode_masks_for_evaluation(config: Config) -> None:
         config.model.postprocess.setdefault("mask_format", "rle")
 
 
-def fill_annotation_files(config: Config) -> None:
-    """Give each CocoMaskMetric without `ann_file` that of the dataset it evaluates, so that configs state it once.
-
-    Args:
-        config: the config; changed in place.
-    """
-    for split in ("val", "test"):
-        dataset = (config.get(f"{split}_dataloader") or {}).get("dataset") or {}
-        while "ann_file" not in dataset and "dataset" in dataset:
-            dataset = dataset["dataset"]
-        for evaluator in _coco_metrics(config, split):
-            if evaluator.get("ann_file") is None and "ann_file" in dataset:
-                evaluator.ann_file = os.path.join(
-                    os.path.expanduser(dataset.get("data_root") or ""), os.path.expanduser(dataset["ann_file"])
-                )
-
-
 def pin_memory_for_gpus_only(config: Config) -> None:
     """Without a GPU torch warns about every loader that pins memory, and has no use for it.
 

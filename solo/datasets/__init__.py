@@ -1,7 +1,8 @@
 """Data: COCO files, the drawn shapes, and the transforms that load and pack samples."""
 
-from solo.datasets.coco.annotations import AnnotationReport, check_coco_file
+from solo.datasets.coco.annotations import check_coco_file
 from solo.datasets.coco.dataset import CocoInstances
+from solo.datasets.coco.report import AnnotationReport
 from solo.datasets.shapes.dataset import SHAPES_CLASSES, Shapes, ensure_shapes
 from solo.datasets.transforms.color_distortion import RandomDistort
 from solo.datasets.transforms.copy_paste import CopyPaste

@@ -67,7 +67,7 @@ def record_evaluation(runner: Runner, *, checkpoint: str, resume: bool) -> None:
             names = [type(metric).__name__ for metric in metrics]
             raise ConfigError(f"--resume needs test_evaluator to be one CocoMaskMetric alone, got {names}")
         return
-    fingerprint = _fingerprint(runner, checkpoint=checkpoint, ann_file=metrics[0].ann_file)
+    fingerprint = _fingerprint(runner, checkpoint=checkpoint, ann_file=str(metrics[0].ann_file))
     done = metrics[0].keep_record(Path(runner.work_dir, STEM), fingerprint=fingerprint, resume=resume)
     if resume:
         _leave_out(loop.dataloader, done)

@@ -25,7 +25,6 @@ from solo.compat import build_errors
 from solo.config import load_config
 from solo.config.overrides import (
     encode_masks_for_evaluation,
-    fill_annotation_files,
     pin_memory_for_gpus_only,
     prepare_determinism,
     require_parts,
@@ -34,11 +33,12 @@ from solo.config.overrides import (
     use_auto_scale_lr,
 )
 from solo.deployment import DeploymentOptions
-from solo.engine.data_loader import TimedDataLoader, set_timeouts
+from solo.engine.data_loader import TimedDataLoader, inner_datasets, set_timeouts
 from solo.engine.distributed import process_group, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.hooks.checkpoint import latest_checkpoint
 from solo.errors import ConfigError
+from solo.evaluation import CocoMaskMetric
 from solo.inference.tta.config import trained_model, use_tta
 
 RESUME_LATEST = "auto"
@@ -94,6 +94,14 @@ class SOLORunner(Runner):
                 "compute without GPUs; use --cfg-options model.backbone.norm_cfg.type=BN for norms per process"
             )
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_val_loop(self, loop: Any) -> BaseLoop:
+        """Build the loop; its metrics evaluate against the annotations of its dataset."""
+        return _with_ground_truth(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop: Any) -> BaseLoop:
+        """Build the loop; its metrics evaluate against the annotations of its dataset."""
+        return _with_ground_truth(super().build_test_loop(loop))
 
     @staticmethod
     def build_dataloader(*args: Any, **kwargs: Any) -> TimedDataLoader:
@@ -266,13 +274,21 @@ def _add_hook(config: Config, hook_type: str, **options: Any) -> None:
 
 
 def _build_runner(config: Config, config_path: str) -> SOLORunner:
-    fill_annotation_files(config)
     encode_masks_for_evaluation(config)
     pin_memory_for_gpus_only(config)
     set_timeouts(config)
     # mmengine shares loggers between runners of one name, which differs by the second only: number the runs.
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
+
+
+def _with_ground_truth(loop: BaseLoop) -> BaseLoop:
+    """Give the dataset of a val or test loop to its metrics that read annotations."""
+    datasets = list(inner_datasets(loop.dataloader.dataset))
+    for metric in loop.evaluator.metrics:
+        if isinstance(metric, CocoMaskMetric):
+            metric.set_dataset(datasets[0] if len(datasets) == 1 else loop.dataloader.dataset)
+    return loop
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:

@@ -10,16 +10,16 @@ import contextlib
 import importlib.util
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from solo.datasets.coco.annotation_table import AnnotatedImage, unpacked_mask
 from solo.errors import ConfigError
 from solo.evaluation.detections import ImageDetections, boxes_xywh
-from solo.garbage_collection import paused_garbage_collection
 
 BACKENDS = ("auto", "hotcoco", "pycocotools")
 GROUP_DETECTIONS = 50_000
@@ -27,7 +27,7 @@ GROUP_DETECTIONS = 50_000
 
 
 def choose_backend(name: str) -> Literal["hotcoco", "pycocotools"]:
-    """The backend meant by a name of `BACKENDS`; "auto" is hotcoco where it is installed.
+    """Resolve a name of `BACKENDS`; "auto" is hotcoco where it is installed.
 
     Raises:
         ConfigError: the name is unknown, or stands for a package that is not installed.
@@ -36,42 +36,42 @@ def choose_backend(name: str) -> Literal["hotcoco", "pycocotools"]:
         raise ConfigError(f"CocoMaskMetric.backend: {name!r} is unknown, expected one of {BACKENDS}")
     installed = importlib.util.find_spec("hotcoco") is not None
     if name == "hotcoco" and not installed:
-        raise ConfigError("CocoMaskMetric.backend: hotcoco is not installed; 'auto' takes pycocotools then")
+        raise ConfigError("CocoMaskMetric.backend: hotcoco is not installed; 'auto' falls back to pycocotools")
     return "hotcoco" if installed and name != "pycocotools" else "pycocotools"
 
 
-@paused_garbage_collection()
 def coco_precision(
-    ground_truth: dict[str, Any],
+    ground_truth: Iterable[AnnotatedImage],
     detections: Sequence[ImageDetections],
     *,
     name: str,
-    category_ids: Sequence[Any],
+    num_classes: int,
     max_dets: int,
     backend: Literal["hotcoco", "pycocotools"],
 ) -> np.ndarray:
     """Precision over IoU thresholds, recalls, classes and area ranges.
 
     Args:
-        ground_truth: a usable COCO annotation file (`usable_ground_truth`).
-        detections: those of every image that is evaluated, each image once and at least one; the others do not count.
+        ground_truth: the images of the dataset with their annotations.
+        detections: those of every image that is evaluated, each image once and at least one; other images of the
+            dataset do not count.
         name: "segm" to compare masks, "bbox" to compare boxes.
-        category_ids: the category of each label.
+        num_classes: number of labels.
         max_dets: how many detections of a class count in an image, best first.
-        backend: who computes.
+        backend: package that computes.
 
     Returns:
         (10, 101, C, 4) float64, -1 where it is not defined. Classes in the order of the labels.
     """
     image_numbers = {image_id: number for number, image_id in enumerate(sorted(d.image_id for d in detections), 1)}
     order = sorted(detections, key=lambda image: image_numbers[image.image_id])
-    content = _numbered(ground_truth, image_numbers, category_ids, shape="segmentation" if name == "segm" else "bbox")
+    content = _coco_content(ground_truth, image_numbers, num_classes=num_classes, with_masks=name == "segm")
     evaluate = _Hotcoco(content, name) if backend == "hotcoco" else _Pycocotools(content, name)
     columns = _columns(order, image_numbers)
-    counts = np.bincount(columns.categories - 1, minlength=len(category_ids))
+    counts = np.bincount(columns.categories - 1, minlength=num_classes)
     precision = [
         evaluate(
-            _of_labels(columns, labels, images=order if name == "segm" else None),
+            _select_labels(columns, labels, images=order if name == "segm" else None),
             image_ids=list(image_numbers.values()),
             category_ids=[label + 1 for label in labels],
             max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
@@ -82,7 +82,7 @@ def coco_precision(
 
 
 def _label_groups(counts: np.ndarray) -> Iterator[range]:
-    """Runs of labels with about `GROUP_DETECTIONS` detections each, given the number of each label's; all occur."""
+    """Ranges of labels with about `GROUP_DETECTIONS` detections each, given the counts of the labels."""
     first, size = 0, 0
     for label, count in enumerate(counts.tolist()):
         if label > first and size + count > GROUP_DETECTIONS:
@@ -92,40 +92,37 @@ def _label_groups(counts: np.ndarray) -> Iterator[range]:
     yield range(first, len(counts))
 
 
-def _numbered(
-    ground_truth: dict[str, Any], image_numbers: dict[Any, int], category_ids: Sequence[Any], *, shape: str
+def _coco_content(
+    ground_truth: Iterable[AnnotatedImage], image_numbers: dict[Any, int], *, num_classes: int, with_masks: bool
 ) -> dict[str, Any]:
-    """The evaluated part of an annotation file, with images numbered as given and categories as label + 1.
+    """The ground truth of the numbered images in COCO's format, of each annotation the mask or the box.
 
-    Only what the evaluation reads is left, of "segmentation" and "bbox" the one that `shape` names: evaluators refuse
-    files for the form of a field they have no use for.
+    Annotations get ids from 1, because COCOeval takes an object whose id is 0 for an unmatched one. Categories are
+    label + 1.
     """
-    category_numbers = {category_id: number for number, category_id in enumerate(category_ids, 1)}
-    return dict(
-        images=[
-            dict(
-                id=image_numbers[image["id"]],
-                file_name="",
-                width=image.get("width") or 0,
-                height=image.get("height") or 0,
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image in ground_truth:
+        number = image_numbers.get(image.image_id)
+        if number is None:
+            continue
+        images.append(dict(id=number, file_name="", width=image.width, height=image.height))
+        instances, measures = image.instances, image.measures().tolist()
+        columns = zip(instances.labels, instances.ignore_flags, instances.masks, measures, strict=True)
+        for label, ignore_flag, mask, (*box, area) in columns:
+            shape = {"segmentation": unpacked_mask(mask)} if with_masks else {"bbox": box}
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "iscrowd": ignore_flag,
+                    "area": area,
+                    **shape,
+                }
             )
-            for image in ground_truth["images"]
-            if image["id"] in image_numbers
-        ],
-        annotations=[
-            {
-                "id": annotation["id"],
-                "image_id": image_numbers[annotation["image_id"]],
-                "category_id": category_numbers[annotation["category_id"]],
-                "iscrowd": annotation["iscrowd"],
-                "area": annotation["area"],
-                shape: annotation[shape],
-            }
-            for annotation in ground_truth["annotations"]
-            if annotation["image_id"] in image_numbers and annotation["category_id"] in category_numbers
-        ],
-        categories=[dict(id=label + 1, name=str(label)) for label in range(len(category_ids))],
-    )
+    categories = [dict(id=label + 1, name=str(label)) for label in range(num_classes)]
+    return dict(images=images, annotations=annotations, categories=categories)
 
 
 class _Columns(NamedTuple):
@@ -137,7 +134,7 @@ class _Columns(NamedTuple):
         scores: (D,) float64.
         boxes: (D, 4) float64, x y width height.
         areas: (D,) float64, pixels of the masks.
-        encodings: D run lengths, where masks are compared.
+        encodings: D RLEs, where masks are compared.
     """
 
     images: np.ndarray
@@ -149,7 +146,7 @@ class _Columns(NamedTuple):
 
 
 def _columns(images: Sequence[ImageDetections], image_numbers: dict[Any, int]) -> _Columns:
-    """All detections, without the run lengths."""
+    """All detections, without the RLEs."""
     return _Columns(
         images=np.repeat([image_numbers[image.image_id] for image in images], [len(image.labels) for image in images]),
         categories=np.concatenate([image.labels for image in images]).astype(np.int64) + 1,
@@ -160,8 +157,8 @@ def _columns(images: Sequence[ImageDetections], image_numbers: dict[Any, int]) -
     )
 
 
-def _of_labels(columns: _Columns, labels: range, *, images: Sequence[ImageDetections] | None) -> _Columns:
-    """The detections of some labels, with the run lengths where `images` holds them."""
+def _select_labels(columns: _Columns, labels: range, *, images: Sequence[ImageDetections] | None) -> _Columns:
+    """The detections of some labels, with the RLEs where `images` holds them."""
     wanted = (columns.categories > labels.start) & (columns.categories <= labels.stop)
     encodings = None if images is None else _encodings(images, wanted)
     return _Columns(
@@ -175,7 +172,7 @@ def _of_labels(columns: _Columns, labels: range, *, images: Sequence[ImageDetect
 
 
 def _encodings(images: Sequence[ImageDetections], wanted: np.ndarray) -> list[dict[str, Any]]:
-    """Those of the wanted of all detections."""
+    """The RLEs of the wanted detections."""
     texts = itertools.chain.from_iterable(image.texts() for image in images)
     sizes = itertools.chain.from_iterable(itertools.repeat(image.size, len(image.labels)) for image in images)
     return [{"size": size, "counts": text} for size, text in itertools.compress(zip(sizes, texts, strict=True), wanted)]

@@ -4,36 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from mmengine.dist import all_gather_object, broadcast_object_list, gather_object, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from solo.datasets.coco.annotation_table import AnnotatedImage
+from solo.datasets.coco.annotations import read_annotations
 from solo.errors import ConfigError, DataError, missing_file_message
 from solo.evaluation.ap_table import format_class_table, format_table
 from solo.evaluation.average_precision import choose_backend, coco_precision
 from solo.evaluation.detections import ImageDetections
-from solo.evaluation.ground_truth import read_annotation_file, usable_ground_truth
 from solo.evaluation.record import DetectionRecord, read_frames
 from solo.registry import METRICS
 
 METRIC_NAMES = ("segm", "bbox")
 
 
+class _Annotations(Protocol):
+    """A dataset or an annotation file that was read."""
+
+    def annotated_images(self) -> Iterable[AnnotatedImage]:
+        """Its images with their usable annotations."""
+
+
 @METRICS.register_module()
 class CocoMaskMetric(BaseMetric):
     """Mask AP and box AP over the images that were evaluated.
 
-    Masks are run-length encoded as they arrive, some 200 bytes a detection whatever the size of the image, and wait in
-    a file: memory does not grow with the images. At the end the first rank gets the bytes of the others' files, through
-    no shared folder, and computes. hotcoco computes where it is installed, pycocotools elsewhere, with equal results to
-    the last bit. Returned keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`,
-    `_mAP_l`, the same with `bbox`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools,
-    -1 stands for an average over nothing (no object of that size or class).
+    The ground truth is that of the evaluated dataset (`set_dataset`), or is read from `ann_file` by the same rules:
+    what cannot be trained on is not evaluated either. Detections are encoded as RLE as they arrive, some 200 bytes each
+    whatever the size of the image, and stored in a file: memory does not grow with the images. At the end the first
+    rank gets the bytes of the other ranks' files, through no shared folder, and computes. hotcoco computes where it is
+    installed, pycocotools elsewhere, with equal results to the last bit.
+
+    Returned keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`, `_mAP_l`, the same
+    with `bbox`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools, -1 stands for an
+    average over nothing (no object of that size or class).
 
     Raises:
         ConfigError: a metric name or the backend is unknown, the backend is not installed, or `max_dets` is below 1.
@@ -56,8 +66,7 @@ class CocoMaskMetric(BaseMetric):
         """Set the evaluation up.
 
         Args:
-            ann_file: COCO annotation file of the evaluated images. `solo.engine.runner` fills in that of the evaluated
-                dataset when a config does not state it.
+            ann_file: COCO annotation file of the evaluated images; None takes the annotations of the dataset.
             metric: "segm" (masks), "bbox" (boxes) or both.
             max_dets: how many detections of a class count in an image, best first.
             classwise: log and return the AP of every class too.
@@ -72,17 +81,16 @@ class CocoMaskMetric(BaseMetric):
                 raise ConfigError(f"CocoMaskMetric.metric: {name!r} is unknown, expected one of {METRIC_NAMES}")
         if max_dets < 1:
             raise ConfigError(f"CocoMaskMetric.max_dets must be at least 1, got {max_dets}")
-        if ann_file is None:
-            raise ConfigError("CocoMaskMetric.ann_file is not stated: it needs the dataset's annotation file")
-        if not Path(ann_file).is_file():
+        if ann_file is not None and not Path(ann_file).is_file():
             raise DataError(missing_file_message(ann_file, kind="annotation file"))
-        self.ann_file = str(ann_file)
+        self.ann_file = None if ann_file is None else str(ann_file)
         self.max_dets = max_dets
         self.classwise = classwise
         self.results_file = results_file
         self.backend = choose_backend(backend)
+        self._annotations: _Annotations | None = None
         self._category_ids: tuple[int, ...] = ()
-        self._ground_truths: dict[str, dict[str, Any]] = {}
+        self._image_ids: dict[Any, None] = {}
         self._record = DetectionRecord.temporary()
 
     def keep_record(self, stem: str | Path, *, fingerprint: Mapping[str, Any], resume: bool) -> set[Any]:
@@ -103,23 +111,57 @@ class CocoMaskMetric(BaseMetric):
         ids = [image.image_id for image in read_frames(self._record.frames())]
         return set().union(*all_gather_object(ids))
 
-    @property
-    def dataset_meta(self) -> dict | None:
-        """Metainfo of the evaluated dataset: `classes`, and `category_ids` where it knows them."""
-        return self._dataset_meta
+    def set_dataset(self, dataset: Any) -> None:
+        """Take the ground truth from the evaluated dataset, so that its file is not read again.
 
-    @dataset_meta.setter
-    def dataset_meta(self, dataset_meta: dict) -> None:
-        self._dataset_meta = dataset_meta
-        self._category_ids = self._match_categories(dataset_meta)
+        An `ann_file` of the metric's own, if it is another one, is read instead; so is that of a dataset that has no
+        `annotated_images` or is not in test mode.
 
-    @cached_property
-    def _content(self) -> dict[str, Any]:
-        return read_annotation_file(self.ann_file)
+        Args:
+            dataset: the evaluated dataset, such as `CocoInstances`. `dataset_meta` must be set.
 
-    @cached_property
-    def _image_ids(self) -> set[Any]:
-        return {image["id"] for image in self._content["images"]}
+        Raises:
+            ConfigError: neither the dataset nor the metric has annotations.
+            DataError: as `load_annotations`.
+        """
+        file = getattr(dataset, "ann_file", None)
+        is_its_file = self.ann_file is None or (file and Path(file).resolve() == Path(self.ann_file).resolve())
+        self.ann_file = self.ann_file or file
+        if is_its_file and getattr(dataset, "test_mode", False) and hasattr(dataset, "annotated_images"):
+            self._use(dataset, tuple(dataset.metainfo["category_ids"]))
+        else:
+            self.load_annotations()
+
+    def load_annotations(self) -> None:
+        """Read `ann_file` if no dataset was given; `process` does it when it was not done before.
+
+        Raises:
+            ConfigError: no `ann_file` was given either.
+            DataError: the file cannot be used, or has other categories than the dataset.
+        """
+        if self._annotations is not None:
+            return
+        if self.ann_file is None:
+            raise ConfigError(
+                "CocoMaskMetric.ann_file is not stated, and the evaluated dataset has no annotations of its own"
+            )
+        meta = self.dataset_meta or {}
+        classes = tuple(meta.get("classes") or ())
+        if not classes:
+            raise DataError(f"{self.ann_file}: cannot evaluate: the dataset's metainfo names no classes")
+        checked = read_annotations(self.ann_file, classes=classes)
+        ids = meta.get("category_ids")
+        if ids is not None and tuple(ids) != checked.category_ids:
+            raise DataError(
+                f"{self.ann_file}: the dataset's classes {dict(zip(classes, ids, strict=True))} have other category ids"
+                f" in this file: {dict(zip(classes, checked.category_ids, strict=True))}"
+            )
+        checked.report.log()
+        self._use(checked, checked.category_ids)
+
+    def _use(self, annotations: _Annotations, category_ids: tuple[int, ...]) -> None:
+        self._annotations, self._category_ids = annotations, category_ids
+        self._image_ids = dict.fromkeys(image.image_id for image in annotations.annotated_images())
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Write the encoded detections of a batch to the record.
@@ -127,11 +169,12 @@ class CocoMaskMetric(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: dicts with `img_id` and `pred_instances`: labels (D,), scores (D,), bboxes (D, 4) as
-                x1 y1 x2 y2 and masks, (D, H, W) bool or D run-length encodings, in the frame of the original image.
+                x1 y1 x2 y2 and masks, (D, H, W) bool or D RLEs, in the frame of the original image.
 
         Raises:
             DataError: an image's id is not in the annotation file.
         """
+        self.load_annotations()
         for sample in data_samples:
             if sample["img_id"] not in self._image_ids:
                 raise DataError(f"{self.ann_file}: holds no image with the id {sample['img_id']!r} that was predicted")
@@ -167,15 +210,13 @@ class CocoMaskMetric(BaseMetric):
             results: the detections of images, of all ranks; of an image that occurs again the first ones count.
 
         Raises:
-            DataError: there is no image, or the class names of the data are not known, or are not those of the
-                annotation file.
+            DataError: there is no image, or a label is not one of the dataset's classes.
         """
-        if not self._category_ids:
-            raise DataError(f"{self.ann_file}: cannot evaluate: the dataset's metainfo names no classes")
         if not results:
             raise DataError(f"{self.ann_file}: cannot evaluate: no image was predicted")
+        self.load_annotations()
         found = {result.image_id: result for result in reversed(results)}
-        by_image = {image["id"]: found[image["id"]] for image in self._content["images"] if image["id"] in found}
+        by_image = {image_id: found[image_id] for image_id in self._image_ids if image_id in found}
         for result in by_image.values():
             self._check_labels(result)
         if self.results_file is not None:
@@ -198,15 +239,12 @@ class CocoMaskMetric(BaseMetric):
 
     def _evaluate(self, name: str, detections: list[ImageDetections]) -> np.ndarray:
         """Precision over IoU thresholds, recalls, classes and area ranges, shape (10, 101, C, 4)."""
-        if name not in self._ground_truths:
-            self._ground_truths[name] = usable_ground_truth(
-                self._content, with_masks=name == "segm", source=self.ann_file
-            )
+        assert self._annotations is not None, "`process` has loaded them"
         return coco_precision(
-            self._ground_truths[name],
+            self._annotations.annotated_images(),
             detections,
             name=name,
-            category_ids=self._category_ids,
+            num_classes=len(self._category_ids),
             max_dets=self.max_dets,
             backend=self.backend,
         )
@@ -218,23 +256,6 @@ class CocoMaskMetric(BaseMetric):
                 f"image {result.image_id!r}: predicted labels reach {labels.min()}..{labels.max()}, but the data has"
                 f" {len(self._category_ids)} classes"
             )
-
-    def _match_categories(self, dataset_meta: dict | None) -> tuple[int, ...]:
-        """The category id of each label, checked against the names in the annotation file."""
-        classes = tuple((dataset_meta or {}).get("classes") or ())
-        if not classes:
-            return ()
-        ids_of_file = {category["name"]: category["id"] for category in self._content["categories"]}
-        ids = (dataset_meta or {}).get("category_ids") or [ids_of_file.get(name) for name in classes]
-        wrong = [
-            name for name, identifier in zip(classes, ids, strict=True) if ids_of_file.get(name, object()) != identifier
-        ]
-        if wrong:
-            raise DataError(
-                f"{self.ann_file}: the data's classes do not fit the file's categories: {wrong} with ids"
-                f" {[ids[classes.index(name)] for name in wrong]} are missing or differ among {ids_of_file}"
-            )
-        return tuple(ids)
 
 
 def _summarize(precision: np.ndarray) -> dict[str, float]:

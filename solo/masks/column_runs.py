@@ -82,3 +82,22 @@ def ranges(starts: Integers, lengths: Integers) -> Integers:
     """The integers from each start on, as many as its length, in a row."""
     before = lengths.cumsum() - lengths
     return np.arange(lengths.sum()) + (starts - before).repeat(lengths)
+
+
+def areas_of_runs(runs: ColumnRuns) -> Integers:
+    """(N,) pixels of each mask."""
+    return np.bincount(runs.mask, weights=runs.rows[1] - runs.rows[0], minlength=runs.num_masks).astype(np.int64)
+
+
+def boxes_of_runs(runs: ColumnRuns) -> npt.NDArray[np.float64]:
+    """(N, 4) tightest boxes x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""
+    boxes = np.zeros((runs.num_masks, 4))
+    has_pixels = runs.rows[1] > runs.rows[0]  # (R,)
+    mask, column, rows = runs.mask[has_pixels], runs.column[has_pixels], runs.rows[:, has_pixels]
+    found, first = np.unique(mask, return_index=True)  # masks are ascending, so each is one slice
+    if len(found):
+        boxes[found, 0] = np.minimum.reduceat(column, first)
+        boxes[found, 1] = np.minimum.reduceat(rows[0], first)
+        boxes[found, 2] = np.maximum.reduceat(column, first) + 1
+        boxes[found, 3] = np.maximum.reduceat(rows[1], first)
+    return boxes

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from solo.config.overrides import encode_masks_for_evaluation, fill_annotation_files
+from solo.config.overrides import encode_masks_for_evaluation
 from solo.engine.runner import SOLORunner, test, train
 from solo.errors import CheckpointError, ConfigError, DataError
 from tests.helpers.fakes import write_checkpoint, write_config
@@ -166,29 +166,6 @@ def test_val_classes_in_another_order_are_an_error(tmp_path: Path) -> None:
     overrides: dict[str, Any] = {"val_dataloader.dataset.classes": ("bright", "dark")}
     with pytest.raises((ConfigError, DataError), match=r"bright.*dark"):
         train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), overrides=overrides)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "expected"),
-    [
-        (dict(data_root="data/coco", ann_file="annotations/val.json"), "data/coco/annotations/val.json"),
-        (dict(data_root="data/coco", ann_file="/elsewhere/val.json"), "/elsewhere/val.json"),
-        (dict(dataset=dict(ann_file="val.json")), "val.json"),
-        (dict(folder="pictures"), None),
-    ],
-)
-def test_annotation_file_is_stated_once(dataset: dict[str, Any], expected: str | None) -> None:
-    config = Config(
-        dict(
-            val_dataloader=dict(dataset=dataset),
-            val_evaluator=[dict(type="CocoMaskMetric"), dict(type="CocoMaskMetric", ann_file="own.json")],
-            test_evaluator=dict(type="CocoMaskMetric"),
-        )
-    )
-    fill_annotation_files(config)
-    assert config.val_evaluator[0].get("ann_file") == expected
-    assert config.val_evaluator[1].ann_file == "own.json"
-    assert "ann_file" not in config.test_evaluator
 
 
 @pytest.mark.parametrize("command", ["train", "test"])

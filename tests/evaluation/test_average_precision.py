@@ -17,11 +17,13 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from solo.datasets.coco.annotation_table import AnnotatedImage
+from solo.datasets.coco.annotations import read_annotations
 from solo.errors import ConfigError
 from solo.evaluation import average_precision
 from solo.evaluation.average_precision import choose_backend, coco_precision
 from solo.evaluation.detections import ImageDetections
-from solo.evaluation.ground_truth import usable_ground_truth
+from tests.helpers.evaluation import generated_image
 
 HEIGHT, WIDTH = 120, 160
 CATEGORY_IDS = [1, 4, 9, 90]  # the last has no object
@@ -56,7 +58,7 @@ def random_scene(seed: int, *, images: int = 12, ties: bool, crowds: float, dete
                 segmentation = [[x, y, x + width + 0.3, y, x + width, y + height, x, y + height - 0.7]]
             annotations.append(
                 dict(
-                    id=len(annotations),
+                    id=len(annotations) + 1,
                     image_id=image_id,
                     category_id=CATEGORY_IDS[category],
                     segmentation=segmentation,
@@ -81,7 +83,7 @@ def random_scene(seed: int, *, images: int = 12, ties: bool, crowds: float, dete
                     )
                 )
     content = dict(
-        images=[dict(id=100 + image, height=HEIGHT, width=WIDTH) for image in range(images)],
+        images=[dict(id=100 + image, file_name=f"{image}.png", height=HEIGHT, width=WIDTH) for image in range(images)],
         annotations=annotations,
         categories=[dict(id=category, name=str(category)) for category in CATEGORY_IDS],
     )
@@ -121,23 +123,32 @@ def whole_pycocotools(
     return evaluator.eval["precision"][..., -1]
 
 
+def read(content: dict[str, Any], folder: Path) -> list[AnnotatedImage]:
+    """The images of a COCO file as the metric gets them, labels in the order of its categories."""
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(content))
+    return list(read_annotations(path, classes=[entry["name"] for entry in content["categories"]]).annotated_images())
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["segm", "bbox"])
 @pytest.mark.parametrize("seed", range(6))
-def test_equal_to_the_last_bit(seed: int, name: str, backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_to_the_last_bit(
+    seed: int, name: str, backend: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(average_precision, "GROUP_DETECTIONS", [10, 1000][seed % 2])
     content, rows = random_scene(
         seed, ties=seed % 2 == 0, crowds=(0, 0.1, 0.5)[seed % 3], detections_per_object=(2, 5, 20)[seed % 3]
     )
     image_ids = list(range(101, 111))  # two images of the file are not evaluated
-    truth = usable_ground_truth(content, with_masks=name == "segm", source="test")
+    truth = read(content, tmp_path)
     for max_dets in (1, 3, 100, 400):
-        expected = whole_pycocotools(truth, rows, name, image_ids, [min(1, max_dets), min(10, max_dets), max_dets])
+        expected = whole_pycocotools(content, rows, name, image_ids, [min(1, max_dets), min(10, max_dets), max_dets])
         found = coco_precision(
             truth,
             compact(rows, image_ids),
             name=name,
-            category_ids=CATEGORY_IDS,
+            num_classes=len(CATEGORY_IDS),
             max_dets=max_dets,
             backend=backend,
         )
@@ -147,7 +158,7 @@ def test_equal_to_the_last_bit(seed: int, name: str, backend: Any, monkeypatch: 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_on_photographs(shared_data: Path, backend: Any) -> None:
+def test_on_photographs(shared_data: Path, backend: Any, tmp_path: Path) -> None:
     """The objects of real images, shifted, some under another class: polygons, crowds and all sizes occur."""
     content = json.loads((shared_data / "coco_mini/annotations/instances_train2017.json").read_text())
     generator = np.random.default_rng(0)
@@ -180,43 +191,31 @@ def test_on_photographs(shared_data: Path, backend: Any) -> None:
         )
         detections.append(ImageDetections.from_instances(image_id, instances))
         rows += mine
+    usable = read(content, tmp_path)
     for name in ("segm", "bbox"):
-        usable = usable_ground_truth(content, with_masks=name == "segm", source="test")
-        found = coco_precision(usable, detections, name=name, category_ids=category_ids, max_dets=100, backend=backend)
+        num_classes = len(category_ids)
+        found = coco_precision(usable, detections, name=name, num_classes=num_classes, max_dets=100, backend=backend)
         order = np.argsort(category_ids)
-        expected = whole_pycocotools(usable, rows, name, image_ids, [1, 10, 100])
+        expected = whole_pycocotools(content, rows, name, image_ids, [1, 10, 100])
         assert np.array_equal(found[:, :, order], expected)
         assert expected[expected > -1].mean() > 0.3
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["segm", "bbox"])
-def test_no_detection_and_names_as_ids(name: str, backend: Any) -> None:
+def test_no_detection_and_names_as_ids(name: str, backend: Any, tmp_path: Path) -> None:
     content, _ = random_scene(0, ties=False, crowds=0, detections_per_object=1)
     for image in content["images"]:
         image["id"] = f"image {image['id']}"
     for entry in content["annotations"]:
         entry["image_id"] = f"image {entry['image_id']}"
-    truth = usable_ground_truth(content, with_masks=name == "segm", source="test")
+    truth = read(content, tmp_path)
     empty = dict(labels=np.zeros(0, int), scores=np.zeros(0), bboxes=np.zeros((0, 4)), masks=[])
     detections = [ImageDetections.from_instances(image["id"], empty) for image in content["images"]]
-    precision = coco_precision(truth, detections, name=name, category_ids=CATEGORY_IDS, max_dets=100, backend=backend)
+    precision = coco_precision(truth, detections, name=name, num_classes=4, max_dets=100, backend=backend)
     assert precision.shape == (10, 101, 4, 4)
     assert (precision[:, :, :3, 0] == 0).all()
     assert (precision[:, :, 3] == -1).all()
-
-
-def generated_image(image_id: int, *, count: int = 100) -> ImageDetections:
-    """A hundred detections of an image of 480x640, as a trained model gives them."""
-    generator = np.random.default_rng(image_id)
-    characters = generator.integers(48, 80, (count, 120))
-    instances = dict(
-        labels=generator.integers(0, 80, count),
-        scores=generator.random(count),
-        bboxes=generator.random((count, 4)),
-        masks=[dict(size=[480, 640], counts=row.astype(np.uint8).tobytes().decode()) for row in characters],
-    )
-    return ImageDetections.from_instances(image_id, instances)
 
 
 def test_memory_of_kept_detections() -> None:

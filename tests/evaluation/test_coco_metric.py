@@ -10,97 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from mmengine.structures import BaseDataElement, InstanceData
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from solo.datasets.coco.annotations import read_annotations
 from solo.errors import ConfigError, DataError
 from solo.evaluation import CocoMaskMetric
-from solo.masks.rle import encode_masks
-
-HEIGHT, WIDTH = 120, 160
-CLASSES = ("disc", "square", "star")
-CATEGORY_IDS = (3, 7, 90)
-META = dict(classes=CLASSES, category_ids=CATEGORY_IDS)
-STAT_KEYS = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")
-
-
-def rectangle(x: int, y: int, width: int, height: int) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask[y : y + height, x : x + width] = True
-    return mask
-
-
-def annotation(mask: np.ndarray, *, image_id: int, category_id: int, **extra: Any) -> dict[str, Any]:
-    rle = encode_masks(mask[None])[0]
-    box = mask_api.toBbox(rle).tolist()
-    return dict(
-        image_id=image_id,
-        category_id=category_id,
-        segmentation=rle,
-        bbox=box,
-        area=float(mask.sum()),
-        iscrowd=0,
-        **extra,
-    )
-
-
-def write_file(folder: Path, annotations: list[dict[str, Any]], *, num_images: int = 2) -> str:
-    for index, entry in enumerate(annotations):
-        entry.setdefault("id", index)  # starts at 0 on purpose: COCOeval alone would lose that object
-    content = dict(
-        images=[dict(id=10 + i, file_name=f"{i}.png", height=HEIGHT, width=WIDTH) for i in range(num_images)],
-        annotations=annotations,
-        categories=[dict(id=i, name=name) for i, name in zip(CATEGORY_IDS, CLASSES, strict=True)],
-    )
-    path = folder / "annotations.json"
-    path.write_text(json.dumps(content))
-    return str(path)
-
-
-def prediction(img_id: int, masks: list[np.ndarray], labels: list[int], scores: list[float]) -> dict[str, Any]:
-    stacked = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, HEIGHT, WIDTH, dtype=torch.bool)
-    boxes = [[c.min(), r.min(), c.max() + 1, r.max() + 1] for r, c in (np.nonzero(mask) for mask in masks)]
-    instances = InstanceData(
-        labels=torch.tensor(labels, dtype=torch.int64),
-        scores=torch.tensor(scores, dtype=torch.float32),
-        masks=stacked,
-        bboxes=torch.tensor(np.array(boxes), dtype=torch.float32).reshape(-1, 4),
-    )
-    return BaseDataElement(pred_instances=instances, metainfo=dict(img_id=img_id)).to_dict()
-
-
-def evaluate(ann_file: str, predictions: list[dict[str, Any]], **options: Any) -> dict[str, float]:
-    metric = CocoMaskMetric(ann_file=ann_file, **options)
-    metric.dataset_meta = META
-    for entry in predictions:
-        metric.process(None, [entry])
-    return metric.evaluate(len(predictions))
-
-
-def random_scene(seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Annotations of four images, one crowd among them, and noisy predictions of them."""
-    rng = np.random.default_rng(seed)
-    annotations, predictions = [], []
-    for image in range(4):
-        masks, labels = [], []
-        for _ in range(int(rng.integers(0, 9))):
-            width, height = (int(side) for side in rng.integers(4, 110, 2))
-            x, y = int(rng.integers(0, WIDTH - 10)), int(rng.integers(0, HEIGHT - 10))
-            label = int(rng.integers(0, 2))  # "star" never occurs
-            annotations.append(
-                annotation(rectangle(x, y, width, height), image_id=10 + image, category_id=CATEGORY_IDS[label])
-            )
-            annotations[-1]["iscrowd"] = int(rng.random() < 0.15)
-            moved = rectangle(max(x + int(rng.integers(-3, 4)), 0), max(y + int(rng.integers(-3, 4)), 0), width, height)
-            masks.append(moved & (rng.random((HEIGHT, WIDTH)) < 0.97))
-            labels.append(label if rng.random() < 0.85 else 2)
-        predictions.append(prediction(10 + image, masks, labels, rng.random(len(masks)).tolist()))
-    for index, entry in enumerate(annotations):
-        entry["id"] = index + 1
-    return annotations, predictions
+from tests.helpers.evaluation import (
+    META,
+    STAT_KEYS,
+    annotation,
+    evaluate,
+    prediction,
+    random_scene,
+    rectangle,
+    write_file,
+)
 
 
 def pycocotools_stats(ann_file: str, results: list[dict[str, Any]], iou_type: str) -> np.ndarray:
@@ -244,21 +170,21 @@ def test_second_evaluation_is_the_same(tmp_path: Path) -> None:
         dict(segmentation=dict(size=[7, 7], counts=[49])),
     ],
 )
-def test_unusable_ground_truth_is_left_out_of_mask_ap(
+def test_unusable_ground_truth_is_left_out_as_in_training(
     tmp_path: Path, damage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged: list[str] = []
-    monkeypatch.setattr("solo.evaluation.ground_truth.print_log", lambda text, **_: logged.append(text))
+    monkeypatch.setattr("solo.datasets.coco.report.print_log", lambda text, **_: logged.append(text))
     good, bad = rectangle(5, 5, 30, 30), rectangle(60, 5, 30, 30)
     annotations = [annotation(good, image_id=10, category_id=3), annotation(bad, image_id=10, category_id=3)]
     annotations[1].update(damage)
     ann_file = write_file(tmp_path, annotations)
     metrics = evaluate(ann_file, [prediction(10, [good], [0], [0.9])])
     assert metrics["coco/segm_mAP"] == pytest.approx(1.0)
-    assert metrics["coco/bbox_mAP"] == pytest.approx(51 / 101)
-    assert len(logged) == 1
-    assert "1 annotations have no usable mask" in logged[0]
-    assert "(ids 1)" in logged[0]
+    assert metrics["coco/bbox_mAP"] == pytest.approx(1.0)
+    (report,) = [text for text in logged if "left out" in text]
+    assert report.splitlines()[1].startswith("  1 left out, ")
+    assert report.endswith(": annotation 1")
 
 
 def test_missing_crowd_flag_and_area_are_filled_in(tmp_path: Path) -> None:
@@ -271,21 +197,33 @@ def test_missing_crowd_flag_and_area_are_filled_in(tmp_path: Path) -> None:
     assert metrics["coco/segm_mAP_s"] == pytest.approx(1.0)
 
 
+def test_a_missing_box_or_area_is_that_of_all_parts_of_the_mask(tmp_path: Path) -> None:
+    entry = annotation(rectangle(5, 5, 20, 20), image_id=10, category_id=3)
+    del entry["bbox"], entry["area"]
+    entry["segmentation"] = [[4, 2, 10, 2, 10, 8, 4, 8], [20, 10, 24, 10, 24, 16, 20, 16], [4, 2, 8, 2, 8, 8, 4, 8]]
+    image, _ = read_annotations(write_file(tmp_path, [entry])).annotated_images()
+    assert image.measures().tolist() == [[4, 2, 20, 14, 6 * 6 + 4 * 6]]
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.json"):
         CocoMaskMetric(ann_file=str(tmp_path / "nowhere.json"))
 
 
-def test_no_file_stated() -> None:
+def test_neither_file_nor_dataset() -> None:
+    metric = CocoMaskMetric()
+    metric.dataset_meta = META
     with pytest.raises(ConfigError, match="ann_file"):
-        CocoMaskMetric()
+        metric.process(None, [])
+    with pytest.raises(ConfigError, match="ann_file"):
+        metric.set_dataset([])
 
 
 def test_broken_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_text('{"images": [')
     with pytest.raises(DataError, match=r"broken\.json.*JSON"):
-        CocoMaskMetric(ann_file=str(path)).dataset_meta = META
+        evaluate(str(path), [prediction(10, [], [], [])])
 
 
 @pytest.mark.parametrize("options", [dict(metric="keypoints"), dict(max_dets=0)])
@@ -296,8 +234,15 @@ def test_wrong_options(tmp_path: Path, options: dict[str, Any]) -> None:
 
 def test_other_class_names_than_the_file(tmp_path: Path) -> None:
     metric = CocoMaskMetric(ann_file=write_file(tmp_path, []))
+    metric.dataset_meta = dict(classes=("disc", "moon"))
     with pytest.raises(DataError, match=r"moon.*'disc'"):
-        metric.dataset_meta = dict(classes=("disc", "moon"))
+        metric.load_annotations()
+    metric.dataset_meta = dict(classes=("disc", "star"), category_ids=(3, 7))
+    with pytest.raises(DataError, match=r"'star': 7.*'star': 90"):
+        metric.load_annotations()
+    metric.dataset_meta = dict()
+    with pytest.raises(DataError, match="names no classes"):
+        metric.load_annotations()
 
 
 def test_category_ids_follow_from_names(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from torch import distributed, multiprocessing
 
 from solo.evaluation import CocoMaskMetric
-from tests.evaluation.test_coco_metric import HEIGHT, META, WIDTH, evaluate, random_scene, write_file
+from tests.helpers.evaluation import HEIGHT, META, WIDTH, evaluate, random_scene, write_file
 
 # Images of the two ranks: even with one repeated, as a loader fills up; uneven; all on one side.
 SPLITS = [([0, 2], [1, 3, 0]), ([0], [1, 2, 3]), ([], [0, 1, 2, 3]), ([0, 1, 2, 3], [])]

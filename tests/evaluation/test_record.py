@@ -12,8 +12,7 @@ from solo.errors import DataError
 from solo.evaluation import CocoMaskMetric, record
 from solo.evaluation.detections import ImageDetections
 from solo.evaluation.record import DetectionRecord, read_frames
-from tests.evaluation.test_average_precision import generated_image
-from tests.evaluation.test_coco_metric import META, annotation, prediction, rectangle, write_file
+from tests.helpers.evaluation import META, annotation, generated_image, prediction, rectangle, write_file
 
 FINGERPRINT = {"checkpoint": "one", "model.postprocess.nms_pre": "500"}
 

@@ -1,96 +1,38 @@
-"""Reads a COCO annotation file and checks each annotation: what cannot be used is left out, counted and reported."""
+"""Reads a COCO annotation file: its structure, its classes, and the annotations that can be used."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solo.datasets.coco.instance_table import ImageInstances, InstanceTable
-from solo.datasets.coco.polygon_table import CheckedPolygons, PolygonTable, unpack_polygons
+from solo.datasets.coco.annotation_rules import (
+    COUNTS_AS_BYTES,
+    NO_SEGMENTATION,
+    REPEATED_ID,
+    UNKNOWN_CATEGORY,
+    UNKNOWN_IMAGE,
+    UNREADABLE_AREA,
+    UnusableAnnotationError,
+    is_id,
+    read_area,
+    read_box,
+    read_crowd_flag,
+    read_rle,
+)
+from solo.datasets.coco.annotation_table import AnnotatedImage, AnnotationTable
+from solo.datasets.coco.polygons import POINT_LISTS, CheckedPolygons, PolygonTable
+from solo.datasets.coco.report import AnnotationReport
 from solo.errors import DataError, missing_file_message, suggestion
-from solo.garbage_collection import paused_garbage_collection
-from solo.masks.segmentations import EMPTY, SegmentationError, box_of_segmentation, check_rle
+from solo.masks.segmentations import SegmentationError
 
-_EXAMPLES = 5
-# What OpenCV reads.
-_LONGEST_SIDE = 2**20
-
-NO_SEGMENTATION = "without segmentation"
-ZERO_AREA = "box of zero area"
-OUTSIDE = "box outside the image"
-UNKNOWN_CATEGORY = "unknown category id"
-UNKNOWN_IMAGE = "unknown image id"
-DUPLICATE = "annotation id used before"
-MALFORMED_ID = "id is neither a number nor a text"
-MALFORMED_BOX = "box is not [x, y, width, height]"
-
-
-@dataclass(kw_only=True)
-class AnnotationReport:
-    """What the checks of one annotation file found.
-
-    Attributes:
-        path: The annotation file.
-        images: Images in the file.
-        annotations: Annotations in the file.
-        used: Annotations of ordinary objects that are used.
-        crowds: Annotations of crowd regions that are used (to be ignored, not learned).
-        other_classes: Annotations of known categories that were not asked for.
-        problems: Kind of problem -> ids of the annotations left out for it.
-        clipped: Ids of annotations whose box reached over the border and was clipped; they are used.
-        images_without_objects: Images that have no ordinary object.
-        images_filtered: Images left out of training, because they have no object or are too small.
-    """
-
-    path: Path
-    images: int = 0
-    annotations: int = 0
-    used: int = 0
-    crowds: int = 0
-    other_classes: int = 0
-    problems: dict[str, list[Any]] = field(default_factory=dict)
-    clipped: list[Any] = field(default_factory=list)
-    images_without_objects: int = 0
-    images_filtered: int = 0
-
-    def add_problem(self, kind: str, annotation_id: Any) -> None:
-        self.problems.setdefault(kind, []).append(annotation_id)
-
-    @property
-    def left_out(self) -> int:
-        """Annotations that cannot be used."""
-        return sum(map(len, self.problems.values()))
-
-    @property
-    def _box_doubt(self) -> str:
-        """Boxes of corners, read as corner and size, reach over the border more often than not."""
-        is_doubtful = len(self.clipped) > (self.used + self.crowds) / 2
-        return " (is each bbox [x, y, width, height], and not [x1, y1, x2, y2]?)" if is_doubtful else ""
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.path}: {self.images} images ({self.images_without_objects} without objects), "
-            f"{self.annotations} annotations: {self.used} objects, {self.crowds} crowd regions"
-        ]
-        if self.other_classes:
-            lines.append(f"  {self.other_classes} annotations of classes that were not asked for")
-        if self.images_filtered:
-            lines.append(f"  {self.images_filtered} images left out of training (no object, or too small)")
-        if self.clipped:
-            lines.append(
-                f"  {len(self.clipped)} boxes clipped to the image: {_examples(self.clipped)}{self._box_doubt}"
-            )
-        lines += [f"  {len(ids)} left out, {kind}: {_examples(ids)}" for kind, ids in sorted(self.problems.items())]
-        return "\n".join(lines)
-
-
-def _examples(ids: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, ids[:_EXAMPLES]))
-    return f"annotation {shown}" + (", ..." if len(ids) > _EXAMPLES else "")
+_LONGEST_SIDE = 2**20  # that OpenCV reads
+_NO_ID = "(no id)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +40,26 @@ class CheckedAnnotations:
     """The usable content of an annotation file.
 
     Attributes:
-        classes: Class names; their positions are the labels.
+        classes: Class names; their indices are the labels.
         category_ids: The file's category id of each class.
+        categories: The file's record of each class.
         images: The file's image records, in its order.
-        instances: Image id -> its usable instances.
-        report: What was found on the way.
+        annotated: Image id -> the image with its usable annotations, in the same order.
+        further: What the file holds beside images, annotations and categories.
+        report: What the checks found.
     """
 
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
+    categories: list[dict[str, Any]]
     images: list[dict[str, Any]]
-    instances: dict[Any, ImageInstances]
+    annotated: dict[Any, AnnotatedImage]
+    further: dict[str, Any]
     report: AnnotationReport
+
+    def annotated_images(self) -> Iterable[AnnotatedImage]:
+        """All images with their usable annotations, as `CocoInstances.annotated_images` gives them."""
+        return self.annotated.values()
 
 
 def check_coco_file(path: str | os.PathLike[str]) -> AnnotationReport:
@@ -122,7 +72,7 @@ def check_coco_file(path: str | os.PathLike[str]) -> AnnotationReport:
 
 
 def read_annotations(path: str | os.PathLike[str], *, classes: Sequence[str] | None = None) -> CheckedAnnotations:
-    """Read a COCO instance file and keep what can be used.
+    """Read a COCO instance file and keep what can be used: for training, for testing and for the tools.
 
     Args:
         path: The annotation file.
@@ -132,52 +82,120 @@ def read_annotations(path: str | os.PathLike[str], *, classes: Sequence[str] | N
         DataError: The file is missing, no JSON, or no COCO instance file, two images share an id, or a class is
             unknown.
     """
-    with paused_garbage_collection():
+    with _paused_garbage_collection():
         return _read_annotations(Path(path), classes)
+
+
+@contextmanager
+def _paused_garbage_collection() -> Iterator[None]:
+    """Disable cyclic garbage collection during bulk allocation; restore it on exit.
+
+    Each of its passes visits the millions of lists and dicts that are being made, which takes longer than making them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnotations:
     polygon_table = PolygonTable()
-    content = _read_json(path, object_hook=polygon_table.take_from)
-    polygons = polygon_table.checked()
-    selected, all_ids = _select_categories(content["categories"], classes, path)
-    images = _images_by_id(content["images"], path)
-    report = AnnotationReport(path=path, images=len(images), annotations=len(content["annotations"]))
-    labels = {category_id: label for label, (_, category_id) in enumerate(selected)}
-    table = InstanceTable(images)
-    seen: set[Any] = set()
-    for annotation in content["annotations"]:
-        annotation_id = annotation.get("id", "(no id)")
-        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        image = images.get(image_id) if _is_id(image_id) else None
-        if not _is_id(annotation_id):
-            report.add_problem(MALFORMED_ID, annotation_id)
-            continue
-        if annotation_id in seen and "id" in annotation:
-            report.add_problem(DUPLICATE, annotation_id)
-        elif image is None:
-            report.add_problem(UNKNOWN_IMAGE, annotation_id)
-        elif not _is_id(category_id) or category_id not in all_ids:
-            report.add_problem(UNKNOWN_CATEGORY, annotation_id)
-        elif annotation["category_id"] not in labels:
-            report.other_classes += 1
-        else:
-            _keep_if_usable(annotation, image, labels, polygons, table, report)
-        seen.add(annotation_id)
-    for annotation_id, is_crowd in table.remove_empty(polygons):
-        report.add_problem(EMPTY, annotation_id)
-        report.crowds -= is_crowd
-        report.used -= not is_crowd
-    instances = table.of_images(polygons)
-    report.images_without_objects = sum(all(found.ignore_flags) for found in instances.values())
-    names, ids = tuple(name for name, _ in selected), tuple(category_id for _, category_id in selected)
+    content = _read_json(path, object_hook=polygon_table.extract_polygons)
+    polygons = polygon_table.check()
+    annotations = content.get("annotations") or []
+    report = AnnotationReport(path=path, images=len(content["images"]), annotations=len(annotations))
+    if content.get("annotations") is None:
+        report.remarks.append(f"no key 'annotations'; the file has {sorted(content)}")
+    categories = _without_unused_namesakes(_check_categories(content["categories"], path), annotations, report)
+    selected = _select_categories(categories, classes, path)
+    _check_images(content["images"], path)
+    table = AnnotationTable(content["images"])
+    checker = _AnnotationChecker(content["images"], categories, selected, polygons, table, report)
+    for annotation in annotations:
+        checker.check(annotation)
     return CheckedAnnotations(
-        classes=names, category_ids=ids, images=list(images.values()), instances=instances, report=report
+        classes=tuple(category["name"] for category in selected),
+        category_ids=tuple(category["id"] for category in selected),
+        categories=selected,
+        images=content["images"],
+        annotated=table.check(polygons, report),
+        further={key: value for key, value in content.items() if key not in ("images", "annotations", "categories")},
+        report=report,
     )
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, (int, float, str))
+class _AnnotationChecker:
+    """Reads the fields of annotations, one annotation after the other."""
+
+    def __init__(
+        self,
+        images: Sequence[Mapping[str, Any]],
+        categories: Sequence[Mapping[str, Any]],
+        selected: Sequence[Mapping[str, Any]],
+        polygons: CheckedPolygons,
+        table: AnnotationTable,
+        report: AnnotationReport,
+    ) -> None:
+        self._images = {image["id"]: (index, image["height"], image["width"]) for index, image in enumerate(images)}
+        self._all_ids = {category["id"] for category in categories}
+        self._labels = {category["id"]: label for label, category in enumerate(selected)}
+        self._polygons, self._table, self._report = polygons, table, report
+        self._seen: set[Any] = set()
+
+    def check(self, annotation: Mapping[str, Any]) -> None:
+        """Append an annotation to the table, or count in the report why it cannot be used."""
+        annotation_id = annotation.get("id", _NO_ID)
+        try:
+            self._append(annotation, annotation_id)
+        except (UnusableAnnotationError, SegmentationError) as problem:
+            self._report.add_problem(problem.kind, annotation_id)
+
+    def _append(self, annotation: Mapping[str, Any], annotation_id: Any) -> None:
+        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
+        if not is_id(image_id) or image_id not in self._images:
+            raise UnusableAnnotationError(UNKNOWN_IMAGE)
+        if not is_id(category_id) or category_id not in self._all_ids:
+            raise UnusableAnnotationError(UNKNOWN_CATEGORY)
+        if category_id not in self._labels:
+            self._report.other_classes += 1
+            return
+        image, height, width = self._images[image_id]
+        is_crowd = read_crowd_flag(annotation.get("iscrowd"))
+        segmentation = annotation.get("segmentation")
+        if not segmentation:
+            raise UnusableAnnotationError(NO_SEGMENTATION)
+        repairs = []
+        if isinstance(segmentation, range):
+            mask: Any = self._polygons.usable(segmentation)
+            if segmentation.start in self._polygons.from_points:
+                repairs.append(POINT_LISTS)
+        else:
+            mask, was_bytes = read_rle(segmentation, height=height, width=width)
+            if was_bytes:
+                repairs.append(COUNTS_AS_BYTES)
+        box = annotation.get("bbox")
+        area = annotation.get("area")
+        pixels = read_area(area)
+        if pixels != pixels and area is not None:  # NaN
+            repairs.append(UNREADABLE_AREA)
+        self._table.append(
+            annotation_id=annotation_id,
+            image=image,
+            label=self._labels[category_id],
+            is_crowd=is_crowd,
+            box=None if box is None else read_box(box),
+            area=pixels,
+            mask=mask,
+        )
+        if is_id(annotation_id) and annotation_id is not _NO_ID:
+            if annotation_id in self._seen:
+                repairs.append(REPEATED_ID)
+            self._seen.add(annotation_id)
+        for kind in repairs:
+            self._report.add_repair(kind, annotation_id)
 
 
 def _read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -192,30 +210,34 @@ def _read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any]) -> d
         raise DataError(f"annotation file {path} cannot be read: {error.strerror}") from None
     if not isinstance(content, dict):
         raise DataError(f"annotation file {path}: expected an object with 'images', 'annotations' and 'categories'")
-    for key in ("images", "annotations", "categories"):
+    for key in ("images", "categories"):
         if key not in content:
             raise DataError(f"annotation file {path} has no key {key!r}; it has {sorted(content)}")
-        if not isinstance(content[key], list) or not all(isinstance(record, dict) for record in content[key]):
+    for key in ("images", "annotations", "categories"):
+        records = content.get(key)
+        if key == "annotations" and records is None:
+            continue  # a file of images to predict
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise DataError(f"annotation file {path}: {key!r} must be a list of objects")
     return content
 
 
-def _images_by_id(records: Sequence[dict[str, Any]], path: Path) -> dict[Any, dict[str, Any]]:
-    images: dict[Any, dict[str, Any]] = {}
-    for record in records:
-        image_id = _image_id(record, path)
-        if image_id in images:
-            raise DataError(f"annotation file {path}: two images have the id {image_id}")
-        images[image_id] = record
-    return images
+def _check_images(images: Sequence[dict[str, Any]], path: Path) -> None:
+    """Check that the records have what is needed, and different ids."""
+    seen: set[Any] = set()
+    for image in images:
+        _check_image(image, path)
+        if image["id"] in seen:
+            raise DataError(f"annotation file {path}: two images have the id {image['id']}")
+        seen.add(image["id"])
 
 
-def _image_id(image: Mapping[str, Any], path: Path) -> Any:
-    """Id of an image record whose needed keys are there and sound."""
+def _check_image(image: Mapping[str, Any], path: Path) -> None:
+    """Check the keys of an image record that are needed."""
     for key in ("id", "file_name", "height", "width"):
         if key not in image:
             raise DataError(f"annotation file {path}: image {image.get('id', dict(image))} has no {key!r}")
-    if not _is_id(image["id"]) or not isinstance(image["file_name"], str):
+    if not is_id(image["id"]) or not isinstance(image["file_name"], str):
         raise DataError(
             f"annotation file {path}: image {image['id']} has file_name {image['file_name']!r}; expected a text, and a "
             "number or a text as id"
@@ -224,102 +246,72 @@ def _image_id(image: Mapping[str, Any], path: Path) -> Any:
         side = image[key]
         if not isinstance(side, int) or not 0 < side <= _LONGEST_SIDE:
             raise DataError(
-                f"annotation file {path}: image {image['id']} has {key} {side!r}, expected a whole number > 0 and "
+                f"annotation file {path}: image {image['id']} has {key} {side!r}, expected an integer > 0 and "
                 f"<= {_LONGEST_SIDE}"
             )
-    return image["id"]
+
+
+def _check_categories(categories: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The category records, sorted by their ids."""
+    for category in categories:
+        if not isinstance(category.get("id"), int) or not isinstance(category.get("name"), str):
+            raise DataError(f"annotation file {path}: category {category} needs 'id' and 'name', a number and a text")
+    if len({category["id"] for category in categories}) != len(categories):
+        raise DataError(f"annotation file {path}: two categories have the same id")
+    if not categories:
+        raise DataError(f"annotation file {path} has no categories")
+    return sorted(categories, key=lambda category: int(category["id"]))
+
+
+def _without_unused_namesakes(
+    categories: list[dict[str, Any]], annotations: Sequence[Mapping[str, Any]], report: AnnotationReport
+) -> list[dict[str, Any]]:
+    """Leave out each category without annotations whose name another one has, as the root in exports of Roboflow.
+
+    Of several without annotations the last one stays.
+    """
+    last = {category["name"]: category["id"] for category in categories}
+    if len(last) == len(categories):
+        return categories
+    used = {annotation["category_id"] for annotation in annotations if is_id(annotation.get("category_id"))}
+    used_names = {category["name"] for category in categories if category["id"] in used}
+    kept = []
+    for category in categories:
+        name, category_id = category["name"], category["id"]
+        if category_id in used or (name not in used_names and category_id == last[name]):
+            kept.append(category)
+        else:
+            report.remarks.append(f"category {category_id} ignored: no annotation, and {name!r} is another one's name")
+    return kept
 
 
 def _select_categories(
-    categories: Sequence[Mapping[str, Any]], classes: Sequence[str] | None, path: Path
-) -> tuple[list[tuple[str, int]], set[int]]:
-    """(name, category id) of the classes to use, and all category ids of the file."""
-    for category in categories:
-        if not isinstance(category.get("id"), int) or not isinstance(category.get("name"), str):
-            raise DataError(
-                f"annotation file {path}: category {dict(category)} needs 'id' and 'name', a number and a text"
-            )
-    by_id = sorted((int(category["id"]), str(category["name"])) for category in categories)
-    all_ids = {category_id for category_id, _ in by_id}
-    if len(all_ids) != len(by_id):
-        raise DataError(f"annotation file {path}: two categories have the same id")
-    if not by_id:
-        raise DataError(f"annotation file {path} has no categories")
+    categories: list[dict[str, Any]], classes: Sequence[str] | None, path: Path
+) -> list[dict[str, Any]]:
+    """The records of the classes to use, in the order of their labels."""
     if classes is None:
-        return [(name, category_id) for category_id, name in by_id], all_ids
+        return categories
     if isinstance(classes, str):
         raise DataError(f"classes must be a list of names, not the string {classes!r}")
-    ids_of_names = {name: category_id for category_id, name in by_id}
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for category in categories:
+        by_name.setdefault(category["name"], []).append(category)
     for name in classes:
         if not isinstance(name, str):
             raise DataError(f"classes must be a list of names, not {list(classes)}")
-        if name not in ids_of_names:
-            raise DataError(f"annotation file {path} has no class {name!r}{suggestion(name, ids_of_names)}")
-        ids = [category_id for category_id, other in by_id if other == name]
-        if len(ids) > 1:
+        if name not in by_name:
+            raise DataError(
+                f"annotation file {path} has no class {name!r}{suggestion(name, by_name)}; it has {_shortened(by_name)}"
+            )
+        if len(by_name[name]) > 1:
+            ids = [category["id"] for category in by_name[name]]
             raise DataError(f"annotation file {path}: {name!r} is the name of several categories, {ids}")
     if not classes or len(set(classes)) != len(classes):
         raise DataError(f"classes must be different names, at least one, not {list(classes)}")
-    return [(name, ids_of_names[name]) for name in classes], all_ids
+    return [by_name[name][0] for name in classes]
 
 
-def _keep_if_usable(
-    annotation: Mapping[str, Any],
-    image: dict[str, Any],
-    labels: Mapping[int, int],
-    polygons: CheckedPolygons,
-    kept: InstanceTable,
-    report: AnnotationReport,
-) -> None:
-    """Append the instance to `kept`, or count in the report why it cannot be used."""
-    annotation_id = annotation.get("id", "(no id)")
-    is_crowd = bool(annotation.get("iscrowd", 0))
-    height, width = image["height"], image["width"]
-    segmentation = annotation.get("segmentation")
-    if not segmentation:
-        report.add_problem(NO_SEGMENTATION, annotation_id)
-        return
-    try:
-        if isinstance(segmentation, range):
-            segmentation = polygons.usable(segmentation)
-        else:
-            check_rle(segmentation, height=height, width=width)
-        box = _box(annotation, segmentation, polygons, height=height, width=width)
-    except SegmentationError as problem:
-        report.add_problem(problem.kind, annotation_id)
-        return
-    x1, y1, x2, y2 = box
-    clipped = [max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))]
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        report.add_problem(OUTSIDE, annotation_id)
-        return
-    # COCO's own boxes stick out by rounding, so only what moves by more than that is worth a word.
-    if x1 < -1.0 or y1 < -1.0 or x2 > width + 1.0 or y2 > height + 1.0:
-        report.clipped.append(annotation_id)
-    label = labels[annotation["category_id"]]
-    kept.append(
-        annotation_id=annotation_id, image=image, box=clipped, label=label, is_crowd=is_crowd, mask=segmentation
-    )
-    report.crowds += is_crowd
-    report.used += not is_crowd
-
-
-def _box(
-    annotation: Mapping[str, Any], segmentation: Any, polygons: CheckedPolygons, *, height: int, width: int
-) -> list[float]:
-    """x1 y1 x2 y2 of an annotation, from its segmentation when it has no box."""
-    box = annotation.get("bbox")
-    if box is None:
-        if not isinstance(segmentation, dict):
-            segmentation = unpack_polygons(polygons.packed(segmentation))
-        x, y, box_width, box_height = box_of_segmentation(segmentation, height=height, width=width)
-    else:
-        if not isinstance(box, list):
-            raise SegmentationError(MALFORMED_BOX)
-        try:
-            x, y, box_width, box_height = map(float, box)
-        except (TypeError, ValueError, OverflowError):
-            raise SegmentationError(MALFORMED_BOX) from None
-    if not (box_width > 0 and box_height > 0 and x + box_width < float("inf") and y + box_height < float("inf")):
-        raise SegmentationError(ZERO_AREA)
-    return [x, y, x + box_width, y + box_height]
+def _shortened(names: Iterable[str]) -> str:
+    """Names, the first ten of many."""
+    names = list(names)
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

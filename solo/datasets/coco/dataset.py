@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from solo.datasets.coco.annotations import AnnotationReport, read_annotations
+from solo.datasets.coco.annotation_table import AnnotatedImage
+from solo.datasets.coco.annotations import read_annotations
 from solo.datasets.coco.image_paths import check_images_exist
-from solo.datasets.coco.in_progress import ImagesInProgress
-from solo.datasets.coco.unreadable import UnreadableImages
+from solo.datasets.coco.report import AnnotationReport
+from solo.datasets.coco.worker_state import ImagesInProgress, UnreadableImages
 from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.transforms.load_image import LoadImage, UnreadableImageError
 from solo.errors import DataError, suggestion
-from solo.garbage_collection import paused_garbage_collection
 from solo.registry import DATASETS, TRANSFORMS
 
 _FILTERS = {"filter_empty_gt": False, "min_size": 0}
@@ -107,12 +106,9 @@ class CocoInstances(BaseDataset):
         """Read, check, filter, and report once."""
         if self._fully_initialized:
             return
-        with paused_garbage_collection():
-            super().full_init()
+        super().full_init()
         self._unreadable = UnreadableImages(num_images=len(self), limit=self.max_unreadable)
-        if is_main_process():
-            level = logging.WARNING if self.report.left_out else logging.INFO
-            print_log(str(self.report), logger="current", level=level)
+        self.report.log()
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """The data info of every image of the annotation file, in its order."""
@@ -128,13 +124,15 @@ class CocoInstances(BaseDataset):
         return [
             dict(
                 img_path=path,
-                img_id=image["id"],
-                height=image["height"],
-                width=image["width"],
+                img_id=image.image_id,
+                height=image.height,
+                width=image.width,
                 seg_map_path=None,
-                instances=checked.instances[image["id"]],
+                instances=image.instances,
+                # Only an evaluation compares with the file's boxes and areas.
+                **({"boxes_and_areas": image.boxes_and_areas} if self.test_mode else {}),
             )
-            for path, image in zip(paths, checked.images, strict=True)
+            for path, image in zip(paths, checked.annotated_images(), strict=True)
         ]
 
     def filter_data(self) -> list[dict[str, Any]]:
@@ -164,7 +162,16 @@ class CocoInstances(BaseDataset):
         self._in_progress.begin(idx)
         info: dict[str, Any] = super().get_data_info(idx)
         info["instances"] = info["instances"].unpack()
+        info.pop("boxes_and_areas", None)
         return info
+
+    def annotated_images(self) -> Iterator[AnnotatedImage]:
+        """The images with their usable annotations, as an evaluation compares with them; in test mode alone."""
+        for index in range(len(self)):
+            info = super().get_data_info(index)
+            yield AnnotatedImage(
+                info["img_id"], info["height"], info["width"], info["instances"], info["boxes_and_areas"]
+            )
 
     @property
     def images_in_progress(self) -> list[tuple[str, float]]:

@@ -97,5 +97,5 @@ def test_the_source_is_never_overwritten(coco_file, tmp_path):
 def test_what_cannot_be_written_or_counted(coco_file, tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         write_subset(coco_file, tmp_path)
-    with pytest.raises(DataError, match="at least 1, came -1"):
+    with pytest.raises(DataError, match="at least 1, got -1"):
         write_subset(coco_file, tmp_path / "subset.json", num_images=-1)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solo.datasets.coco.polygon_table import CheckedPolygons, PolygonTable, unpack_polygons
-from solo.masks.segmentations import FAR_POLYGON, MALFORMED, SHORT_POLYGON, SegmentationError
+from solo.datasets.coco.annotation_rules import UnusableAnnotationError
+from solo.datasets.coco.polygons import NAN_POLYGON, CheckedPolygons, PolygonTable, unpack_polygons
+from solo.masks.segmentations import FAR_POLYGON, MALFORMED, SHORT_POLYGON
 
 TRIANGLE = [1.0, 2.0, 5.5, 2.0, 5.5, 8.0]
 
@@ -17,8 +18,8 @@ TRIANGLE = [1.0, 2.0, 5.5, 2.0, 5.5, 8.0]
 def table_of(*segmentations: Any) -> tuple[CheckedPolygons, list[Any]]:
     """The checked table, and what has become of each segmentation."""
     table = PolygonTable()
-    taken = [table.take_from(dict(segmentation=segmentation))["segmentation"] for segmentation in segmentations]
-    return table.checked(), taken
+    taken = [table.extract_polygons(dict(segmentation=segmentation))["segmentation"] for segmentation in segmentations]
+    return table.check(), taken
 
 
 def outcome(polygons: CheckedPolygons, positions: Any) -> Any:
@@ -27,26 +28,38 @@ def outcome(polygons: CheckedPolygons, positions: Any) -> Any:
         return MALFORMED
     try:
         return unpack_polygons(polygons.packed(polygons.usable(positions)))
-    except SegmentationError as problem:
+    except UnusableAnnotationError as problem:
         return problem.kind
+
+
+def is_point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(entry) in (int, float) for entry in value)
 
 
 def oracle(segmentation: list[Any]) -> Any:
     """The same, number by number."""
     if segmentation and type(segmentation[0]) in (int, float):
         segmentation = [segmentation]
+    if len(segmentation) > 2 and all(map(is_point, segmentation)):
+        segmentation = [segmentation]
+    segmentation = [
+        [value for point in polygon for value in point]
+        if isinstance(polygon, list) and polygon and all(map(is_point, polygon))
+        else polygon
+        for polygon in segmentation
+    ]
     if not all(isinstance(polygon, list) and all(type(v) in (int, float) for v in polygon) for polygon in segmentation):
         return MALFORMED
     for polygon in segmentation:
         if any(math.isnan(v) for v in polygon if type(v) is float):
-            return MALFORMED
+            return NAN_POLYGON
         if any(abs(v) > 100_000 for v in polygon):
             return FAR_POLYGON
     used = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
     return used or SHORT_POLYGON
 
 
-def test_positions_take_the_place_of_polygons() -> None:
+def test_indices_replace_polygons() -> None:
     polygons, taken = table_of([TRIANGLE], [TRIANGLE, [1, 1], TRIANGLE], TRIANGLE)
     assert taken == [range(0, 1), range(1, 4), range(4, 5)]
     assert polygons.problems == {2: SHORT_POLYGON}
@@ -61,16 +74,44 @@ def test_extents_and_areas() -> None:
     assert polygons.areas[[0, 2]].tolist() == [13.5, 12]
 
 
+POINTS = [[1, 2], [5.5, 2], [5.5, 8]]
+
+
+@pytest.mark.parametrize("segmentation", [POINTS, [POINTS], [POINTS, TRIANGLE]])
+def test_points_are_polygons(segmentation: Any) -> None:
+    polygons, (indices,) = table_of(segmentation)
+    assert unpack_polygons(polygons.packed(polygons.usable(indices)))[0] == TRIANGLE
+    assert polygons.from_points == {0}
+
+
+@pytest.mark.parametrize("segmentation", [[[1, 2], [5.5, 2]], [[[1, 2], [5.5, 2]]]])
+def test_two_points_are_no_polygon(segmentation: Any) -> None:
+    polygons, (indices,) = table_of(segmentation)
+    with pytest.raises(UnusableAnnotationError, match=SHORT_POLYGON):
+        polygons.usable(indices)
+
+
 @pytest.mark.parametrize(
-    "segmentation", ["text", None, 5, [TRIANGLE, "text"], [[1, 2, True]], {"size": [1, 1]}, [None]]
+    "segmentation",
+    [
+        "text",
+        None,
+        5,
+        [[[1, 2, 3], [4, 5, 6], [7, 8, 9]]],
+        [[POINTS]],
+        [TRIANGLE, "text"],
+        [[1, 2, True]],
+        {"size": [1, 1]},
+        [None],
+    ],
 )
 def test_what_is_no_polygon_stays(segmentation: Any) -> None:
     record = dict(id=3, segmentation=segmentation)
     table = PolygonTable()
-    assert table.take_from(record) is record
+    assert table.extract_polygons(record) is record
     assert record == dict(id=3, segmentation=segmentation)
-    assert table.take_from(dict(id=3)) == dict(id=3)
-    assert len(table.checked().areas) == 0
+    assert table.extract_polygons(dict(id=3)) == dict(id=3)
+    assert len(table.check().areas) == 0
 
 
 def test_no_polygon() -> None:
@@ -98,7 +139,7 @@ NUMBERS = st.one_of(
     st.sampled_from([math.nan, math.inf, -math.inf, 1e5, -1e5, 100_001, -1e9, 10**400, -(10**400), 1e-320, -0.0]),
 )
 POLYGONS = st.lists(st.one_of(st.floats(0, 99), NUMBERS), max_size=9)
-ODD = st.sampled_from([None, True, "7", {}, [], [[1, 2]]])
+ODD = st.sampled_from([None, True, "7", {}, [], [1, 2], [3.5, 4], [[1, 2]], [[1, 2], [3, 4], [5, 7]]])
 SEGMENTATIONS = st.lists(st.one_of(POLYGONS, POLYGONS, st.lists(st.one_of(NUMBERS, ODD), max_size=8), ODD), max_size=4)
 
 

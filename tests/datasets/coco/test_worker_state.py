@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from solo.datasets.coco.unreadable import UnreadableImages
+from solo.datasets.coco.worker_state import UnreadableImages
 from solo.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""The polygons of a whole annotation file: packed while it is read, checked all at once, unpacked image by image."""
+"""The polygons of a whole annotation file: stored as arrays while it is parsed, and checked all at once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from solo.masks.segmentations import FAR_POLYGON, FARTHEST_POINT, MALFORMED, SHORT_POLYGON, SegmentationError
+from solo.datasets.coco.annotation_rules import UnusableAnnotationError
+from solo.masks.segmentations import FAR_POLYGON, FARTHEST_POINT, SHORT_POLYGON
 
 Floats = npt.NDArray[np.float64]
 PackedPolygons = list[bytes]
 """Polygons of an object, each x y x y ... in pixels as the bytes of float64."""
 
+NAN_POLYGON = "polygon with a coordinate that is not a number"
+POINT_LISTS = "polygon given as a list of [x, y] points"
+
 _NUMBERS = {int, float}
-# So many polygons' numbers stay in the processor's cache.
-_CHUNK = 10_000
+_CHUNK = 10_000  # polygons whose coordinates stay in the processor's cache
 
 
 class PolygonTable:
@@ -28,22 +31,31 @@ class PolygonTable:
     def __init__(self) -> None:
         self._coordinates = array("d")
         self._lengths = array("q")
+        self._from_points: set[int] = set()
 
-    def take_from(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Replace the polygons under `segmentation` by the range of their positions: an `object_hook` for `json`.
+    def extract_polygons(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Replace the polygons under `segmentation` by the range of their indices: an `object_hook` for `json`.
 
-        What is not made of lists of numbers stays as it is.
+        A list of [x, y] points counts as a polygon. What is not made of lists of numbers stays as it is.
         """
         polygons = record.get("segmentation")
         if not isinstance(polygons, list):
             return record
         if polygons and type(polygons[0]) in _NUMBERS:
             polygons = [polygons]  # one polygon that is not in a list of polygons
-        if all(isinstance(polygon, list) and set(map(type, polygon)) <= _NUMBERS for polygon in polygons):
-            first = len(self._lengths)
-            for polygon in polygons:
-                self._add(polygon)
-            record["segmentation"] = range(first, len(self._lengths))
+        is_points = False
+        if not all(map(_is_numbers, polygons)):
+            polygons, is_points = [_flatten(polygon) for polygon in polygons], True
+        elif len(polygons) > 2 and all(len(polygon) == 2 for polygon in polygons):
+            polygons, is_points = [_flatten(polygons)], True
+        if None in polygons:
+            return record
+        first = len(self._lengths)
+        for polygon in polygons:
+            self._add(polygon)
+        record["segmentation"] = range(first, len(self._lengths))
+        if is_points:
+            self._from_points.add(first)
         return record
 
     def _add(self, polygon: list[float]) -> None:
@@ -52,28 +64,29 @@ class PolygonTable:
         self._lengths.append(length)
         try:
             self._coordinates.fromlist(polygon)
-        except OverflowError:  # a whole number of hundreds of digits
+        except OverflowError:  # an integer of hundreds of digits
             self._coordinates.fromlist([math.inf if type(value) is int else value for value in polygon])
         if length % 2 or not length:
             self._coordinates.fromlist([0.0] * (length % 2 or 2))
 
-    def checked(self) -> CheckedPolygons:
-        """Check all; nothing can be taken afterwards."""
+    def check(self) -> CheckedPolygons:
+        """Check all polygons; none can be added afterwards."""
         lengths = np.asarray(self._lengths, np.int64)
         padded = np.maximum(lengths + lengths % 2, 2)
         offsets = np.concatenate([[0], padded.cumsum()])
         coordinates = np.asarray(self._coordinates, np.float64)
-        lowest, highest, areas = _measure(coordinates, offsets)
+        lowest, highest, areas = _extents_and_areas(coordinates, offsets)
         is_short = (lengths < 6) | (lengths % 2 == 1)
         is_far = ((lowest < -FARTHEST_POINT) | (highest > FARTHEST_POINT)).any(axis=1)
         has_nan = np.isnan(lowest).any(axis=1)
         problems = {
-            position: kind
-            for kind, found in ((SHORT_POLYGON, is_short), (FAR_POLYGON, is_far), (MALFORMED, has_nan))
-            for position in np.flatnonzero(found).tolist()
+            index: kind
+            for kind, found in ((SHORT_POLYGON, is_short), (FAR_POLYGON, is_far), (NAN_POLYGON, has_nan))
+            for index in np.flatnonzero(found).tolist()
         }
         return CheckedPolygons(
             problems=problems,
+            from_points=frozenset(self._from_points),
             lowest=lowest,
             highest=highest,
             areas=areas,
@@ -82,12 +95,26 @@ class PolygonTable:
         )
 
 
+def _is_numbers(values: Any) -> bool:
+    return isinstance(values, list) and set(map(type, values)) <= _NUMBERS
+
+
+def _flatten(points: Any) -> list[float] | None:
+    """A polygon x y x y ... from one or from a list of [x, y] points; None for anything else."""
+    if _is_numbers(points):
+        return list(points)
+    if isinstance(points, list) and all(_is_numbers(point) and len(point) == 2 for point in points):
+        return [value for point in points for value in point]
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckedPolygons:
     """P polygons.
 
     Attributes:
-        problems: Position -> why the polygon cannot be used.
+        problems: Index -> why the polygon cannot be used.
+        from_points: Index of the first polygon of each object whose polygons were lists of [x, y] points.
         lowest: (P, 2) least x and y, in pixels.
         highest: (P, 2) greatest x and y, in pixels.
         areas: (P,) areas as of a polygon that does not cross itself, in square pixels.
@@ -96,32 +123,33 @@ class CheckedPolygons:
     """
 
     problems: dict[int, str]
+    from_points: frozenset[int]
     lowest: Floats
     highest: Floats
     areas: Floats
     coordinates: memoryview
     offsets: list[int]
 
-    def usable(self, positions: range) -> Sequence[int]:
-        """Positions of an object's polygons without those that are too short to enclose anything.
+    def usable(self, indices: range) -> Sequence[int]:
+        """Indices of an object's polygons without those that are too short to enclose anything.
 
         Raises:
-            SegmentationError: None can be used, or one is no polygon near the image.
+            UnusableAnnotationError: None can be used, or one is far from the image or holds a NaN.
         """
-        if self.problems.keys().isdisjoint(positions) and positions:
-            return positions
-        for position in positions:
-            if self.problems.get(position, SHORT_POLYGON) != SHORT_POLYGON:
-                raise SegmentationError(self.problems[position])
-        used = [position for position in positions if position not in self.problems]
+        if self.problems.keys().isdisjoint(indices) and indices:
+            return indices
+        for index in indices:
+            if self.problems.get(index, SHORT_POLYGON) != SHORT_POLYGON:
+                raise UnusableAnnotationError(self.problems[index])
+        used = [index for index in indices if index not in self.problems]
         if not used:
-            raise SegmentationError(SHORT_POLYGON)
+            raise UnusableAnnotationError(SHORT_POLYGON)
         return used
 
-    def packed(self, positions: Iterable[int]) -> PackedPolygons:
-        """The polygons at these positions, as bytes."""
+    def packed(self, indices: Iterable[int]) -> PackedPolygons:
+        """The polygons at these indices, as bytes."""
         offsets, coordinates = self.offsets, self.coordinates
-        return [bytes(coordinates[offsets[position] : offsets[position + 1]]) for position in positions]
+        return [bytes(coordinates[offsets[index] : offsets[index + 1]]) for index in indices]
 
 
 def unpack_polygons(packed: PackedPolygons) -> list[list[float]]:
@@ -129,7 +157,7 @@ def unpack_polygons(packed: PackedPolygons) -> list[list[float]]:
     return [array("d", polygon).tolist() for polygon in packed]
 
 
-def _measure(coordinates: Floats, offsets: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+def _extents_and_areas(coordinates: Floats, offsets: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
     """(P, 2) least and (P, 2) greatest x and y, and (P,) areas."""
     count = len(offsets) - 1
     lowest, highest, areas = np.empty((count, 2)), np.empty((count, 2)), np.empty(count)
