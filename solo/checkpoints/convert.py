@@ -18,7 +18,7 @@ from solo.checkpoints.preprocessing import convention_problems, preprocessing_of
 from solo.checkpoints.report import ConversionReport, FileFacts
 from solo.checkpoints.saving import save_atomically
 from solo.checkpoints.source import SourceCheckpoint, file_sha256, read_source
-from solo.config.load import class_names_of_config, load_config
+from solo.config.load import configured_class_names, load_config
 from solo.datasets.coco_classes import COCO_CLASSES
 from solo.errors import CheckpointError
 
@@ -177,7 +177,7 @@ def _class_names(
     """Names that the source states, else the config's, else COCO's where the number is COCO's."""
     candidates = {
         "the source's": read.classes,
-        "the config's": class_names_of_config(config),
+        "the config's": configured_class_names(config),
         "COCO's, by their number": COCO_CLASSES,
     }
     for origin, names in candidates.items():

@@ -1,4 +1,4 @@
-"""Changes to a config that command-line options and the machine ask for, before anything is built from it."""
+"""Changes that command-line options and the hardware require. Each function changes the config in place."""
 
 from __future__ import annotations
 
@@ -12,38 +12,35 @@ from solo.errors import ConfigError
 
 
 def require_parts(config: Config, keys: Sequence[str], *, config_path: str) -> None:
-    """Raise unless a config has the parts that a command needs.
+    """Check that a config has the parts that a command needs.
 
     Args:
-        config: the config.
-        keys: names of the parts.
-        config_path: its file, for the message.
+        config: The config.
+        keys: Names of the parts.
+        config_path: Its file, for the message.
 
     Raises:
-        ConfigError: it lacks some, as a file below `_base_` or one that is no config does.
+        ConfigError: A part is missing, as in the files below `configs/_base_`.
     """
     missing = [key for key in keys if config.get(key) is None]
     if missing:
         raise ConfigError(
-            f"config {config_path} has no {', '.join(missing)}; expected a whole config, which may inherit by _base_"
+            f"config {config_path} has no {', '.join(missing)}; expected a complete config, which may inherit by _base_"
         )
 
 
 def use_amp(config: Config) -> None:
-    """Give the config the optimizer wrapper of `train(amp=True)`.
-
-    Args:
-        config: the config; changed in place.
+    """Train with mixed precision: float16 with loss scaling on a GPU, bfloat16 on the CPU.
 
     Raises:
-        ConfigError: its wrapper is none of mmengine's or ours.
+        ConfigError: The optimizer wrapper of the config is none that has a mixed-precision form.
     """
     wrapper = config.optim_wrapper
     kind = wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
         raise ConfigError(f"--amp: optim_wrapper.type must be OptimWrapper, got {kind!r}")
     if not torch.cuda.is_available():
-        # The CPU has no fast float16, and mmengine's wrapper wants a GPU.
+        # mmengine's AmpOptimWrapper requires a GPU, and float16 is slow on the CPU.
         for key in ("loss_scale", "dtype"):
             wrapper.pop(key, None)
         wrapper.type = "BFloat16OptimWrapper"
@@ -53,14 +50,10 @@ def use_amp(config: Config) -> None:
 
 
 def use_auto_scale_lr(config: Config, config_path: str) -> None:
-    """Scale the learning rate by the real batch size; mmengine does it when it builds the optimizer.
-
-    Args:
-        config: the config; changed in place.
-        config_path: its file, for the message.
+    """Enable mmengine's scaling of the learning rate with the actual batch size.
 
     Raises:
-        ConfigError: it does not say for which batch size its rate is.
+        ConfigError: The config does not state the batch size of its learning rate.
     """
     if "base_batch_size" not in config.get("auto_scale_lr", {}):
         raise ConfigError(f"{config_path}: --auto-scale-lr needs the key auto_scale_lr.base_batch_size")
@@ -68,56 +61,43 @@ def use_auto_scale_lr(config: Config, config_path: str) -> None:
 
 
 def prepare_determinism(config: Config) -> None:
-    """What cuBLAS needs for `randomness.deterministic`, before its first use; mmengine does the rest.
-
-    Args:
-        config: the config; changed in place.
-    """
+    """With `randomness.deterministic`, set what cuBLAS reads on its first use and disable the cuDNN benchmark."""
     if config.get("randomness", {}).get("deterministic"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         config.env_cfg = ConfigDict({**(config.get("env_cfg") or {}), "cudnn_benchmark": False})
 
 
 def set_metric_options(config: Config, *, out: str | None, classwise: bool) -> None:
-    """Hand command-line wishes to the CocoMaskMetric of the test evaluator.
+    """Pass options of the test command to the first CocoMaskMetric of the test evaluator.
 
     Args:
-        config: the config; changed in place.
-        out: file of the detections, or None.
-        classwise: report the AP of every class.
+        config: The config.
+        out: File for the detections, or None.
+        classwise: Report the AP of every class.
 
     Raises:
-        ConfigError: something is wished for and there is no CocoMaskMetric.
+        ConfigError: An option is given and there is no CocoMaskMetric.
     """
     if out is None and not classwise:
         return
-    for evaluator in _coco_metrics(config, "test")[:1]:
-        evaluator.results_file = out or evaluator.get("results_file")
-        evaluator.classwise = classwise or evaluator.get("classwise", False)
-        return
-    raise ConfigError("--out and --classwise need a CocoMaskMetric in test_evaluator")
+    metrics = _coco_metrics(config, "test")
+    if not metrics:
+        raise ConfigError("--out and --classwise need a CocoMaskMetric in test_evaluator")
+    metrics[0].results_file = out or metrics[0].get("results_file")
+    metrics[0].classwise = classwise or metrics[0].get("classwise", False)
 
 
 def encode_masks_for_evaluation(config: Config) -> None:
-    """CocoMaskMetric takes run lengths: bitmaps are not made for it, unless a config or another metric wants them.
-
-    Args:
-        config: the config; changed in place.
-    """
+    """Skip bitmaps during evaluation where CocoMaskMetric, which takes RLE, is the only metric."""
     for split in ("val", "test"):
-        evaluators = config.get(f"{split}_evaluator") or []
-        if len(_coco_metrics(config, split)) != len(evaluators if isinstance(evaluators, list) else [evaluators]):
+        if len(_coco_metrics(config, split)) != len(_evaluators(config, split)):
             return
     if "postprocess" in config.model:
         config.model.postprocess.setdefault("mask_format", "rle")
 
 
 def pin_memory_for_gpus_only(config: Config) -> None:
-    """Without a GPU torch warns about every loader that pins memory, and has no use for it.
-
-    Args:
-        config: the config; changed in place.
-    """
+    """Disable pinned memory without a GPU, where torch warns about every loader that asks for it."""
     for split in ("train", "val", "test"):
         loader = config.get(f"{split}_dataloader")
         if loader and loader.get("pin_memory") and not torch.cuda.is_available():
@@ -125,6 +105,10 @@ def pin_memory_for_gpus_only(config: Config) -> None:
 
 
 def _coco_metrics(config: Config, split: str) -> list[ConfigDict]:
+    names = ("CocoMaskMetric", "solo.CocoMaskMetric")
+    return [evaluator for evaluator in _evaluators(config, split) if evaluator.get("type") in names]
+
+
+def _evaluators(config: Config, split: str) -> list[ConfigDict]:
     evaluators = config.get(f"{split}_evaluator") or []
-    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-    return [evaluator for evaluator in evaluators if evaluator.get("type") in ("CocoMaskMetric", "solo.CocoMaskMetric")]
+    return evaluators if isinstance(evaluators, list) else [evaluators]

@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData
 
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.preprocessing import check_preprocessing
-from solo.config.load import class_names_of_config, load_config
+from solo.config.load import configured_class_names, load_config
 from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
 from solo.inference.tta.config import single_view_pipeline, tta_model, tta_pipeline
@@ -172,7 +172,7 @@ def _class_names(config: Config, checkpoint: dict[str, Any], *, num_classes: int
             f" model.num_classes is {num_classes}"
         )
     if names is None:
-        names = class_names_of_config(config)
+        names = configured_class_names(config)
     if names is None:
         return tuple(f"class {index}" for index in range(num_classes))
     if len(names) != num_classes:

@@ -1,4 +1,4 @@
-"""load_config: what it accepts, and what each mistake is told."""
+"""load_config: what it accepts, and the error that each mistake raises."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from solo.config.load import check_config, load_config
+from solo.config.load import load_config
 from solo.errors import ConfigError
 from tests.helpers.paths import CONFIGS
 
-SHIPPED = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.parts)
-
 SMALL = """
 default_scope = "solo"
-base_lr = 0.01  # a helper variable
+base_lr = 0.01  # a variable of the config
 model = dict(
     type="mmdet.ResNet",
     depth=18,
@@ -42,11 +40,6 @@ def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.py"
     path.write_text(SMALL)
     return path
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_config_is_valid(path: Path) -> None:
-    assert load_config(path).model.type
 
 
 def test_small_config_loads_and_leaves_no_default_scope(small: Path) -> None:
@@ -87,30 +80,7 @@ def test_misspelt_key_is_named_with_its_path_and_a_near_name(
         assert part in str(caught.value)
 
 
-def test_misspelt_key_of_our_own_head_is_found_deep_in_the_model() -> None:
-    head = {"type": "SOLOv2Head", "num_classes": 3, "feat_chanels": 8}
-    with pytest.raises(ConfigError, match=r"'model\.head\.feat_chanels' \(did you mean 'feat_channels'\?\)"):
-        check_config(Config({"model": {"head": head}}))
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"base_learning_rate": 0.1, "my_model": 3, "train_dataset": {"type": "not checked"}},
-        {"model": {"anything": {"goes": 1}}},
-        {"model": {"type": "mmdet.ResNet", "depth": 50, "dcn": {"type": "DCNv2", "fallback_on_stride": False}}},
-        {"model": {"type": "mmdet.FPN", "upsample_cfg": {"mode": "nearest"}, "in_channels": [1]}},
-        {"model": {"init_cfg": {"type": "Normal", "std": 0.1, "layer": "Conv2d", "override": {"name": "a"}}}},
-        {"optim_wrapper": {"type": "AmpOptimWrapper", "loss_scale": "dynamic", "paramwise_cfg": {"custom_keys": {}}}},
-        {"train_dataloader": {"prefetch_factor": 2, "collate_fn": {"type": "pseudo_collate"}}},
-        {"train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 5}},
-    ],
-)
-def test_what_builders_accept_is_no_error(part: dict[str, Any]) -> None:
-    check_config(Config(part))
-
-
-def test_overrides_change_values_and_may_add_what_the_class_accepts(small: Path) -> None:
+def test_overrides_change_values_and_add_keys_that_the_class_accepts(small: Path) -> None:
     config = load_config(
         small,
         {
@@ -128,7 +98,7 @@ def test_overrides_change_values_and_may_add_what_the_class_accepts(small: Path)
     assert (config.randomness.seed, config.work_dir) == (3, "somewhere")
 
 
-def test_an_override_of_the_type_brings_the_new_classes_keys(small: Path) -> None:
+def test_override_of_the_type_accepts_the_keys_of_the_new_class(small: Path) -> None:
     optimizer = {"type": "AdamW", "betas": (0.9, 0.99)}
     config = load_config(small, {f"optim_wrapper.optimizer.{key}": value for key, value in optimizer.items()})
     assert config.optim_wrapper.optimizer == {"lr": 0.01, **optimizer}
@@ -139,14 +109,14 @@ def test_an_override_of_the_type_brings_the_new_classes_keys(small: Path) -> Non
     [
         ({"model.dept": 34}, ["model.dept", "did you mean 'depth'"]),
         ({"modle.depth": 34}, ["modle", "did you mean 'model'"]),
-        ({"base_lr": 1}, ["override base_lr", "helper variable", "has been used"]),
+        ({"base_lr": 1}, ["override base_lr", "variable of the config", "was used when the file was read"]),
         ({"foo.bar": 1}, ["'foo'", "expected one of"]),
         ({"default_hooks.loger.interval": 2}, ["default_hooks.loger", "did you mean 'logger'"]),
         ({"param_scheduler.2.end": 7}, ["param_scheduler", "2 entries", "'2'"]),
         ({"model.depth.x": 1}, ["model.depth", "18", "no keys"]),
     ],
 )
-def test_override_of_what_does_not_exist(small: Path, override: dict[str, Any], expected: list[str]) -> None:
+def test_override_of_an_unknown_path(small: Path, override: dict[str, Any], expected: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(small, override)
     for part in expected:
@@ -194,17 +164,17 @@ def test_data_root_comes_from_the_environment(tmp_path: Path, monkeypatch: pytes
     assert load_config(path).data_root == "/elsewhere"
 
 
-def test_a_text_where_a_class_wants_a_number_is_named(tmp_path: Path) -> None:
+def test_text_where_a_class_expects_a_number(tmp_path: Path) -> None:
     path = CONFIGS / "shapes" / "solov2-nano_shapes.py"
-    with pytest.raises(ConfigError, match=r"'model\.postprocess\.score_thr': .* expects a number, came 'high'"):
+    with pytest.raises(ConfigError, match=r"'model\.postprocess\.score_thr': .* expects a number, got 'high'"):
         load_config(path, overrides={"model.postprocess.score_thr": "high"})
-    with pytest.raises(ConfigError, match=r"'train_cfg\.max_epochs': EpochBasedTrainLoop expects a number, came 'two'"):
+    with pytest.raises(ConfigError, match=r"'train_cfg\.max_epochs': EpochBasedTrainLoop expects a number, got 'two'"):
         load_config(path, overrides={"train_cfg.max_epochs": "two"})
-    with pytest.raises(ConfigError, match=r"'model\.num_classes': SOLOv2 expects a number, came '3,'"):
+    with pytest.raises(ConfigError, match=r"'model\.num_classes': SOLOv2 expects a number, got '3,'"):
         load_config(path, overrides={"model.num_classes": "3,"})
 
 
-def test_environment_variables_are_read_without_a_remark(
+def test_environment_variables_are_read_without_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATA_ROOT", "/somewhere/")
