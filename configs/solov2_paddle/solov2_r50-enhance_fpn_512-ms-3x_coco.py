@@ -23,7 +23,7 @@ model = dict(
         drop_block=dict(block_size=3, keep_prob=0.9),
     ),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="RampedEMAHook", decay=0.9998)]
+custom_hooks = [*_base_.custom_hooks, dict(type="BiasCorrectedEMAHook", decay=0.9998)]
 
 distort = dict(type="RandomDistort")
 overlap_crop = dict(type="RandomOverlapCrop")
