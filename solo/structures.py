@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from solo.masks.bitmaps import MASK_STRIDE
@@ -75,8 +77,8 @@ class DecoupledSOLOOutputs(NamedTuple):
 Outputs = SOLOv2Outputs | SOLOOutputs | DecoupledSOLOOutputs
 
 
-def mask_field(stride: int) -> str:
-    """The field of a sample's `gt_instances` that holds its masks at a stride."""
+def gt_mask_key(stride: int) -> str:
+    """Name of the field of a sample's `gt_instances` with the masks at a stride."""
     return "masks" if stride == MASK_STRIDE else f"masks_{stride}"
 
 
@@ -93,7 +95,7 @@ class CellMasks(NamedTuple):
 
 
 class GroundTruth(NamedTuple):
-    """The objects of one image. Coordinates are pixels of the padded network input.
+    """The objects of one image, as arrays. Coordinates are pixels of the padded network input.
 
     Attributes:
         labels: (N,) int64 in [0, C).
@@ -103,9 +105,9 @@ class GroundTruth(NamedTuple):
         coarse_masks: the same masks by each further stride that the model's levels have.
     """
 
-    labels: Tensor
-    boxes: Tensor
-    centers: Tensor
+    labels: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float32]
+    centers: npt.NDArray[np.float32]
     masks: MaskWindows
     coarse_masks: Mapping[int, MaskWindows] = {}
 

@@ -17,9 +17,10 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from solo.datasets.coco.annotation_table import AnnotatedImage, unpacked_mask
+from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.errors import ConfigError
 from solo.evaluation.detections import ImageDetections, boxes_xywh
+from solo.masks.segmentations import unpack_segmentation
 
 BACKENDS = ("auto", "hotcoco", "pycocotools")
 GROUP_DETECTIONS = 50_000
@@ -110,7 +111,7 @@ def _coco_content(
         instances, measures = image.instances, image.measures().tolist()
         columns = zip(instances.labels, instances.ignore_flags, instances.masks, measures, strict=True)
         for label, ignore_flag, mask, (*box, area) in columns:
-            shape = {"segmentation": unpacked_mask(mask)} if with_masks else {"bbox": box}
+            shape = {"segmentation": unpack_segmentation(mask)} if with_masks else {"bbox": box}
             annotations.append(
                 {
                     "id": len(annotations) + 1,

@@ -1,4 +1,4 @@
-"""Masks as runs of set pixels that go down one column each: one flat table for all objects of an image."""
+"""Masks as vertical runs of set pixels: one flat table for all objects of an image."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ColumnRuns(NamedTuple):
         width: Width of the masks in pixels.
         num_masks: N.
         mask: (R,) mask of each run, ascending.
-        column: (R,) its column.
-        rows: (2, R) its first row, and the row after it, the same for a run of no pixel; runs of one mask have no pixel
-            in common.
+        column: (R,) column of each run.
+        rows: (2, R) first row of each run and the row after its last one, equal for a run without a pixel. Runs of one
+            mask do not overlap.
     """
 
     height: int
@@ -31,11 +31,11 @@ class ColumnRuns(NamedTuple):
     column: Integers
     rows: Integers
 
-    def of(self, masks: Integers) -> ColumnRuns:
-        """The runs of some of the masks, in the given order."""
-        firsts = self.mask.searchsorted(np.arange(self.num_masks + 1))
-        counts = np.diff(firsts)[masks]
-        runs = ranges(firsts[masks], counts)
+    def select(self, masks: Integers) -> ColumnRuns:
+        """Select masks by their indices (M,), in any order and with repetitions."""
+        firsts = self.mask.searchsorted(np.arange(self.num_masks + 1))  # (N + 1,)
+        counts = np.diff(firsts)[masks]  # (M,)
+        runs = ranges(firsts[masks], counts)  # (R',)
         return self._replace(
             num_masks=len(masks),
             mask=np.arange(len(masks)).repeat(counts),
@@ -43,61 +43,76 @@ class ColumnRuns(NamedTuple):
             rows=self.rows[:, runs],
         )
 
+    def areas(self) -> Integers:
+        """Count the pixels of each mask: (N,)."""
+        return reduce_by_mask(np.add, (self.rows[1] - self.rows[0])[None], self.mask, num_masks=self.num_masks)[0]
+
+    def tight_boxes(self) -> Integers:
+        """Tightest boxes (N, 4) x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""
+        kept = (self.rows[0] < self.rows[1]).nonzero()[0]
+        column, (top, bottom) = self.column[kept], self.rows[:, kept]
+        return bounding_boxes(column, top, column + 1, bottom, mask=self.mask[kept], num_masks=self.num_masks)
+
 
 def merge_runs(parts: Sequence[tuple[ColumnRuns, Sequence[int]]], *, num_masks: int) -> ColumnRuns:
-    """One table of several, at least one, for masks of one size: each with the mask that each of its masks becomes."""
+    """Merge tables of masks of one size.
+
+    Args:
+        parts: At least one table, each with the indices that its masks get in the result.
+        num_masks: Masks of the result.
+    """
     first = parts[0][0]
-    mask = np.concatenate([np.array(positions, np.int64)[runs.mask] for runs, positions in parts])
+    mask = np.concatenate([np.array(indices, np.int64)[runs.mask] for runs, indices in parts])
     order = mask.argsort(kind="stable")
     column = np.concatenate([runs.column for runs, _ in parts])[order]
     rows = np.concatenate([runs.rows for runs, _ in parts], axis=1)[:, order]
     return ColumnRuns(first.height, first.width, num_masks, mask[order], column, rows)
 
 
-def runs_of_bitmaps(parts: Sequence[tuple[int, int, npt.NDArray[Any]]], *, height: int, width: int) -> ColumnRuns:
-    """The runs of masks of which a part is given, and the rest is background.
+def runs_from_bitmaps(parts: Sequence[tuple[int, int, npt.NDArray[Any]]], *, height: int, width: int) -> ColumnRuns:
+    """Find the runs of masks that are given by windows; everything outside the windows is background.
 
     Args:
-        parts: Of each mask the column and row at which its part begins, and the part (H, W), in which everything but 0
-            is set.
+        parts: For each mask the left column and top row of its window and the window's pixels (h, w), in which
+            everything but 0 is set.
         height: Height of the masks in pixels.
         width: Width of the masks in pixels.
     """
-    edges = [_edges_of_bitmap(bitmap, left=left, top=top) for left, top, bitmap in parts]
-    column, row = np.concatenate([np.zeros((2, 0), np.int64), *edges], axis=1)
-    mask = np.arange(len(parts)).repeat([found.shape[1] // 2 for found in edges])
+    edges = [_find_edges(bitmap, left=left, top=top) for left, top, bitmap in parts]
+    column, row = np.concatenate([np.zeros((2, 0), np.int64), *edges], axis=1)  # (2 R,) each
+    mask = np.arange(len(parts)).repeat([found.shape[1] // 2 for found in edges])  # (R,)
     return ColumnRuns(height, width, len(parts), mask, column[0::2], row.reshape(-1, 2).T)
 
 
-def _edges_of_bitmap(bitmap: npt.NDArray[Any], *, left: int, top: int) -> Integers:
-    """(2, E) column and row of each change: of the first pixel of a run and of the one after it by turns."""
-    framed = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), np.bool_)
-    framed[:, 1:-1] = bitmap.T
-    # Every column of the frame begins and ends with background, so its changes are a start and an end by turns.
-    column, row = np.nonzero(framed[:, 1:] != framed[:, :-1])
+def _find_edges(bitmap: npt.NDArray[Any], *, left: int, top: int) -> Integers:
+    """(2, 2 R) column and row of every run's first pixel and, alternating with it, of the pixel after its last."""
+    padded = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), np.bool_)  # (w, h + 2)
+    padded[:, 1:-1] = bitmap.T
+    # Every padded column starts and ends with background, so its changes are a start and an end in turn.
+    column, row = np.nonzero(padded[:, 1:] != padded[:, :-1])
     return np.stack([left + column, top + row])
 
 
 def ranges(starts: Integers, lengths: Integers) -> Integers:
-    """The integers from each start on, as many as its length, in a row."""
+    """Concatenate the ranges [start, start + length): (sum of lengths,)."""
     before = lengths.cumsum() - lengths
     return np.arange(lengths.sum()) + (starts - before).repeat(lengths)
 
 
-def areas_of_runs(runs: ColumnRuns) -> Integers:
-    """(N,) pixels of each mask."""
-    return np.bincount(runs.mask, weights=runs.rows[1] - runs.rows[0], minlength=runs.num_masks).astype(np.int64)
+def reduce_by_mask(ufunc: np.ufunc, values: Integers, mask: Integers, *, num_masks: int) -> Integers:
+    """Reduce the values (V, R) of the runs of each mask: (V, N), 0 for a mask without runs."""
+    firsts = mask.searchsorted(np.arange(num_masks + 1))  # (N + 1,)
+    filled = (firsts[:-1] < firsts[1:]).nonzero()[0]
+    reduced = np.zeros((len(values), num_masks), np.int64)
+    if len(filled):  # reduceat gives the value at the index, not the identity, for an empty slice
+        reduced[:, filled] = ufunc.reduceat(values, firsts[filled], axis=1)
+    return reduced
 
 
-def boxes_of_runs(runs: ColumnRuns) -> npt.NDArray[np.float64]:
-    """(N, 4) tightest boxes x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""
-    boxes = np.zeros((runs.num_masks, 4))
-    has_pixels = runs.rows[1] > runs.rows[0]  # (R,)
-    mask, column, rows = runs.mask[has_pixels], runs.column[has_pixels], runs.rows[:, has_pixels]
-    found, first = np.unique(mask, return_index=True)  # masks are ascending, so each is one slice
-    if len(found):
-        boxes[found, 0] = np.minimum.reduceat(column, first)
-        boxes[found, 1] = np.minimum.reduceat(rows[0], first)
-        boxes[found, 2] = np.maximum.reduceat(column, first) + 1
-        boxes[found, 3] = np.maximum.reduceat(rows[1], first)
-    return boxes
+def bounding_boxes(
+    left: Integers, top: Integers, right: Integers, bottom: Integers, *, mask: Integers, num_masks: int
+) -> Integers:
+    """Enclose the rectangles (R,) of each mask: (N, 4) x1 y1 x2 y2, zeros for a mask without rectangles."""
+    boxes = reduce_by_mask(np.minimum, np.array([left, top, -right, -bottom]), mask, num_masks=num_masks)  # (4, N)
+    np.negative(boxes[2:], out=boxes[2:])
+    return np.ascontiguousarray(boxes.T)

@@ -1,4 +1,4 @@
-"""Instance masks that mmdet's transforms can resize, flip, crop, pad and move without drawing them."""
+"""The masks of an image's objects in a pipeline: transforms change index maps, and bitmaps are made on demand."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import mmcv
+import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from solo.errors import DataError
-from solo.masks.column_runs import ColumnRuns, Integers, runs_of_bitmaps
-from solo.masks.segmentations import runs_of_segmentations
-from solo.masks.transformed_runs import Frame, ShownRuns, draw, join, measure, show
-
-_MaskArray = npt.NDArray[np.uint8]
+from solo.masks.column_runs import ColumnRuns, Integers, runs_from_bitmaps
+from solo.masks.segmentations import Segmentation, runs_from_segmentations
+from solo.masks.transformed_runs import (
+    AxisMaps,
+    TransformedRuns,
+    compute_moments,
+    concatenate_runs,
+    rasterise_windows,
+    transform_runs,
+)
 
 
 class InstanceMasks:
-    """The masks of an image's objects: runs in the annotated image, and the part of it that is now seen.
+    """The masks of an image's objects: column runs in the annotated image, and the index maps to the present one.
 
-    Stands in for mmdet's `BitmapMasks` in `results["gt_masks"]`, with the same methods. Those that map rows to rows and
-    columns to columns move the edges of these, which all objects share; the pixels are those of mmdet's bitmaps, bit
-    for bit. Those that mix the two, such as `rotate`, go through mmdet's bitmaps at mmdet's cost.
+    Stands in for mmdet's `BitmapMasks` in `results["gt_masks"]`, with the same methods and, bit for bit, the same
+    pixels. Methods that map rows to rows and columns to columns change the index maps, which all objects share. Those
+    that mix the two, such as `rotate`, go through mmdet's bitmaps, at their cost.
 
     Attributes:
         height: Height of the masks in pixels.
         width: Width of the masks in pixels.
     """
 
-    def __init__(self, parts: Sequence[tuple[ColumnRuns, Frame]], *, height: int, width: int) -> None:
-        """Take the masks of one or several images.
+    def __init__(self, parts: Sequence[tuple[ColumnRuns, AxisMaps]], *, height: int, width: int) -> None:
+        """Combine the masks of one or several images.
 
         Args:
-            parts: The masks of each image, one at least, and the frame through which they are seen, (height, width)
-                large.
+            parts: The masks of each image, at least one, and its index maps to (height, width) pixels.
             height: Height of the masks in pixels.
             width: Width of the masks in pixels.
         """
@@ -45,22 +48,28 @@ class InstanceMasks:
         self._parts = list(parts)
 
     @classmethod
-    def of_segmentations(cls, segmentations: Sequence[Any], *, height: int, width: int) -> InstanceMasks:
-        """Take polygons and RLEs, compressed or not, of an image; no polygon is a mask without pixels.
+    def from_runs(cls, runs: ColumnRuns) -> InstanceMasks:
+        """Take the masks of an image that is not transformed."""
+        maps = AxisMaps(rows=np.arange(runs.height + 1), columns=np.arange(runs.width + 1))
+        return cls([(runs, maps)], height=runs.height, width=runs.width)
+
+    @classmethod
+    def from_segmentations(cls, segmentations: Sequence[Segmentation], *, height: int, width: int) -> InstanceMasks:
+        """Rasterise packed polygons and decode RLEs of an image; an object without polygons has no pixel.
 
         Raises:
-            SegmentationError: An RLE is malformed or of another size, or a polygon is too far away.
+            SegmentationError: An RLE is malformed or of another size.
         """
-        return cls._unchanged(runs_of_segmentations(segmentations, height=height, width=width))
+        return cls.from_runs(runs_from_segmentations(segmentations, height=height, width=width))
 
     @classmethod
-    def of_bitmaps(cls, bitmaps: npt.NDArray[Any]) -> InstanceMasks:
+    def from_bitmaps(cls, bitmaps: npt.NDArray[Any]) -> InstanceMasks:
         """Take bitmaps (N, H, W), in which everything but 0 is set."""
         height, width = bitmaps.shape[1:]
-        return cls._unchanged(runs_of_bitmaps([(0, 0, bitmap) for bitmap in bitmaps], height=height, width=width))
+        return cls.from_runs(runs_from_bitmaps([(0, 0, bitmap) for bitmap in bitmaps], height=height, width=width))
 
     @classmethod
-    def of(cls, masks: Any) -> InstanceMasks:
+    def from_masks(cls, masks: Any) -> InstanceMasks:
         """Take masks as a pipeline may hold them: these, or mmdet's `BitmapMasks` or `PolygonMasks`.
 
         Raises:
@@ -70,29 +79,24 @@ class InstanceMasks:
             return masks
         if not hasattr(masks, "to_ndarray"):
             raise DataError(f"gt_masks must be InstanceMasks, BitmapMasks or PolygonMasks, not {type(masks).__name__}")
-        return cls.of_bitmaps(masks.to_ndarray().reshape(-1, masks.height, masks.width))
-
-    @classmethod
-    def _unchanged(cls, runs: ColumnRuns) -> InstanceMasks:
-        frame = Frame(rows=np.arange(runs.height + 1), columns=np.arange(runs.width + 1))
-        return cls([(runs, frame)], height=runs.height, width=runs.width)
+        return cls.from_bitmaps(masks.to_ndarray().reshape(-1, masks.height, masks.width))
 
     # ------------------------------------------------------------------------------------------------- a sequence
     def __len__(self) -> int:
         return sum(runs.num_masks for runs, _ in self._parts)
 
     def __getitem__(self, index: Any) -> InstanceMasks:
-        """The masks that a position, a slice, positions or booleans select."""
+        """Select masks by an index, a slice, indices or booleans."""
         chosen = np.arange(len(self))[index].reshape(-1)
         ends = np.cumsum([runs.num_masks for runs, _ in self._parts], dtype=np.int64)
         part = ends.searchsorted(chosen, side="right")
-        # Neighbours of one part stay together; no mask at all is a part too.
-        neighbours = np.split(np.arange(len(chosen)), np.diff(part).nonzero()[0] + 1)
+        # Consecutive masks of one part stay together; an empty selection is one part too.
+        groups = np.split(np.arange(len(chosen)), np.diff(part).nonzero()[0] + 1)
         parts = []
-        for positions in neighbours:
-            number = part[positions[0]] if len(positions) else 0
-            runs, frame = self._parts[number]
-            parts.append((runs.of(chosen[positions] - (ends[number] - runs.num_masks)), frame))
+        for group in groups:
+            number = part[group[0]] if len(group) else 0
+            runs, maps = self._parts[number]
+            parts.append((runs.select(chosen[group] - (ends[number] - runs.num_masks)), maps))
         return InstanceMasks(parts, height=self.height, width=self.width)
 
     def __repr__(self) -> str:
@@ -100,10 +104,10 @@ class InstanceMasks:
 
     @classmethod
     def cat(cls, masks: Sequence[InstanceMasks]) -> InstanceMasks:
-        """The masks of all of them, which are of one size, in a row.
+        """Concatenate masks of one size.
 
         Raises:
-            ValueError: Nothing to join, or sizes that differ.
+            ValueError: There is nothing to concatenate, or the sizes differ.
         """
         sizes = {(of_image.height, of_image.width) for of_image in masks}
         if len(sizes) != 1:
@@ -113,23 +117,32 @@ class InstanceMasks:
 
     # ------------------------------------------------------------------------------- index maps of rows and columns
     def rescale(self, scale: Any, interpolation: str = "nearest") -> InstanceMasks:
-        """Resize as large as `mmcv.rescale_size` says, the aspect ratio kept."""
-        width, height = mmcv.rescale_size((self.width, self.height), scale)
-        return self.resize((height, width), interpolation)
+        """Resize by a factor, or to fit into (long side, short side), as `mmcv.imrescale` does.
+
+        Raises:
+            ValueError: The factor is not positive.
+        """
+        factor = scale
+        if isinstance(scale, tuple):
+            sides = self.height, self.width
+            factor = min(max(scale) / max(sides), min(scale) / min(sides))
+        if factor <= 0:
+            raise ValueError(f"scale must be positive, not {scale}")
+        return self.resize((int(self.height * factor + 0.5), int(self.width * factor + 0.5)), interpolation)
 
     def resize(self, out_shape: Sequence[int], interpolation: str = "nearest") -> InstanceMasks:
-        """Resize to (height, width) pixels as `mmcv.imresize` does."""
+        """Resize to (height, width) pixels as `mmcv.imresize` does with its default backend."""
         if interpolation != "nearest":
             return self._through_bitmaps("resize", tuple(out_shape), interpolation)
         height, width = out_shape
-        rows, columns = _nearest(self.height, height), _nearest(self.width, width)
-        return self._mapped(lambda edges: rows[edges], lambda edges: columns[edges], height, width)
+        rows, columns = _map_nearest(self.height, height), _map_nearest(self.width, width)
+        return self._change_maps(lambda edges: rows[edges], lambda edges: columns[edges], height, width)
 
     def flip(self, flip_direction: str = "horizontal") -> InstanceMasks:
         """Flip "horizontal", "vertical" or "diagonal", which is both."""
         if flip_direction not in ("horizontal", "vertical", "diagonal"):
             raise ValueError(f"flip_direction must be horizontal, vertical or diagonal, not {flip_direction!r}")
-        return self._mapped(
+        return self._change_maps(
             lambda edges: edges if flip_direction == "horizontal" else self.height - edges,
             lambda edges: edges if flip_direction == "vertical" else self.width - edges,
             self.height,
@@ -143,21 +156,21 @@ class InstanceMasks:
         return self.expand(out_shape[0], out_shape[1], 0, 0)
 
     def expand(self, expanded_h: int, expanded_w: int, top: int, left: int) -> InstanceMasks:
-        """Put the masks on background of (expanded_h, expanded_w) pixels, their corner at row top and column left."""
-        return self._mapped(
-            lambda edges: _shifted(edges, expanded_h, top),
-            lambda edges: _shifted(edges, expanded_w, left),
+        """Place the masks at row `top` and column `left` of a background of (expanded_h, expanded_w) pixels."""
+        return self._change_maps(
+            lambda edges: _shift(edges, expanded_h, top),
+            lambda edges: _shift(edges, expanded_w, left),
             expanded_h,
             expanded_w,
         )
 
     def crop(self, bbox: Any) -> InstanceMasks:
-        """Cut to x1 y1 x2 y2 in whole pixels, itself cut to the masks; at least one pixel remains along each axis."""
+        """Crop to x1 y1 x2 y2 in whole pixels, clipped to the masks; at least one pixel remains along each axis."""
         x1, x2 = (int(x) for x in np.clip(bbox[0::2], 0, self.width))
         y1, y2 = (int(y) for y in np.clip(bbox[1::2], 0, self.height))
         height, width = max(y2 - y1, 1), max(x2 - x1, 1)
-        return self._mapped(
-            lambda edges: _shifted(edges, height, -y1), lambda edges: _shifted(edges, width, -x1), height, width
+        return self._change_maps(
+            lambda edges: _shift(edges, height, -y1), lambda edges: _shift(edges, width, -x1), height, width
         )
 
     def translate(
@@ -168,33 +181,33 @@ class InstanceMasks:
         border_value: float = 0,
         interpolation: str = "bilinear",
     ) -> InstanceMasks:
-        """Cut or pad to (height, width) pixels at the bottom and right, then move everything by `offset` pixels."""
+        """Crop or pad to (height, width) pixels at the bottom and right, then translate by `offset` pixels."""
         if offset != int(offset) or border_value != 0 or direction not in ("horizontal", "vertical"):
             return self._through_bitmaps("translate", tuple(out_shape), offset, direction, border_value, interpolation)
         height, width = out_shape
         down, right = (0, int(offset)) if direction == "horizontal" else (int(offset), 0)
-        return self._mapped(
-            lambda edges: _shifted(_shifted(edges, height, 0), height, down),
-            lambda edges: _shifted(_shifted(edges, width, 0), width, right),
+        return self._change_maps(
+            lambda edges: _shift(_shift(edges, height, 0), height, down),
+            lambda edges: _shift(_shift(edges, width, 0), width, right),
             height,
             width,
         )
 
-    def _mapped(
+    def _change_maps(
         self,
         change_rows: Callable[[Integers], Integers],
         change_columns: Callable[[Integers], Integers],
         height: int,
         width: int,
     ) -> InstanceMasks:
-        parts = [(runs, Frame(change_rows(frame.rows), change_columns(frame.columns))) for runs, frame in self._parts]
+        parts = [(runs, AxisMaps(change_rows(maps.rows), change_columns(maps.columns))) for runs, maps in self._parts]
         return InstanceMasks(parts, height=height, width=width)
 
-    # ------------------------------------------------------------------------------------ what no index map can say
-    def hidden_by(self, cover: npt.NDArray[np.bool_]) -> InstanceMasks:
-        """The masks without the pixels that are set in a bitmap (height, width)."""
-        rest = [(x1, y1, pixels & ~cover[y1:y2, x1:x2]) for (x1, y1, x2, y2), pixels in self.drawn_windows()]
-        return self._unchanged(runs_of_bitmaps(rest, height=self.height, width=self.width))
+    # -------------------------------------------------------------------------------- changes that are no index maps
+    def subtract(self, cover: npt.NDArray[np.bool_]) -> InstanceMasks:
+        """Remove the pixels that are set in a bitmap (height, width) from all masks."""
+        rest = [(x1, y1, pixels & ~cover[y1:y2, x1:x2]) for (x1, y1, x2, y2), pixels in self.window_bitmaps()]
+        return self.from_runs(runs_from_bitmaps(rest, height=self.height, width=self.width))
 
     def rotate(self, *args: Any, **kwargs: Any) -> InstanceMasks:
         """Rotate as mmdet's `BitmapMasks.rotate` does."""
@@ -205,80 +218,78 @@ class InstanceMasks:
         return self._through_bitmaps("shear", *args, **kwargs)
 
     def _through_bitmaps(self, method: str, *args: Any, **kwargs: Any) -> InstanceMasks:
-        from mmdet.structures.mask import BitmapMasks  # slow to import, and rarely needed
+        # Only these methods need mmdet, and only its transforms call them: this package does not depend on it.
+        from mmdet.structures.mask import BitmapMasks
 
         bitmaps = BitmapMasks(self.to_ndarray(), self.height, self.width)
-        return InstanceMasks.of(getattr(bitmaps, method)(*args, **kwargs))
+        return InstanceMasks.from_masks(getattr(bitmaps, method)(*args, **kwargs))
 
-    # --------------------------------------------------------------------------------------------------- measurements
-    def shown(self) -> ShownRuns:
-        """The masks as they are seen now."""
-        return join([show(runs, frame) for runs, frame in self._parts])
+    # ------------------------------------------------------------------------------------------------------- contents
+    def transformed_runs(self) -> TransformedRuns:
+        """The runs of all masks in the present image."""
+        return concatenate_runs([transform_runs(runs, maps) for runs, maps in self._parts])
 
     @property
-    def masks(self) -> _MaskArray:
-        """Not there: a transform that asks for mmdet's array means to write into it, which would be lost."""
+    def masks(self) -> npt.NDArray[np.uint8]:
+        """Unavailable: a transform that asks for mmdet's array edits it in place, and the edits would be lost."""
         raise AttributeError(
-            "InstanceMasks holds no drawn `masks`; for a transform that needs them, load with "
-            "mmdet.LoadAnnotations(with_bbox=True, with_mask=True) in place of LoadInstances"
+            "InstanceMasks has no array `masks`; for a transform that needs it, load with "
+            "mmdet.LoadAnnotations(with_bbox=True, with_mask=True) instead of LoadInstances"
         )
 
     @property
     def areas(self) -> Integers:
         """(N,) int64 number of pixels."""
-        return measure(self.shown()).pixels
+        return compute_moments(self.transformed_runs()).areas
 
-    def drawn_windows(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
-        """Each mask as a window x1 y1 x2 y2 that holds its pixels, and these (y2 - y1, x2 - x1)."""
-        windows, starts, pixels = draw(self.shown())
-        drawn = []
+    def window_bitmaps(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
+        """Each mask as its tightest window x1 y1 x2 y2 and the window's pixels (y2 - y1, x2 - x1)."""
+        windows, starts, pixels = rasterise_windows(self.transformed_runs())
+        bitmaps = []
         for (x1, y1, x2, y2), start in zip(windows.tolist(), starts.tolist(), strict=True):
             columns = pixels[start : start + (x2 - x1) * (y2 - y1)].reshape(x2 - x1, y2 - y1)
-            drawn.append(((x1, y1, x2, y2), columns.T))
-        return drawn
+            bitmaps.append(((x1, y1, x2, y2), columns.T))
+        return bitmaps
 
-    def to_ndarray(self) -> _MaskArray:
+    def to_ndarray(self) -> npt.NDArray[np.uint8]:
         """The bitmaps (N, height, width), zeros and ones."""
         bitmaps = np.zeros((len(self), self.height, self.width), np.uint8)
-        for bitmap, ((x1, y1, x2, y2), pixels) in zip(bitmaps, self.drawn_windows(), strict=True):
+        for bitmap, ((x1, y1, x2, y2), pixels) in zip(bitmaps, self.window_bitmaps(), strict=True):
             bitmap[y1:y2, x1:x2] = pixels
         return bitmaps
 
-    def to_tensor(self, dtype: torch.dtype, device: Any) -> torch.Tensor:
+    def to_tensor(self, dtype: Any, device: Any) -> Any:
         """The bitmaps (N, height, width) as a tensor."""
+        import torch  # only here: everything else works without it
+
         return torch.from_numpy(self.to_ndarray()).to(device=device, dtype=dtype)
 
     def tight_boxes(self) -> npt.NDArray[np.float32]:
         """(N, 4) tightest boxes x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""
-        boxes = np.zeros((len(self), 4), np.float32)
-        for box, ((x1, y1, _, _), pixels) in zip(boxes, self.drawn_windows(), strict=True):
-            columns, rows = (np.flatnonzero(pixels.any(axis=axis)) for axis in (0, 1))
-            if len(columns):
-                box[:] = x1 + columns[0], y1 + rows[0], x1 + columns[-1] + 1, y1 + rows[-1] + 1
-        return boxes
+        return self.transformed_runs().tight_boxes().astype(np.float32)
 
     def get_bboxes(self, dst_type: Any = "hbox") -> Any:
-        """The tightest boxes as mmdet's boxes of some type."""
-        from mmdet.structures.bbox import HorizontalBoxes  # slow to import, and rarely needed
+        """The tightest boxes as mmdet's boxes of some type, for its transforms."""
+        from mmdet.structures.bbox import HorizontalBoxes  # see `_through_bitmaps`
 
         return HorizontalBoxes(self.tight_boxes()).convert_to(dst_type)
 
 
 @lru_cache(maxsize=512)
-def _nearest(size: int, new_size: int) -> Integers:
-    """(size + 1,) where the edges of positions come to lie when `mmcv.imresize` resizes `size` pixels to the nearest.
+def _map_nearest(size: int, new_size: int) -> Integers:
+    """(size + 1,) edges of `size` positions that cv2.resize resizes to `new_size` by the nearest pixel.
 
-    That function itself says it, of a ramp whose numbers are the bytes of pixels: so every version and backend of it is
-    followed. Data sets have few sizes, and many images of each.
+    cv2 itself resizes a ramp of the positions, stored as the four bytes of a pixel, so its rounding need not be known.
+    The edges are cached: data sets have few sizes, and many images of each.
     """
     ramp = np.arange(size, dtype=np.uint32).view(np.uint8).reshape(size, 1, 4)
-    resized = mmcv.imresize(ramp, (1, new_size), interpolation="nearest")
-    source = np.ascontiguousarray(resized).view(np.uint32).ravel().astype(np.int64)
+    resized = cv2.resize(ramp, (1, new_size), interpolation=cv2.INTER_NEAREST)
+    source = np.ascontiguousarray(resized).view(np.uint32).ravel().astype(np.int64)  # (new_size,)
     edges = source.searchsorted(np.arange(size + 1))
-    edges.flags.writeable = False
+    edges.flags.writeable = False  # the cache shares it
     return edges
 
 
-def _shifted(edges: Integers, size: int, offset: int) -> Integers:
-    """Edges moved by `offset` positions into an image of `size`; what is moved out of it is not shown."""
+def _shift(edges: Integers, size: int, offset: int) -> Integers:
+    """Move edges by `offset` positions in an axis of `size`; what moves out of it is not shown."""
     return (edges + offset).clip(0, size)

@@ -1,25 +1,33 @@
-"""What a COCO `segmentation` may be: polygons, or run-length encoding, compressed or not."""
+"""What a COCO `segmentation` may be, the one rule for a usable polygon, and the conversion to column runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from pycocotools import mask as coco_mask
+import numpy as np
+import numpy.typing as npt
 
 from solo.masks.column_runs import ColumnRuns, merge_runs
-from solo.masks.polygon_runs import runs_of_polygons
-from solo.masks.rle_counts import decode_counts, pair_counts, runs_of_counts
+from solo.masks.polygon_runs import runs_from_polygons
+from solo.masks.rle_counts import decode_counts, pair_counts, runs_from_counts
 
-Segmentation: TypeAlias = "list[Any] | dict[str, Any]"
-"""Polygons [[x, y, x, y, ...], ...] in pixels, or an RLE `dict(size=[height, width], counts=text or numbers)`."""
+Floats = npt.NDArray[np.float64]
+PackedPolygons: TypeAlias = list[bytes]
+"""Usable polygons of an object, each x y x y ... in pixels as the bytes of float64."""
+Segmentation: TypeAlias = "PackedPolygons | dict[str, Any]"
+"""Packed polygons, or an RLE `dict(size=[height, width], counts=text or numbers)`."""
+
+MIN_COORDINATES = 6
+MAX_COORDINATE = 100_000
+"""Farthest that a point may lie from the origin, in pixels: a misplaced decimal point would cost minutes to rasterise,
+and the integers and tolerances of `solo.masks.polygon_runs` are made for such coordinates."""
 
 SHORT_POLYGON = "polygon of less than 3 points or of an odd number of coordinates"
+FAR_POLYGON = f"polygon with a point more than {MAX_COORDINATE:,} pixels away"
+NAN_POLYGON = "polygon with a coordinate that is not a number"
 OTHER_SIZE = "RLE of another size than the image"
 MALFORMED = "segmentation is neither polygons nor RLE"
-# Rasterising goes along the border pixel by pixel: one slip of a digit would take minutes and gigabytes.
-FARTHEST_POINT = 100_000
-FAR_POLYGON = f"polygon with a point more than {FARTHEST_POINT:,} pixels away"
 EMPTY = "segmentation without a pixel in the image"
 
 _POLYGONS, _TEXT, _NUMBERS = "polygons", "text", "numbers"
@@ -33,11 +41,89 @@ class SegmentationError(ValueError):
         self.kind = kind
 
 
-def check_rle(rle: Any, *, height: int, width: int) -> None:
-    """Check that transforms can decode it.
+# ----------------------------------------------------------------------------------------------------- usable polygons
+def find_polygon_problems(num_coordinates: npt.NDArray[np.int64], lowest: Floats, highest: Floats) -> dict[int, str]:
+    """Find the polygons that cannot be used: a polygon has 3 points and finite coordinates near the image.
 
     Args:
-        rle: As in the file.
+        num_coordinates: (P,) number of coordinates of each polygon.
+        lowest: (P, 2) smallest x and y, NaN when one coordinate is.
+        highest: (P, 2) largest x and y, likewise.
+
+    Returns:
+        Index of each unusable polygon -> `SHORT_POLYGON`, `FAR_POLYGON` or `NAN_POLYGON`.
+    """
+    is_short = (num_coordinates < MIN_COORDINATES) | (num_coordinates % 2 == 1)
+    is_far = ((lowest < -MAX_COORDINATE) | (highest > MAX_COORDINATE)).any(axis=1)
+    has_nan = np.isnan(lowest).any(axis=1)
+    kinds = ((SHORT_POLYGON, is_short), (FAR_POLYGON, is_far), (NAN_POLYGON, has_nan))
+    return {index: kind for kind, found in kinds for index in found.nonzero()[0].tolist()}
+
+
+def select_usable(indices: Sequence[int], problems: dict[int, str]) -> Sequence[int]:
+    """Select the usable polygons of an object: short ones are dropped, other problems make the object unusable.
+
+    Args:
+        indices: Indices of the object's polygons.
+        problems: What `find_polygon_problems` returned.
+
+    Raises:
+        SegmentationError: A polygon is far away or not finite, or none is usable.
+    """
+    if indices and problems.keys().isdisjoint(indices):
+        return indices
+    for index in indices:
+        if problems.get(index, SHORT_POLYGON) != SHORT_POLYGON:
+            raise SegmentationError(problems[index])
+    usable = [index for index in indices if index not in problems]
+    if not usable:
+        raise SegmentationError(SHORT_POLYGON)
+    return usable
+
+
+def pack_segmentation(segmentation: Any) -> Segmentation:
+    """Pack a segmentation as it is in an annotation: polygons [[x, y, x, y, ...], ...] or an RLE.
+
+    Returns:
+        The usable polygons, or the RLE; no polygon when there is nothing to use.
+
+    Raises:
+        SegmentationError: A polygon is far away, or holds something else than finite numbers.
+    """
+    if isinstance(segmentation, dict):
+        is_rle = "size" in segmentation and isinstance(segmentation.get("counts"), (list, str, bytes))
+        return segmentation if is_rle else []
+    if not isinstance(segmentation, list):
+        return []
+    try:
+        polygons = [np.asarray(polygon, np.float64).ravel() for polygon in segmentation]
+    except (OverflowError, TypeError, ValueError):
+        raise SegmentationError(MALFORMED) from None
+    # Zeros fill up what lacks a coordinate, and the empty polygon: both are short whatever their bounds.
+    points = [np.append(p, [0.0] * (len(p) % 2 if len(p) else 2)).reshape(-1, 2) for p in polygons]
+    lowest, highest = (np.array([bound(p, axis=0) for p in points]).reshape(-1, 2) for bound in (np.min, np.max))
+    problems = find_polygon_problems(np.array([len(p) for p in polygons], np.int64), lowest, highest)
+    try:
+        return [polygons[index].tobytes() for index in select_usable(range(len(polygons)), problems)]
+    except SegmentationError as problem:
+        if problem.kind == SHORT_POLYGON:
+            return []
+        raise
+
+
+def unpack_segmentation(segmentation: Segmentation) -> list[list[float]] | dict[str, Any]:
+    """Give a segmentation as in an annotation file: polygons as lists [x, y, x, y, ...] in pixels, or the RLE."""
+    if isinstance(segmentation, dict):
+        return segmentation
+    return [np.frombuffer(polygon, np.float64).tolist() for polygon in segmentation]
+
+
+# ------------------------------------------------------------------------------------------------------- to column runs
+def check_rle(rle: Any, *, height: int, width: int) -> None:
+    """Check that an RLE as read from a file can be decoded.
+
+    Args:
+        rle: The `segmentation` of an annotation, when it is not polygons.
         height: Height of the image in pixels.
         width: Width of the image in pixels.
 
@@ -52,24 +138,25 @@ def check_rle(rle: Any, *, height: int, width: int) -> None:
     if isinstance(counts, list):
         if not all(type(run) is int and run >= 0 for run in counts):
             raise SegmentationError(MALFORMED)
-        if sum(counts) != height * width:
+        if sum(counts) != height * width:  # before numpy, which cannot hold numbers of any length
             raise SegmentationError(OTHER_SIZE)
-    if not len(runs_of_segmentations([rle], height=height, width=width).mask):
+    if not len(runs_from_segmentations([rle], height=height, width=width).mask):
         raise SegmentationError(EMPTY)
 
 
-def runs_of_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> ColumnRuns:
-    """The runs of polygons, rasterised as pycocotools does, and of RLEs, compressed or not; none of no polygon.
+def runs_from_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> ColumnRuns:
+    """Rasterise packed polygons, equal to pycocotools, and decode RLEs; an object without polygons has no pixel.
 
     Raises:
-        SegmentationError: An RLE is malformed or of another size, or a polygon is too far away.
+        SegmentationError: An RLE is malformed or of another size.
     """
     kinds = [_kind(segmentation) for segmentation in segmentations]
     parts = []
     for kind in dict.fromkeys(kinds or [_POLYGONS]):
-        positions = [position for position, found in enumerate(kinds) if found == kind]
-        chosen = [segmentations[position] for position in positions]
-        parts.append((_runs_of_kind(kind, chosen, height=height, width=width), positions))
+        indices = [index for index, found in enumerate(kinds) if found == kind]
+        chosen: list[Any] = [segmentations[index] for index in indices]
+        convert = runs_from_polygons if kind == _POLYGONS else _runs_from_rles
+        parts.append((convert(chosen, height=height, width=width), indices))
     return parts[0][0] if len(parts) == 1 else merge_runs(parts, num_masks=len(segmentations))
 
 
@@ -79,40 +166,21 @@ def _kind(segmentation: Segmentation) -> str:
     return _TEXT if isinstance(segmentation["counts"], (str, bytes)) else _NUMBERS
 
 
-def _runs_of_kind(kind: str, segmentations: Sequence[Any], *, height: int, width: int) -> ColumnRuns:
-    """The runs of segmentations of one kind."""
-    if kind == _POLYGONS:
-        try:
-            return runs_of_polygons(segmentations, height=height, width=width)
-        except ValueError:
-            raise SegmentationError(FAR_POLYGON) from None
-    if any(list(rle["size"]) != [height, width] for rle in segmentations):
+def _runs_from_rles(rles: Sequence[dict[str, Any]], *, height: int, width: int) -> ColumnRuns:
+    """Decode RLEs that are all compressed or all uncompressed."""
+    if any(list(rle["size"]) != [height, width] for rle in rles):
         raise SegmentationError(OTHER_SIZE)
-    found = [rle["counts"] for rle in segmentations]
+    encoded = [rle["counts"] for rle in rles]
     try:
-        counts = pair_counts(found) if kind == _NUMBERS else decode_counts([_encoded(text) for text in found])
+        is_text = _kind(rles[0]) == _TEXT
+        counts = decode_counts([_to_bytes(text) for text in encoded]) if is_text else pair_counts(encoded)
     except ValueError:
         raise SegmentationError(MALFORMED) from None
     try:
-        return runs_of_counts(counts, height=height, width=width)
+        return runs_from_counts(counts, height=height, width=width)
     except ValueError:
         raise SegmentationError(MALFORMED if (counts.pairs < 0).any() else OTHER_SIZE) from None
 
 
-def _encoded(text: str | bytes) -> bytes:
+def _to_bytes(text: str | bytes) -> bytes:
     return text.encode("ascii", errors="replace") if isinstance(text, str) else text
-
-
-def to_compressed_rle(segmentation: Segmentation, *, height: int, width: int) -> dict[str, Any]:
-    """One compressed RLE of a usable segmentation."""
-    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
-        return segmentation
-    encoded = coco_mask.frPyObjects(segmentation, height, width)
-    if isinstance(encoded, list):
-        return encoded[0] if len(encoded) == 1 else coco_mask.merge(encoded)
-    return encoded
-
-
-def box_of_segmentation(segmentation: Segmentation, *, height: int, width: int) -> list[float]:
-    """Tightest box (x, y, width, height) around a usable segmentation, in pixels."""
-    return coco_mask.toBbox(to_compressed_rle(segmentation, height=height, width=width)).tolist()

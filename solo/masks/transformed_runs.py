@@ -1,28 +1,28 @@
-"""Masks seen through an index map of rows and one of columns: pixel counts, sums and drawings, from their runs alone.
+"""Column runs seen through index maps of rows and columns: areas, sums and bitmaps without a full-size mask.
 
-Resizing to the nearest pixel, flipping, cropping and padding all are such maps, and so is any sequence of them: the
-row of the source that a row shows, and likewise for columns. A transformed mask thus is never drawn to be measured,
-and drawn only at the pixels that are wanted. Such a map shows any span of its source as a span again, so all it says
-is where the edges between the source's positions come to lie.
+Nearest-neighbour resizing, flipping, cropping and padding, in any sequence, are index maps: one source row for each row
+of the result, and likewise for columns. Such a map shows a span of the source as a span again, so it is stored as the
+positions at which the edges between source rows, or columns, come to lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from solo.masks.column_runs import ColumnRuns, Integers
+from solo.masks.column_runs import ColumnRuns, Integers, bounding_boxes, reduce_by_mask
 
 _BOTH_EDGES = np.array([[0], [1]])
 
 
-class Frame(NamedTuple):
-    """Where a transformed image shows the edges of its source's rows and columns.
+class AxisMaps(NamedTuple):
+    """Where the edges of an image's rows and columns come to lie in the transformed image.
 
-    The span [p, q) of the source is shown from one's edge to the other's; nothing of it when they are the same.
+    The source rows [p, q) are shown at [rows[p], rows[q]), or the reverse when flipped; equal edges show nothing.
 
     Attributes:
         rows: (source height + 1,) ascending or descending.
@@ -33,14 +33,14 @@ class Frame(NamedTuple):
     columns: Integers
 
 
-class ShownRuns(NamedTuple):
-    """The runs of N masks as a transformed image shows them: R rectangles without a common pixel, some without any.
+class TransformedRuns(NamedTuple):
+    """The runs of N masks in a transformed image: R rectangles that do not overlap, some of them empty.
 
     Attributes:
         num_masks: N.
-        mask: (R,) mask of each run, ascending.
-        columns: (2, R) first column that shows it, and the column after the last one; the same when none does.
-        rows: (2, R) the rows, likewise.
+        mask: (R,) mask of each rectangle, ascending.
+        columns: (2, R) first column and the column after the last one, equal when none shows the run.
+        rows: (2, R) first row and the row after the last one, likewise.
     """
 
     num_masks: int
@@ -48,28 +48,38 @@ class ShownRuns(NamedTuple):
     columns: Integers
     rows: Integers
 
+    def tight_boxes(self) -> Integers:
+        """Tightest boxes (N, 4) x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""
+        return _enclose(_drop_empty(self))
 
-class Mass(NamedTuple):
+
+class Moments(NamedTuple):
     """Exact sums over the pixels of N masks.
 
     Attributes:
-        pixels: (N,) how many there are.
+        areas: (N,) number of pixels.
         x_sums: (N,) sum of their columns.
         y_sums: (N,) sum of their rows.
     """
 
-    pixels: Integers
+    areas: Integers
     x_sums: Integers
     y_sums: Integers
 
+    def mass_centers(self) -> npt.NDArray[np.float32]:
+        """Mean x y of the pixels (N, 2), NaN for a mask without pixels. Only the quotient is rounded."""
+        with np.errstate(invalid="ignore"):
+            sums = np.array([self.x_sums, self.y_sums]).T  # (N, 2)
+            return np.divide(sums, self.areas[:, None], dtype=np.float32, order="C")
 
-class Drawing(NamedTuple):
-    """N masks cut to windows.
+
+class WindowBitmaps(NamedTuple):
+    """N masks as bitmaps of their bounding windows.
 
     Attributes:
         windows: (N, 4) x1 y1 x2 y2, x2 and y2 exclusive, that hold all pixels; zeros for a mask without one.
-        starts: (N,) position in `pixels` of the first pixel of each window.
-        pixels: the pixels of all windows in a row, each window column by column.
+        starts: (N,) index in `pixels` of each window's first pixel.
+        pixels: (M,) the pixels of all windows in a row, each window column by column.
     """
 
     windows: Integers
@@ -77,18 +87,24 @@ class Drawing(NamedTuple):
     pixels: npt.NDArray[np.bool_]
 
 
-def show(masks: ColumnRuns, frame: Frame) -> ShownRuns:
-    """Look at masks through a frame of their size."""
-    columns = _ascending(frame.columns[masks.column + _BOTH_EDGES], frame.columns)
-    return ShownRuns(masks.num_masks, masks.mask, columns, _ascending(frame.rows[masks.rows], frame.rows))
+def transform_runs(masks: ColumnRuns, maps: AxisMaps) -> TransformedRuns:
+    """Map the runs of masks to the transformed image."""
+    columns = maps.columns[masks.column + _BOTH_EDGES]  # (2, R)
+    rows = maps.rows[masks.rows]  # (2, R)
+    return TransformedRuns(masks.num_masks, masks.mask, _ascending(columns, maps.columns), _ascending(rows, maps.rows))
 
 
-def join(parts: Sequence[ShownRuns]) -> ShownRuns:
-    """The masks of several, at least one, in a row."""
+def _ascending(spans: Integers, edges: Integers) -> Integers:
+    """Swap the bounds of spans (2, R) when the map of the axis is flipped."""
+    return spans if edges[0] <= edges[-1] else spans[::-1]
+
+
+def concatenate_runs(parts: Sequence[TransformedRuns]) -> TransformedRuns:
+    """Concatenate the masks of at least one part."""
     if len(parts) == 1:
         return parts[0]
     ends = np.cumsum([part.num_masks for part in parts], dtype=np.int64)
-    return ShownRuns(
+    return TransformedRuns(
         int(ends[-1]),
         np.concatenate([part.mask + (end - part.num_masks) for part, end in zip(parts, ends, strict=True)]),
         np.concatenate([part.columns for part in parts], axis=1),
@@ -96,69 +112,97 @@ def join(parts: Sequence[ShownRuns]) -> ShownRuns:
     )
 
 
-def shrink(masks: ShownRuns, rows: Integers, columns: Integers) -> ShownRuns:
-    """The runs where only some rows and columns are kept.
+def subsample_runs(masks: TransformedRuns, rows: Integers, columns: Integers) -> TransformedRuns:
+    """Keep some rows and columns only.
 
     Args:
-        masks: N masks.
-        rows: How many rows are kept of the first 0, 1, ... ones.
-        columns: How many columns, likewise.
+        masks: N masks of (H, W) pixels.
+        rows: (H + 1,) how many of the first 0, 1, ... H rows are kept.
+        columns: (W + 1,) how many columns, likewise.
     """
     return masks._replace(columns=columns[masks.columns], rows=rows[masks.rows])
 
 
-def measure(masks: ShownRuns) -> Mass:
+def compute_moments(masks: TransformedRuns) -> Moments:
     """Count and sum up the pixels of N masks."""
     (left, right), (top, bottom) = masks.columns, masks.rows
-    pixels = (right - left) * (bottom - top)
-    # The mean position of a span is half of its first plus its last one.
-    doubled = np.array([2 * pixels, pixels * (left + right - 1), pixels * (top + bottom - 1)])
-    return Mass(*(_of_masks(np.add, doubled, masks.mask, num_masks=masks.num_masks) // 2))
+    areas = (right - left) * (bottom - top)  # (R,)
+    # The mean position of a span is half of the sum of its first and last one; halved once everything is added up.
+    doubled = np.array([2 * areas, areas * (left + right - 1), areas * (top + bottom - 1)])  # (3, R)
+    return Moments(*(reduce_by_mask(np.add, doubled, masks.mask, num_masks=masks.num_masks) // 2))
 
 
-def draw(masks: ShownRuns, *, block: int = 1) -> Drawing:
-    """Draw N masks as they are shown, or shrunk.
-
-    A pixel of the drawing is a block of positions, and is set when at least `block` of its `block` ** 2 are.
+def rasterise_windows(masks: TransformedRuns, *, block: int = 1) -> WindowBitmaps:
+    """Rasterise N masks in their bounding windows.
 
     Args:
-        masks: N masks.
-        block: Side of the blocks.
+        masks: N masks of (H, W) pixels.
+        block: Side of the blocks of pixels that become one pixel, set when at least `block` of the `block` ** 2 are.
 
     Returns:
-        The masks in tight windows: no side of them could be moved inwards but for blocks that are not set.
+        N bitmaps of (ceil(H / block), ceil(W / block)) pixels in the smallest windows that hold all pixels of the
+        masks.
     """
-    kept = ((masks.columns[0] < masks.columns[1]) & (masks.rows[0] < masks.rows[1])).nonzero()[0]
-    mask, (left, right), rows = masks.mask[kept], masks.columns.take(kept, axis=1), masks.rows.take(kept, axis=1)
-    lowest = np.array([left, rows[0], -right, -rows[1]])
-    x1, y1, x2, y2 = windows = _of_masks(np.minimum, lowest, mask, num_masks=masks.num_masks) // block
-    np.negative(windows[2:], out=windows[2:])
+    masks = _drop_empty(masks)
+    windows = _enclose(masks)  # (N, 4)
+    windows[:, 2:] += block - 1
+    windows //= block
+    x1, y1, x2, y2 = windows.T
     heights = y2 - y1
     ends = ((x2 - x1) * heights).cumsum()
     starts = ends - (x2 - x1) * heights
-    # One entry for each column of a run from here on: the pixel at which row 0 of the masks would begin there.
-    widths = right - left
-    run = np.arange(len(left)).repeat(widths)
-    x = (np.arange(len(run)) + (left + widths - widths.cumsum())[run]) // block
-    column = x * heights[mask][run] + (starts - x1 * heights - y1)[mask][run]
-    # Each position of a run counts in the pixel of its block: the pixels' counts are sums of steps up and down.
-    up, down = ((rows[:, None] + np.arange(block)[:, None]) // block).take(run, axis=2) + column
-    steps = np.zeros(int(ends[-1]) + 1 if len(ends) else 1, np.int64)
+    left, right = masks.columns
+    widths = right - left  # (R,)
+    # From here on one entry for each column of a rectangle, T in all.
+    run = np.arange(len(left)).repeat(widths)  # (T,)
+    x = (np.arange(len(run)) + (left + widths - widths.cumsum())[run]) // block  # (T,)
+    # Index in `pixels` at which row 0 of the mask would lie in that column.
+    origin = x * heights[masks.mask][run] + (starts - x1 * heights - y1)[masks.mask][run]  # (T,)
+    # Each source row adds 1 to the pixel of its block: counts are the running sum of steps up and down.
+    offsets = np.arange(block)[:, None]  # (block, 1)
+    up, down = ((masks.rows[:, None] + offsets) // block).take(run, axis=2) + origin  # (2, block, T)
+    steps = np.zeros(int(ends[-1]) + 1 if len(ends) else 1, np.int64)  # (M + 1,)
     np.add.at(steps, up.ravel(), 1)
     np.subtract.at(steps, down.ravel(), 1)
-    return Drawing(np.ascontiguousarray(windows.T), starts, steps.cumsum()[:-1] >= block)
+    return WindowBitmaps(windows, starts, steps.cumsum()[:-1] >= block)
 
 
-def _ascending(spans: Integers, edges: Integers) -> Integers:
-    """(2, R) spans that edges bound, the lesser bound first."""
-    return spans if edges[0] <= edges[-1] else spans[::-1]
+def _drop_empty(masks: TransformedRuns) -> TransformedRuns:
+    """Drop the rectangles without a pixel."""
+    kept = ((masks.columns[0] < masks.columns[1]) & (masks.rows[0] < masks.rows[1])).nonzero()[0]
+    return masks._replace(
+        mask=masks.mask[kept], columns=masks.columns.take(kept, axis=1), rows=masks.rows.take(kept, axis=1)
+    )
 
 
-def _of_masks(combine: np.ufunc, values: Integers, mask: Integers, *, num_masks: int) -> Integers:
-    """(V, N) combination of the (V, R) values of each mask's runs; 0 for a mask without one."""
-    firsts = mask.searchsorted(np.arange(num_masks + 1))
-    filled = (firsts[:-1] < firsts[1:]).nonzero()[0]
-    found = np.zeros((len(values), num_masks), np.int64)
-    if len(filled):
-        found[:, filled] = combine.reduceat(values, firsts[filled], axis=1)
-    return found
+def _enclose(masks: TransformedRuns) -> Integers:
+    (left, right), (top, bottom) = masks.columns, masks.rows
+    return bounding_boxes(left, top, right, bottom, mask=masks.mask, num_masks=masks.num_masks)
+
+
+def downsample_windows(masks: TransformedRuns, *, height: int, width: int, stride: int) -> WindowBitmaps:
+    """Shrink N masks as `solo.masks.bitmaps.downsample_masks` does their bitmaps, bit for bit.
+
+    Args:
+        masks: N masks.
+        height: Height of the masks in pixels.
+        width: Width of the masks in pixels.
+        stride: Pixels per pixel of the result, even.
+
+    Returns:
+        N bitmaps of (ceil(height / stride), ceil(width / stride)) pixels.
+    """
+    middles = subsample_runs(masks, _count_middles(height, stride), _count_middles(width, stride))
+    return rasterise_windows(middles, block=2)
+
+
+@lru_cache(maxsize=512)
+def _count_middles(size: int, stride: int) -> Integers:
+    """Count the two middle positions of each block of `stride` among the first 0, 1, ... positions: (size + 1,).
+
+    `downsample_masks` sets a pixel when at least two of the four pixels in the middle of its block are set.
+    """
+    positions = np.arange(size + 1)
+    middles = 2 * (positions // stride) + (positions % stride - (stride // 2 - 1)).clip(0, 2)
+    middles.flags.writeable = False  # the cache shares it
+    return middles

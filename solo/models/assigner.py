@@ -19,8 +19,8 @@ from solo.structures import GridTargets, GroundTruth
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-FAR = 2.0**40
-"""More cells than any grid has: where a quotient that no integer can hold is cut off."""
+INT_CAST_BOUND = 2.0**40
+"""Bound of a quotient before it is cast to an integer, more cells than any grid has."""
 _NEIGHBOURS = np.array([-1, 0, 1])
 
 
@@ -29,25 +29,25 @@ class GridAssigner:
     """An object is positive in the cells that its centre region touches, on every level whose scale range holds it.
 
     The centre region is the box `pos_scale` times as large around the mask's mass centre, cut to the 3x3 cells around
-    the centre's own (SOLO paper, section 3.3.1). There are thus nine candidate cells for each object and level, and
-    all of them are decided at once. Runs on the host, where the small tensors come from the data loader, and in numpy:
-    these arrays are so small that an operation of torch spends its time on being called.
+    the centre's own (SOLO paper, section 3.3.1). So there are nine candidate cells for each object and level, and all
+    of them are decided at once. Runs in numpy on the CPU, where the samples' arrays are: they are so small that the
+    overhead of tensor operations would dominate.
 
     Args:
-        grid: the cells.
+        grid: The cells.
         num_classes: C, the background label.
-        pos_scale: side of the centre region relative to the object's box.
-        shared_cell: whose label a cell gets that two objects claim: the "later" in the annotation, as in all peers,
-            or the "smaller" by box area.
-        shared_cell_masks: whose masks such a cell is trained with: those of "all" objects, as in SOLOv2, or that of the
+        pos_scale: Side of the centre region relative to the object's box.
+        shared_cell: Whose label a cell gets that several objects claim: that of the "later" in the annotation, as in
+            all reference implementations, or of the "smaller" by box area.
+        shared_cell_masks: Whose masks such a cell is trained with: those of "all" objects, as in SOLOv2, or that of the
             "owner" of its label alone, as in SOLO.
-        max_positives: how many positives of an image have their mask trained, None for all. Each object in turn keeps
-            its next cell, those nearest to the centre first and of these the finest level's, until that many are kept.
-            Labels of cells stay as they are. Bounds the time of a step on crowded images; not for
+        max_positives: Positives of an image whose masks are trained, None for all. The objects take turns in keeping
+            their next cell, nearest to the centre first and among these the finest level's, until that many are kept.
+            Labels of cells do not change. Bounds the time of a step on crowded images; not for
             `mask_loss_norm="cells"`, which divides by all labelled cells.
 
     Raises:
-        ValueError: unknown `shared_cell` or `shared_cell_masks`, or `max_positives` below 1.
+        ValueError: `shared_cell` or `shared_cell_masks` is unknown, or `max_positives` below 1.
     """
 
     def __init__(
@@ -76,53 +76,55 @@ class GridAssigner:
         self._first_cell = np.cumsum((0, *grid.level_sizes[:-1]))
         self._cell_sides = (1.0 / self._num_grids).astype(np.float32)
         self._lowest_scales, self._highest_scales = np.array(grid.scale_ranges, dtype=np.float32).T
-        # (L, 3, 3) how far the index of each cell is from that of the one in the middle.
-        self._to_neighbours = _NEIGHBOURS[:, None] * self._num_grids[:, None, None] + _NEIGHBOURS
+        # Offset of each neighbour's cell index from that of the cell in the middle.
+        self._to_neighbours = _NEIGHBOURS[:, None] * self._num_grids[:, None, None] + _NEIGHBOURS  # (L, 3, 3)
 
-    def __call__(self, ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int]) -> GridTargets:
+    def __call__(
+        self, ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int], *, device: torch.device | str = "cpu"
+    ) -> GridTargets:
         """Assign the objects of a batch.
 
         Args:
-            ground_truth: one record an image. Labels, boxes and centres are on the host; the masks' bits may be on the
-                model's device, where they are drawn, and that is where the targets go, in a single copy.
+            ground_truth: One record an image.
             mask_size: (h, w) of the mask features; the padded input is four times as large.
+            device: Where the targets go and the masks are drawn, without a wait.
 
         Returns:
             The targets of the batch.
 
         Raises:
-            ValueError: a label outside [0, C), or masks larger than the input.
+            ValueError: A label lies outside [0, C), or masks are larger than the input.
         """
-        labels_of_images = [image.labels.numpy() for image in ground_truth]
-        labels = np.concatenate(labels_of_images)
-        boxes = np.concatenate([image.boxes.numpy() for image in ground_truth])
-        centers = np.concatenate([image.centers.numpy() for image in ground_truth])
+        labels = np.concatenate([image.labels for image in ground_truth])  # (N,) over the batch
+        boxes = np.concatenate([image.boxes for image in ground_truth])  # (N, 4)
+        centers = np.concatenate([image.centers for image in ground_truth])  # (N, 2)
         self._check_labels(labels)
-        image_of_object = np.arange(len(ground_truth)).repeat([len(of_image) for of_image in labels_of_images])
+        image_of_object = np.arange(len(ground_truth)).repeat([len(image.labels) for image in ground_truth])
 
-        positive, cells = self._match(boxes, centers, mask_size)
-        where = positive.nonzero()
-        positives = np.array([image_of_object[where[0]], cells[where], where[0]])
-        claims = self._by_priority(positives, boxes)
-        cell_labels = np.full((len(ground_truth), self.grid.num_cells), self.num_classes)
-        # Of several values for one cell the last one stays.
+        is_positive, cells = self._match(boxes, centers, mask_size)  # (N, L, 3, 3) each
+        where = is_positive.nonzero()
+        positives = np.array([image_of_object[where[0]], cells[where], where[0]])  # (3, P) image, cell, object
+        claims = self._sort_by_priority(positives, boxes)  # (3, P)
+        cell_labels = np.full((len(ground_truth), self.grid.num_cells), self.num_classes)  # (B, S)
+        # NumPy keeps the last of repeated indices: the object of the highest priority wins the cell.
         cell_labels[claims[0], claims[1]] = labels[claims[2]]
-        chosen = self._trained(positives, where, claims)
+        chosen = self._select_trained(positives, where, claims)
         size = len(ground_truth), self.grid.num_levels
-        group = (positives[0] * size[1] + where[1])[chosen]
+        group = (positives[0] * size[1] + where[1])[chosen]  # (P',) image and level as one number
         return _to_device(
             cell_labels,
             positives.take(chosen[group.argsort(kind="stable")], axis=1),
             num_cells=int(np.count_nonzero(cell_labels < self.num_classes)),
             counts=np.bincount(group, minlength=size[0] * size[1]).reshape(size),
-            masks=_draw_masks(ground_truth, mask_size),
+            masks=_unpack_masks(ground_truth, mask_size, device),
+            device=device,
         )
 
-    def _trained(self, positives: Integers, where: tuple[NDArray[Any], ...], claims: Integers) -> Integers:
-        """Positions of the positives whose masks are trained.
+    def _select_trained(self, positives: Integers, where: tuple[NDArray[Any], ...], claims: Integers) -> Integers:
+        """Indices of the positives whose masks are trained.
 
-        `positives` are (image, cell, object) rows sorted by object, `where` their indices into (N, L, 3, 3), `claims`
-        the same rows by priority.
+        `positives` (3, P) are image, cell and object, sorted by object, `where` their indices into (N, L, 3, 3),
+        `claims` the same columns by priority.
         """
         image_idx, cell_idx, object_idx = positives
         chosen = np.arange(len(image_idx))
@@ -132,38 +134,39 @@ class GridAssigner:
             chosen = chosen[owner[image_idx, cell_idx] == object_idx]
         if self.max_positives is not None:
             rows = tuple(axis[chosen] for axis in where)
-            chosen = chosen[_selected(positives[:, chosen], rows, limit=self.max_positives)]
+            chosen = chosen[_select_most_central(positives[:, chosen], rows, limit=self.max_positives)]
         return chosen
 
     def _match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
         """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
-        sides = boxes[:, 2:] - boxes[:, :2]
+        sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
         with np.errstate(invalid="ignore", over="ignore"):
-            scales = np.sqrt(sides[:, :1] * sides[:, 1:])
-        trained = (scales >= self._lowest_scales) & (scales <= self._highest_scales)
+            scales = np.sqrt(sides[:, :1] * sides[:, 1:])  # (N, 1)
+        is_in_range = (scales >= self._lowest_scales) & (scales <= self._highest_scales)  # (N, L)
 
         reach = np.float32(0.5) * sides * np.float32(self.pos_scale)
         center, first, last = self._to_cells(np.array([centers, centers - reach, centers + reach]), mask_size)
-        first, last = np.maximum(first, 0), np.minimum(last, self._num_grids[:, None] - 1)
-        around = center[:, :, None] + _NEIGHBOURS[:, None]
+        first, last = np.maximum(first, 0), np.minimum(last, self._num_grids[:, None] - 1)  # (N, L, 2) column and row
+        around = center[:, :, None] + _NEIGHBOURS[:, None]  # (N, L, 3, 2)
         inside = (around >= first[:, :, None]) & (around <= last[:, :, None])
 
-        positive = trained[:, :, None, None] & inside[:, :, :, None, 1] & inside[:, :, None, :, 0]
-        middle = self._first_cell + center[:, :, 1] * self._num_grids + center[:, :, 0]
-        return positive, middle[:, :, None, None] + self._to_neighbours
+        is_positive = is_in_range[:, :, None, None] & inside[:, :, :, None, 1] & inside[:, :, None, :, 0]
+        middle = self._first_cell + center[:, :, 1] * self._num_grids + center[:, :, 0]  # (N, L)
+        return is_positive, middle[:, :, None, None] + self._to_neighbours
 
     def _to_cells(self, points: Floats, mask_size: tuple[int, int]) -> Integers:
-        """(..., N, 2) x y in pixels to (..., N, L, 2) column and row, truncated in float32 just as the peers do.
+        """Convert (..., N, 2) x y in pixels to (..., N, L, 2) column and row.
 
-        At a cell's border the quotient decides: `floor`, `//` and a multiplication each round some borders elsewhere.
+        Truncated in float32 as in the reference implementations: at a cell's border the quotient decides, and `floor`,
+        `//` and a multiplication each round some borders elsewhere.
         """
         extent = np.array([mask_size[1] * MASK_STRIDE, mask_size[0] * MASK_STRIDE], dtype=np.float32)
         quotient = (points / extent)[..., None, :] / self._cell_sides[:, None]
-        # Far outside is as good as infinitely far, or as no number at all: no cell is positive then.
-        return np.fmin(np.fmax(quotient, -FAR), FAR).astype(np.int64)
+        # Clamp inf and NaN so that the int64 cast is defined; such points match no cell.
+        return np.fmin(np.fmax(quotient, -INT_CAST_BOUND), INT_CAST_BOUND).astype(np.int64)
 
-    def _by_priority(self, positives: Integers, boxes: Floats) -> Integers:
-        """The positives, which are sorted by object, in an order in which the last one of a cell wins it."""
+    def _sort_by_priority(self, positives: Integers, boxes: Floats) -> Integers:
+        """Sort the positives (3, P), which are sorted by object, so that the last one of a cell is to win it."""
         if self.shared_cell == "later":
             return positives
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
@@ -176,28 +179,35 @@ class GridAssigner:
             raise ValueError(f"object label {outside[0]} in the data, but the model has {self.num_classes} classes")
 
 
-def _selected(positives: Integers, where: tuple[NDArray[Any], ...], *, limit: int) -> Integers:
-    """Ascending positions of at most `limit` positives an image: the objects' most central cells in turn.
+def _select_most_central(positives: Integers, where: tuple[NDArray[Any], ...], *, limit: int) -> Integers:
+    """Ascending indices of at most `limit` positives an image: the objects take turns with their most central cells.
 
-    `positives` are (image, cell, object) rows sorted by object, `where` their indices into (N, L, 3, 3).
+    `positives` (3, P) are image, cell and object, sorted by object, `where` their indices into (N, L, 3, 3).
     """
     image_idx, _, object_idx = positives
-    steps_from_center = abs(where[2] - 1) + abs(where[3] - 1)
+    steps_from_center = abs(where[2] - 1) + abs(where[3] - 1)  # (P,)
     by_object = np.lexsort((steps_from_center, object_idx))
-    turn = np.arange(len(object_idx)) - np.searchsorted(object_idx, object_idx[by_object])
+    turn = np.arange(len(object_idx)) - np.searchsorted(object_idx, object_idx[by_object])  # rank within the object
     by_turn = by_object[np.lexsort((object_idx[by_object], turn, image_idx[by_object]))]
-    place = np.arange(len(object_idx)) - np.searchsorted(image_idx, image_idx[by_turn])
-    return np.sort(by_turn[place < limit])
+    rank = np.arange(len(object_idx)) - np.searchsorted(image_idx, image_idx[by_turn])  # rank within the image
+    return np.sort(by_turn[rank < limit])
 
 
 def _to_device(
-    cell_labels: Integers, positives: Integers, *, num_cells: int, counts: Integers, masks: Mapping[int, Tensor]
+    cell_labels: Integers,
+    positives: Integers,
+    *,
+    num_cells: int,
+    counts: Integers,
+    masks: Mapping[int, Tensor],
+    device: torch.device | str,
 ) -> GridTargets:
-    """Targets where the masks are; the host's arrays travel as one."""
-    host = np.concatenate([cell_labels.ravel(), positives.ravel(), [num_cells]])
-    device = torch.from_numpy(host).to(masks[MASK_STRIDE].device, non_blocking=True)
-    sizes = [cell_labels.size, *[positives.shape[1]] * 3, 1]
-    labels, image_idx, cell_idx, object_idx, count = device.split_with_sizes(sizes)
+    """Send the arrays to the device as one."""
+    arrays = np.concatenate([cell_labels.ravel(), positives.ravel(), [num_cells]])
+    sent = torch.from_numpy(arrays).to(device, non_blocking=True)
+    labels, image_idx, cell_idx, object_idx, count = sent.split_with_sizes(
+        [cell_labels.size, *[positives.shape[1]] * 3, 1]
+    )
     return GridTargets(
         labels=labels.view(cell_labels.shape),
         image_idx=image_idx,
@@ -211,11 +221,15 @@ def _to_device(
     )
 
 
-def _draw_masks(ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int]) -> dict[int, Tensor]:
+def _unpack_masks(
+    ground_truth: Sequence[GroundTruth], mask_size: tuple[int, int], device: torch.device | str
+) -> dict[int, Tensor]:
     """The masks of all objects of the batch, (sum of N, H/stride, W/stride) bool by stride."""
     packed = [{MASK_STRIDE: image.masks, **image.coarse_masks} for image in ground_truth]
     height, width = (side * MASK_STRIDE for side in mask_size)
     return {
-        stride: unpack_masks([masks[stride] for masks in packed], (-(-height // stride), -(-width // stride)))
+        stride: unpack_masks(
+            [masks[stride] for masks in packed], (-(-height // stride), -(-width // stride)), device=device
+        )
         for stride in packed[0]
     }

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
-from mmengine.structures import InstanceData
 from torch import Tensor
 
-from solo.masks.mask_windows import MaskWindows
 from solo.registry import MODELS
 
 SIZE_DIVISOR = 32
@@ -23,8 +21,7 @@ SIZE_DIVISOR = 32
 class ImagePreprocessor(BaseDataPreprocessor):
     """Normalise each image, pad the batch with zeros at the bottom and right to one size divisible by 32.
 
-    Images travel to the device as bytes. Of the ground truth only the masks do: labels, boxes and centres are needed
-    by the assigner, on the host.
+    Images are sent to the device as bytes. The samples stay as they are: the assigner takes the ground truth as arrays.
 
     Args:
         mean: of each channel, in the order after the swap, in units of 0 to 255.
@@ -63,21 +60,12 @@ class ImagePreprocessor(BaseDataPreprocessor):
             training: whether `padded_sizes` count.
 
         Returns:
-            `inputs` (B, 3, H, W) in the type of the model's weights, and the `data_samples`, whose ground-truth masks
-            are on the device.
+            `inputs` (B, 3, H, W) in the type of the model's weights, and the given `data_samples`.
         """
         images = [self._normalize(image) for image in data["inputs"]]
         height, width = self._padded_size(images, self.padded_sizes if training else [])
         batch = torch.stack([F.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in images])
-        for sample in data.get("data_samples") or []:
-            if "gt_instances" in sample:
-                self._move_masks(sample.gt_instances)
         return {"inputs": batch, "data_samples": data.get("data_samples")}
-
-    def _move_masks(self, objects: InstanceData) -> None:
-        for name, value in objects.items():
-            if isinstance(value, MaskWindows):
-                objects.set_field(value.to(self.device, non_blocking=True), name)
 
     def _padded_size(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))

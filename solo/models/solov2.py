@@ -13,7 +13,7 @@ from solo.masks.bitmaps import MASK_STRIDE
 from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.registry import MODELS, TASK_UTILS
-from solo.structures import GridTargets, GroundTruth, Outputs, SOLOv2Outputs, mask_field
+from solo.structures import GridTargets, GroundTruth, Outputs, SOLOv2Outputs, gt_mask_key
 
 
 @MODELS.register_module(["SOLOv2", "SOLO"])
@@ -79,9 +79,9 @@ class SOLOv2(BaseModel):
 
         Args:
             inputs: (B, 3, H, W) normalised images, H and W of any size.
-            data_samples: one an image. "loss" reads `gt_instances` (labels, bboxes and centers on the host, masks as
-                `MaskWindows` whose bits are on the device, for SOLO also `masks_8`, ...: see `PackSample`), "predict"
-                the metainfo `img_shape` and `ori_shape`.
+            data_samples: one an image. "loss" reads `gt_instances` (arrays labels, bboxes and centers, and masks as
+                `MaskWindows`, for SOLO also `masks_8`, ...: see `PackSample`; tensors are converted), "predict" the
+                metainfo `img_shape` and `ori_shape`.
             mode: "tensor" for the outputs, "loss" for the losses, "predict" for the detections.
 
         Returns:
@@ -107,7 +107,7 @@ class SOLOv2(BaseModel):
         """What the network should say of a batch, which is given as `forward` takes it for its losses."""
         height, width = ((side + -side % SIZE_DIVISOR) // MASK_STRIDE for side in inputs.shape[-2:])
         ground_truth = [self._ground_truth(sample.gt_instances) for sample in data_samples]
-        return self.assigner(ground_truth, (height, width))
+        return self.assigner(ground_truth, (height, width), device=inputs.device)
 
     def compute_outputs(self, inputs: Tensor) -> Outputs:
         """Run the network: (B, 3, H, W) normalised images, H and W of any size, to the head's outputs."""
@@ -123,18 +123,18 @@ class SOLOv2(BaseModel):
         return SOLOv2Outputs(cls_logits=cls_logits, kernels=kernels, mask_feats=mask_feats)
 
     def _ground_truth(self, objects: InstanceData) -> GroundTruth:
-        missing = [stride for stride in self._coarse_strides if mask_field(stride) not in objects]
+        missing = [stride for stride in self._coarse_strides if gt_mask_key(stride) not in objects]
         if missing:
             raise ValueError(
                 f"the samples have no masks at strides {missing}, which this head is trained with: the pipeline's last "
                 f"transform must be dict(type='PackSample', coarse_strides={self._coarse_strides})"
             )
         return GroundTruth(
-            labels=objects.labels,
-            boxes=objects.bboxes,
-            centers=objects.centers,
+            labels=_to_array(objects.labels),
+            boxes=_to_array(objects.bboxes),
+            centers=_to_array(objects.centers),
             masks=objects.masks,
-            coarse_masks={stride: objects[mask_field(stride)] for stride in self._coarse_strides},
+            coarse_masks={stride: objects[gt_mask_key(stride)] for stride in self._coarse_strides},
         )
 
     def _detections(self, outputs: Outputs, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
@@ -146,6 +146,11 @@ class SOLOv2(BaseModel):
         for sample, result in zip(data_samples, results, strict=True):
             sample.pred_instances = result
         return data_samples
+
+
+def _to_array(values: Any) -> Any:
+    """Samples may come from another pipeline than `PackSample`, with tensors on any device."""
+    return values.numpy(force=True) if isinstance(values, Tensor) else values
 
 
 def _check_stride(mask_feats: Tensor, inputs: Tensor) -> None:

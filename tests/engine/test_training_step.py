@@ -78,7 +78,7 @@ def sample(config: Config, *, seed: int, num_objects: int) -> dict[str, Any]:
         bitmap[y : y + 50, x : x + 60] = 1
     results = dict(
         img=random.integers(0, 256, (160, 192, 3), np.uint8),
-        gt_masks=InstanceMasks.of_bitmaps(bitmaps),
+        gt_masks=InstanceMasks.from_bitmaps(bitmaps),
         gt_bboxes=np.hstack([corners, corners + np.array([60, 50])]),
         gt_bboxes_labels=random.integers(0, config.model.num_classes, num_objects),
     )

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from solo.masks.mask_windows import pack_masks
 from solo.models import Grid, GridAssigner
 from solo.structures import GridTargets, GroundTruth
+from tests.helpers.ground_truth import pack_masks
 
 NUM_CLASSES = 3
 
@@ -30,14 +30,14 @@ def truth_of(
 ) -> GroundTruth:
     """Objects whose centre is the middle of the box unless given; row i's mask holds pixel i alone."""
     count = len(boxes)
-    corners = torch.tensor(boxes, dtype=torch.float32).view(count, 4)
+    corners = np.array(boxes, np.float32).reshape(count, 4)
     middle = (corners[:, :2] + corners[:, 2:]) / 2
     masks = torch.zeros(count, mask_size[0] * mask_size[1], dtype=torch.bool)
     masks[torch.arange(count), torch.arange(count) % masks.shape[1]] = True
     return GroundTruth(
-        labels=torch.tensor(labels if labels is not None else [0] * count, dtype=torch.int64),
+        labels=np.array(labels if labels is not None else [0] * count, np.int64),
         boxes=corners,
-        centers=middle if centers is None else torch.tensor(centers, dtype=torch.float32),
+        centers=middle if centers is None else np.array(centers, np.float32),
         masks=pack_masks(masks.view(count, *mask_size)),
     )
 
@@ -49,7 +49,7 @@ def pairs(targets: GridTargets) -> list[tuple[int, int, int]]:
 
 
 def cell_of(coordinate: float, extent: int, side: int) -> int:
-    """The peers' `int((c / extent) // (1. / side))` with truncation, in single precision."""
+    """The reference implementations' `int((c / extent) // (1. / side))` with truncation, in single precision."""
     ratio = np.float32(coordinate) / np.float32(extent)
     return int(np.trunc(ratio / np.float32(1.0 / side)))
 
@@ -69,8 +69,8 @@ def loop_oracle(
     for image, truth in enumerate(images):
         objects = []
         for row in range(len(truth.labels)):
-            x1, y1, x2, y2 = truth.boxes[row].numpy()
-            x, y = truth.centers[row].numpy()
+            x1, y1, x2, y2 = truth.boxes[row]
+            x, y = truth.centers[row]
             scale = np.sqrt((x2 - x1) * (y2 - y1))
             reach = (
                 np.float32(0.5) * (x2 - x1) * np.float32(pos_scale),
@@ -115,8 +115,8 @@ def random_objects(count: int, padded_size: tuple[int, int], generator: torch.Ge
     middle[::7] = float("nan")
     corners = torch.cat([middle.nan_to_num(5) - sides / 2, middle.nan_to_num(5) + sides / 2], dim=1)
     return GroundTruth(
-        labels=torch.randint(NUM_CLASSES, (count,), generator=generator),
-        boxes=corners,
-        centers=middle,
+        labels=torch.randint(NUM_CLASSES, (count,), generator=generator).numpy(),
+        boxes=corners.numpy(),
+        centers=middle.numpy(),
         masks=pack_masks(torch.rand(count, padded_size[0] // 4, padded_size[1] // 4, generator=generator) < 0.5),
     )

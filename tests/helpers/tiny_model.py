@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 import solo  # noqa: F401  (makes mmdet importable)
-from solo.masks.bitmaps import boxes_from_masks, downsample_masks, mass_centers
-from solo.masks.mask_windows import pack_masks
 from solo.models import SOLOv2
 from solo.registry import MODELS
-from solo.structures import GroundTruth, mask_field
+from tests.helpers.ground_truth import ground_truth, sample_from
 
 NUM_CLASSES = 3
 
@@ -94,29 +92,9 @@ def rectangles(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> Tens
     return masks
 
 
-def ground_truth(masks: Tensor, labels: Sequence[int]) -> GroundTruth:
-    """What the loader makes of full-size masks (N, H, W)."""
-    return GroundTruth(
-        labels=torch.tensor(labels, dtype=torch.int64),
-        boxes=boxes_from_masks(masks),
-        centers=mass_centers(masks),
-        masks=pack_masks(downsample_masks(masks)),
-        coarse_masks={stride: pack_masks(downsample_masks(masks, stride=stride)) for stride in (8, 16)},
-    )
-
-
 def training_sample(masks: Tensor, labels: Sequence[int]) -> BaseDataElement:
-    """The sample that carries those objects to the model."""
-    truth = ground_truth(masks, labels)
-    sample = BaseDataElement()
-    sample.gt_instances = InstanceData(
-        labels=truth.labels,
-        bboxes=truth.boxes,
-        centers=truth.centers,
-        masks=truth.masks,
-        **{mask_field(stride): masks for stride, masks in truth.coarse_masks.items()},
-    )
-    return sample
+    """The sample that carries objects with full-size masks (N, H, W) to the model."""
+    return sample_from(ground_truth(masks, labels))
 
 
 def prediction_sample(image_size: tuple[int, int], original_size: tuple[int, int] | None = None) -> BaseDataElement:

@@ -17,8 +17,10 @@ from pycocotools import mask as coco_mask
 from solo.datasets import InstanceMasks
 from solo.errors import DataError
 from solo.masks.bitmaps import downsample_masks, mass_centers
-from solo.masks.mask_targets import mask_targets
-from solo.masks.mask_windows import unpack_masks
+from solo.masks.instance_masks import _map_nearest
+from solo.masks.mask_windows import pack_windows, unpack_masks
+from solo.masks.segmentations import pack_segmentation
+from solo.masks.transformed_runs import compute_moments, downsample_windows
 from solo.registry import TRANSFORMS
 
 SQUARE = [[2.0, 2.0, 10.0, 2.0, 10.0, 10.0, 2.0, 10.0]]
@@ -34,7 +36,8 @@ def to_bitmap(segmentation: Any, height: int, width: int) -> np.ndarray:
 
 
 def both(segmentations: list[Any], height: int, width: int) -> tuple[InstanceMasks, BitmapMasks]:
-    ours = InstanceMasks.of_segmentations(segmentations, height=height, width=width)
+    packed = list(map(pack_segmentation, segmentations))
+    ours = InstanceMasks.from_segmentations(packed, height=height, width=width)
     return ours, BitmapMasks([to_bitmap(s, height, width) for s in segmentations], height, width)
 
 
@@ -48,13 +51,15 @@ def assert_same(ours: InstanceMasks, peer: BitmapMasks) -> None:
     np.testing.assert_array_equal(ours.areas, peer.areas)
     assert torch.equal(ours.get_bboxes("hbox").tensor, peer.get_bboxes("hbox").tensor)
     bitmaps = torch.from_numpy(peer.masks.astype(bool))
-    targets = mask_targets(ours, strides=STRIDES)
-    np.testing.assert_array_equal(targets.pixels, peer.areas)
-    np.testing.assert_array_equal(targets.centers, mass_centers(bitmaps).numpy())
-    assert targets.centers.dtype == np.float32
-    for stride, masks in targets.masks.items():
-        assert torch.equal(unpack_masks([masks], masks.size), downsample_masks(bitmaps, stride=stride))
-    assert tuple(targets.masks) == STRIDES
+    runs = ours.transformed_runs()
+    centers = compute_moments(runs).mass_centers()
+    np.testing.assert_array_equal(centers, mass_centers(bitmaps).numpy())
+    assert centers.dtype == np.float32
+    for stride in STRIDES:
+        windows = downsample_windows(runs, height=ours.height, width=ours.width, stride=stride)
+        size = -(-ours.height // stride), -(-ours.width // stride)
+        masks = pack_windows(windows, size=size)
+        assert torch.equal(unpack_masks([masks], size), downsample_masks(bitmaps, stride=stride))
 
 
 # ------------------------------------------------------------------------------------------------------- properties
@@ -113,7 +118,7 @@ def steps(draw: st.DrawFn) -> Any:
 
 @settings(max_examples=150)
 @given(data=st.data(), height=st.integers(2, 40), width=st.integers(2, 40))
-def test_any_chain_of_changes_equals_that_of_bitmaps(data: st.DataObject, height: int, width: int) -> None:
+def test_any_chain_of_changes_equals_that_from_bitmaps(data: st.DataObject, height: int, width: int) -> None:
     objects = data.draw(st.lists(segmentations(height, width), max_size=4))
     ours, peer = both(objects, height, width)
     for step in data.draw(st.lists(steps(), max_size=5)):
@@ -132,24 +137,33 @@ def test_nearest_pixel_is_that_of_opencv(side: int) -> None:
     rng = np.random.default_rng(side)
     for new in [*SIDES, *rng.integers(1, 1400, 12).tolist()]:
         bitmap = (rng.random((side, 3)) < 0.5).astype(np.uint8)
-        masks = InstanceMasks.of_bitmaps(bitmap[None])
+        masks = InstanceMasks.from_bitmaps(bitmap[None])
         resized = cv2.resize(bitmap, (5, new), interpolation=cv2.INTER_NEAREST)
         np.testing.assert_array_equal(masks.resize((new, 5)).to_ndarray()[0], resized)
-        turned = InstanceMasks.of_bitmaps(bitmap.T[None]).resize((5, new)).to_ndarray()[0]
+        turned = InstanceMasks.from_bitmaps(bitmap.T[None]).resize((5, new)).to_ndarray()[0]
         np.testing.assert_array_equal(turned, resized.T)
         rows, columns = (np.minimum(np.arange(n) * (1 / (n / s)), s - 1).astype(int) for n, s in ((new, side), (5, 3)))
         np.testing.assert_array_equal(resized, bitmap[rows][:, columns])
 
 
-def test_another_backend_of_mmcv_is_followed() -> None:
-    bitmap = np.random.default_rng(0).integers(0, 2, (30, 50), dtype=np.uint8)
-    mmcv.use_backend("pillow")
-    try:
-        resized = InstanceMasks.of_bitmaps(bitmap[None]).resize((17, 71))
-        expected = BitmapMasks(bitmap[None], 30, 50).resize((17, 71))
-    finally:
-        mmcv.use_backend("cv2")
-    assert_same(resized, expected)
+@given(size=st.tuples(st.integers(1, 900), st.integers(1, 900)), scale=st.data())
+def test_sizes_and_pixels_are_those_of_mmcv(size: tuple[int, int], scale: st.DataObject) -> None:
+    factor = scale.draw(st.one_of(st.floats(0.05, 3), st.tuples(st.integers(16, 1500), st.integers(16, 1500))))
+    masks = InstanceMasks.from_bitmaps(np.zeros((0, *size), np.uint8))
+    width, height = mmcv.rescale_size(size[::-1], factor)
+    if min(height, width) > 0:
+        rescaled = masks.rescale(factor)
+        assert (rescaled.height, rescaled.width) == (height, width)
+        column = np.arange(size[0], dtype=np.uint16)[:, None]
+        row = np.arange(height)
+        sources = mmcv.imresize(column, (1, height), interpolation="nearest").ravel()
+        edges = _map_nearest(size[0], height)
+        np.testing.assert_array_equal(edges.searchsorted(row, side="right") - 1, sources)
+
+
+def test_a_scale_that_is_not_positive() -> None:
+    with pytest.raises(ValueError, match="scale must be positive, not 0"):
+        InstanceMasks.from_bitmaps(np.zeros((1, 5, 5))).rescale(0)
 
 
 # -------------------------------------------------------------------------------------------------- mmdet's transforms
@@ -251,7 +265,7 @@ def test_transforms_of_several_images(name: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- the rest
-def test_objects_from_several_frames_are_measured_together() -> None:
+def test_masks_of_several_images() -> None:
     one, one_peer = both(polygons(0, 30, 40), 30, 40)
     two, two_peer = both(polygons(1, 50, 20), 50, 20)
     ours = InstanceMasks.cat([one.resize((64, 64)), two.flip().resize((64, 64)), one[:0].resize((64, 64))])
@@ -272,26 +286,24 @@ def test_one_pixel_and_none() -> None:
     assert ours.areas.tolist() == [1, 0]
     assert_same(ours, peer)
     assert_same(ours.crop(np.array([0, 0, 1, 12])), peer.crop(np.array([0, 0, 1, 12])))
-    empty = InstanceMasks.of_segmentations([[]], height=12, width=12)
+    empty = InstanceMasks.from_segmentations([[]], height=12, width=12)
     assert empty.areas.tolist() == [0]
-    nothing = InstanceMasks.of_segmentations([], height=12, width=12).resize((30, 6))
+    nothing = InstanceMasks.from_segmentations([], height=12, width=12).resize((30, 6))
     assert (len(nothing), nothing.areas.shape, nothing.to_ndarray().shape) == (0, (0,), (0, 30, 6))
-    assert mask_targets(nothing).masks[4].shape == (0, 8, 2)
-    assert mask_targets(nothing, strides=(8,)).masks[8].shape == (0, 4, 1)
 
 
 def test_mmdets_masks_are_taken() -> None:
     ours, peer = both([SQUARE, *polygons(0, 30, 40)], 30, 40)
-    assert InstanceMasks.of(ours) is ours
-    assert_same(InstanceMasks.of(peer), peer)
+    assert InstanceMasks.from_masks(ours) is ours
+    assert_same(InstanceMasks.from_masks(peer), peer)
     drawn = PolygonMasks([[np.array(p) for p in s] for s in [SQUARE, *polygons(0, 30, 40)]], 30, 40)
-    assert_same(InstanceMasks.of(drawn), peer)
-    assert_same(InstanceMasks.of(BitmapMasks([], 30, 40)), BitmapMasks([], 30, 40))
+    assert_same(InstanceMasks.from_masks(drawn), peer)
+    assert_same(InstanceMasks.from_masks(BitmapMasks([], 30, 40)), BitmapMasks([], 30, 40))
     with pytest.raises(DataError, match="not ndarray"):
-        InstanceMasks.of(peer.masks)
+        InstanceMasks.from_masks(peer.masks)
 
 
-def test_what_no_index_map_can_say_goes_through_bitmaps() -> None:
+def test_changes_that_are_no_index_maps() -> None:
     ours, peer = both(polygons(0, 30, 40), 30, 40)
     assert_same(ours.resize((50, 50), "bilinear"), peer.resize((50, 50), "bilinear"))
     assert_same(ours.pad((40, 50), pad_val=1), peer.pad((40, 50), pad_val=1))

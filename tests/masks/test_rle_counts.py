@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from pycocotools import mask as coco_mask
 
-from solo.masks.rle_counts import decode_counts, pair_counts, runs_of_counts
-from tests.masks.test_column_runs import bitmaps, draw
+from solo.masks.rle_counts import decode_counts, pair_counts, runs_from_counts
+from tests.helpers.column_runs import bitmaps, rasterise
 
 
 def encode(bitmap: np.ndarray) -> bytes:
@@ -28,23 +28,23 @@ def test_texts_of_pycocotools(masks: np.ndarray) -> None:
     _, height, width = masks.shape
     counts = decode_counts([encode(mask) for mask in masks])
     assert counts.pairs.ravel().tolist() == paired(*map(counts_of, masks))
-    np.testing.assert_array_equal(draw(runs_of_counts(counts, height=height, width=width)), masks)
+    np.testing.assert_array_equal(rasterise(runs_from_counts(counts, height=height, width=width)), masks)
     given_as_numbers = pair_counts([counts_of(mask) for mask in masks])
     np.testing.assert_array_equal(given_as_numbers.pairs, counts.pairs)
     np.testing.assert_array_equal(given_as_numbers.ends, counts.ends)
 
 
 def test_numbers_of_any_length() -> None:
-    """Runs of a large picture take up to six digits, and differences are negative too."""
+    """Runs of a large image take up to six digits, and differences are negative too."""
     mask = np.zeros((2000, 3000), np.uint8)
     mask[5:7, 0], mask[:, 100:2900], mask[3, 2950] = 1, 1, 1
     counts = decode_counts([encode(mask), encode(1 - mask)])
-    np.testing.assert_array_equal(draw(runs_of_counts(counts, height=2000, width=3000)), [mask, 1 - mask])
+    np.testing.assert_array_equal(rasterise(runs_from_counts(counts, height=2000, width=3000)), [mask, 1 - mask])
 
 
 def test_no_text() -> None:
     assert len(decode_counts([]).ends) == 0
-    assert runs_of_counts(decode_counts([]), height=2, width=2).num_masks == 0
+    assert runs_from_counts(decode_counts([]), height=2, width=2).num_masks == 0
     assert decode_counts([b"", encode(np.ones((2, 2), np.uint8)), b""]).ends.tolist() == [0, 1, 1]
     assert decode_counts([b""]).ends.tolist() == [0]
 
@@ -61,7 +61,7 @@ def test_malformed_text(text: bytes, message: str) -> None:
 
 def test_runs_of_length_zero_are_dropped() -> None:
     """Here the last one would begin after the last pixel."""
-    runs = runs_of_counts(pair_counts([[0, 2, 0, 1, 3, 0, 2], [8]]), height=4, width=2)
+    runs = runs_from_counts(pair_counts([[0, 2, 0, 1, 3, 0, 2], [8]]), height=4, width=2)
     assert (runs.mask.tolist(), runs.rows.tolist()) == ([0, 0], [[0, 2], [2, 3]])
 
 
@@ -69,4 +69,4 @@ def test_runs_of_length_zero_are_dropped() -> None:
 def test_counts_of_another_size(counts: list[int]) -> None:
     for masks in ([counts], [[8], counts], [counts, [8]]):
         with pytest.raises(ValueError, match="sum up to 4 x 2 pixels"):
-            runs_of_counts(pair_counts(masks), height=4, width=2)
+            runs_from_counts(pair_counts(masks), height=4, width=2)

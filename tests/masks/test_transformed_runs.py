@@ -6,28 +6,36 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solo.masks.column_runs import runs_of_bitmaps
-from solo.masks.transformed_runs import Drawing, Frame, Mass, ShownRuns, draw, measure, show, shrink
+from solo.masks.transformed_runs import (
+    AxisMaps,
+    TransformedRuns,
+    WindowBitmaps,
+    compute_moments,
+    rasterise_windows,
+    subsample_runs,
+    transform_runs,
+)
+from tests.helpers.column_runs import runs_of_whole_bitmaps
 
 OUTSIDE = -1
 BITMAPS = np.array([[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]], np.zeros((3, 4)), np.ones((3, 4))], np.uint8)
 
 
-class Look(NamedTuple):
-    """Source row of each row shown, source column of each column, OUTSIDE for background."""
+class IndexMaps(NamedTuple):
+    """Source row of each row and source column of each column, OUTSIDE for background."""
 
     rows: np.ndarray
     columns: np.ndarray
 
 
-def look(bitmaps: np.ndarray, at: Look) -> np.ndarray:
-    """What is shown, drawn."""
-    inside = (at.rows >= 0)[:, None] & (at.columns >= 0)
-    return bitmaps[:, at.rows][:, :, at.columns] * inside
+def transform(bitmaps: np.ndarray, maps: IndexMaps) -> np.ndarray:
+    """The bitmaps in the transformed image."""
+    inside = (maps.rows >= 0)[:, None] & (maps.columns >= 0)
+    return bitmaps[:, maps.rows][:, :, maps.columns] * inside
 
 
 def edges(index: np.ndarray, size: int) -> np.ndarray:
-    """Where the source's edges come to lie, counted one by one."""
+    """Where the edges of the source come to lie, counted one by one."""
     shown = np.flatnonzero(index >= 0)
     if not len(shown):
         return np.zeros(size + 1, int)
@@ -36,21 +44,17 @@ def edges(index: np.ndarray, size: int) -> np.ndarray:
     return shown[0] + (len(shown) - before if is_descending else before)
 
 
-def measured(bitmaps: np.ndarray, at: Look) -> Mass:
-    return measure(seen(bitmaps, at))
-
-
-def seen(bitmaps: np.ndarray, at: Look) -> ShownRuns:
+def transformed_runs(bitmaps: np.ndarray, maps: IndexMaps) -> TransformedRuns:
     _, height, width = bitmaps.shape
-    runs = runs_of_bitmaps([(0, 0, bitmap) for bitmap in bitmaps], height=height, width=width)
-    return show(runs, Frame(edges(at.rows, height), edges(at.columns, width)))
+    axis_maps = AxisMaps(edges(maps.rows, height), edges(maps.columns, width))
+    return transform_runs(runs_of_whole_bitmaps(bitmaps), axis_maps)
 
 
-def drawn(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
+def to_bitmaps(found: WindowBitmaps, size: tuple[int, int]) -> np.ndarray:
     """The masks on background."""
-    bitmaps = np.zeros((len(drawing.windows), *size), bool)
-    for bitmap, (x1, y1, x2, y2), start in zip(bitmaps, drawing.windows, drawing.starts, strict=True):
-        pixels = drawing.pixels[start : start + (x2 - x1) * (y2 - y1)]
+    bitmaps = np.zeros((len(found.windows), *size), bool)
+    for bitmap, (x1, y1, x2, y2), start in zip(bitmaps, found.windows, found.starts, strict=True):
+        pixels = found.pixels[start : start + (x2 - x1) * (y2 - y1)]
         bitmap[y1:y2, x1:x2] = pixels.reshape(x2 - x1, y2 - y1).T
     return bitmaps
 
@@ -66,7 +70,7 @@ def blocks_of(bitmaps: np.ndarray, block: int) -> np.ndarray:
 
 @st.composite
 def index_maps(draw: st.DrawFn, size: int) -> np.ndarray:
-    """Any that resizes, flips, crops and pads can give; its length is a multiple of four."""
+    """Any map that resizes, flips, crops and pads can give; its length is a multiple of four."""
     new_size = draw(st.integers(1, 40))
     index = np.arange(new_size) * size // new_size
     index = index[:: draw(st.sampled_from([1, -1]))][draw(st.integers(0, new_size)) :]
@@ -76,68 +80,71 @@ def index_maps(draw: st.DrawFn, size: int) -> np.ndarray:
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[np.ndarray, Look]:
+def scenes(draw: st.DrawFn) -> tuple[np.ndarray, IndexMaps]:
     count, height, width = draw(st.integers(1, 4)), draw(st.integers(1, 24)), draw(st.integers(1, 24))
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     bitmaps = rng.random((count, height, width)) < rng.choice([0, 0.05, 0.5, 0.95], size=(count, 1, 1))
     bitmaps[:, :, : rng.integers(0, width + 1)] |= rng.random((count, 1, 1)) < 0.3  # runs over several columns
-    return bitmaps.astype(np.uint8), Look(draw(index_maps(height)), draw(index_maps(width)))
+    return bitmaps.astype(np.uint8), IndexMaps(draw(index_maps(height)), draw(index_maps(width)))
 
 
 @given(scene=scenes())
-def test_sums_are_those_of_the_drawn_masks(scene: tuple[np.ndarray, Look]) -> None:
-    bitmaps, at = scene
-    mass, shown = measured(bitmaps, at), look(bitmaps, at)
-    np.testing.assert_array_equal(mass.pixels, shown.sum(axis=(1, 2)))
-    np.testing.assert_array_equal(mass.x_sums, (shown * np.arange(shown.shape[2])).sum(axis=(1, 2)))
-    np.testing.assert_array_equal(mass.y_sums, (shown * np.arange(shown.shape[1])[:, None]).sum(axis=(1, 2)))
-    assert {values.dtype for values in mass} == {np.dtype(np.int64)}
+def test_moments_are_those_of_the_bitmaps(scene: tuple[np.ndarray, IndexMaps]) -> None:
+    bitmaps, maps = scene
+    moments, shown = compute_moments(transformed_runs(bitmaps, maps)), transform(bitmaps, maps)
+    np.testing.assert_array_equal(moments.areas, shown.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(moments.x_sums, (shown * np.arange(shown.shape[2])).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(moments.y_sums, (shown * np.arange(shown.shape[1])[:, None]).sum(axis=(1, 2)))
+    assert {values.dtype for values in moments} == {np.dtype(np.int64)}
 
 
 @given(scene=scenes(), block=st.sampled_from([1, 2, 4]))
-def test_drawings_are_those_of_the_masks(scene: tuple[np.ndarray, Look], block: int) -> None:
+def test_windows_are_those_of_the_bitmaps(scene: tuple[np.ndarray, IndexMaps], block: int) -> None:
     """In windows that end, on each side, at a block with a pixel at least."""
-    bitmaps, at = scene
-    shown = look(bitmaps, at)
-    drawing = draw(seen(bitmaps, at), block=block)
+    bitmaps, maps = scene
+    shown = transform(bitmaps, maps)
+    found = rasterise_windows(transformed_runs(bitmaps, maps), block=block)
     expected = blocks_of(shown, block)
-    np.testing.assert_array_equal(drawn(drawing, expected.shape[1:]), expected)
-    for mask, window in zip(shown, drawing.windows.tolist(), strict=True):
+    np.testing.assert_array_equal(to_bitmaps(found, expected.shape[1:]), expected)
+    for mask, window in zip(shown, found.windows.tolist(), strict=True):
         rows, columns = (np.flatnonzero(mask.any(axis=axis)) // block for axis in (1, 0))
         tight = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if len(rows) else [0, 0, 0, 0]
         assert window == tight
+    if block == 1:
+        np.testing.assert_array_equal(transformed_runs(bitmaps, maps).tight_boxes(), found.windows)
 
 
 @given(scene=scenes(), kept=st.integers(0, 2**30 - 1))
-def test_only_some_rows_and_columns_are_kept(scene: tuple[np.ndarray, Look], kept: int) -> None:
-    bitmaps, at = scene
-    shown = look(bitmaps, at)
+def test_only_some_rows_and_columns_are_kept(scene: tuple[np.ndarray, IndexMaps], kept: int) -> None:
+    bitmaps, maps = scene
+    shown = transform(bitmaps, maps)
     rows, columns = (np.random.default_rng(kept).random(side) < 0.6 for side in shown.shape[1:])
     before = [np.concatenate([[0], of_axis.cumsum()]) for of_axis in (rows, columns)]
-    mass = measure(shrink(seen(bitmaps, at), *before))
-    np.testing.assert_array_equal(mass.pixels, shown[:, rows][:, :, columns].sum(axis=(1, 2)))
+    moments = compute_moments(subsample_runs(transformed_runs(bitmaps, maps), *before))
+    np.testing.assert_array_equal(moments.areas, shown[:, rows][:, :, columns].sum(axis=(1, 2)))
 
 
 def test_by_hand() -> None:
     """Rows doubled and upside down; the last column shows nothing, the first two are the source's 1 and 2."""
-    frame = Look(rows=np.array([2, 2, 1, 1, 0, 0]), columns=np.array([1, 2, OUTSIDE]))
-    assert edges(frame.rows, 3).tolist() == [6, 4, 2, 0]
-    assert edges(frame.columns, 4).tolist() == [0, 0, 1, 2, 2]
-    mass = measured(BITMAPS, frame)
-    assert mass.pixels.tolist() == [10, 0, 12]
-    assert mass.x_sums.tolist() == [6, 0, 6]
-    assert mass.y_sums.tolist() == [2 + 3 + 4 + 5 + 15, 0, 30]
-    drawing = draw(seen(BITMAPS, frame))
-    assert drawing.windows.tolist() == [[0, 0, 2, 6], [0, 0, 0, 0], [0, 0, 2, 6]]
-    assert drawing.starts.tolist() == [0, 12, 12]
-    assert drawing.pixels.astype(int).tolist() == [0, 0, 1, 1, 1, 1, *[1] * 6, *[1] * 12]
+    maps = IndexMaps(rows=np.array([2, 2, 1, 1, 0, 0]), columns=np.array([1, 2, OUTSIDE]))
+    assert edges(maps.rows, 3).tolist() == [6, 4, 2, 0]
+    assert edges(maps.columns, 4).tolist() == [0, 0, 1, 2, 2]
+    moments = compute_moments(transformed_runs(BITMAPS, maps))
+    assert moments.areas.tolist() == [10, 0, 12]
+    assert moments.x_sums.tolist() == [6, 0, 6]
+    assert moments.y_sums.tolist() == [2 + 3 + 4 + 5 + 15, 0, 30]
+    found = rasterise_windows(transformed_runs(BITMAPS, maps))
+    assert found.windows.tolist() == [[0, 0, 2, 6], [0, 0, 0, 0], [0, 0, 2, 6]]
+    assert found.starts.tolist() == [0, 12, 12]
+    assert found.pixels.astype(int).tolist() == [0, 0, 1, 1, 1, 1, *[1] * 6, *[1] * 12]
     # Blocks of two: the lowest left one has two pixels of the second column alone.
-    assert draw(seen(BITMAPS, frame), block=2).pixels.astype(int).tolist() == [1, 1, 1, 1, 1, 1]
+    assert rasterise_windows(transformed_runs(BITMAPS, maps), block=2).pixels.astype(int).tolist() == [1, 1, 1, 1, 1, 1]
 
 
-def test_a_frame_that_shows_nothing() -> None:
-    frame = Look(rows=np.full(4, OUTSIDE), columns=np.array([1, 2]))
-    assert not measured(BITMAPS, frame).pixels.any()
-    drawing = draw(seen(BITMAPS, frame))
-    assert not drawing.windows.any()
-    assert not len(drawing.pixels)
+def test_maps_that_show_nothing() -> None:
+    maps = IndexMaps(rows=np.full(4, OUTSIDE), columns=np.array([1, 2]))
+    assert not compute_moments(transformed_runs(BITMAPS, maps)).areas.any()
+    found = rasterise_windows(transformed_runs(BITMAPS, maps))
+    assert not found.windows.any()
+    assert not len(found.pixels)
+    assert np.isnan(compute_moments(transformed_runs(BITMAPS, maps)).mass_centers()).all()

@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from solo.masks.bitmaps import downsample_masks, mass_centers
-from solo.masks.mask_windows import pack_masks
 from solo.models import DiceLoss, FocalLoss, Grid, GridAssigner, SOLOv2Criterion
 from solo.models.decoders import cell_masks, mask_loss
 from solo.ops import dice_loss
 from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, Outputs, SOLOOutputs, SOLOv2Outputs
 from tests.helpers.counters import LiveBytes, OperationCounter
+from tests.helpers.ground_truth import ground_truth
 
 GRID = Grid(num_grids=(6, 4, 3, 2), strides=(8, 8, 16, 32), scale_ranges=[(1, 40), (20, 80), (40, 160), (60, 999)])
 MASK_STRIDES = (4, 4, 8, 16)
@@ -148,13 +147,7 @@ def objects(*boxes: tuple[int, int, int, int], size: tuple[int, int] = SIZE) -> 
     masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
     for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
         mask[y1:y2, x1:x2] = True
-    return GroundTruth(
-        labels=torch.arange(len(boxes)) % CLASSES,
-        boxes=torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
-        centers=mass_centers(masks),
-        masks=pack_masks(downsample_masks(masks)),
-        coarse_masks={stride: pack_masks(downsample_masks(masks, stride=stride)) for stride in (8, 16)},
-    )
+    return ground_truth(masks, torch.arange(len(boxes)) % CLASSES)
 
 
 def targets_of(*images: GroundTruth) -> GridTargets:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
-from solo.masks.bitmaps import downsample_masks, mass_centers
-from solo.masks.mask_windows import pack_masks
+from solo.masks.bitmaps import mass_centers
 from solo.models import SOLOv2
-from solo.structures import GroundTruth, mask_field
+from solo.structures import GroundTruth
+from tests.helpers.ground_truth import ground_truth, sample_from
 from tests.helpers.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
@@ -120,13 +120,7 @@ def special_cases(height: int, width: int) -> InstanceData:
 
 
 def to_ground_truth(objects: InstanceData) -> GroundTruth:
-    return GroundTruth(
-        labels=objects.labels,
-        boxes=objects.bboxes,
-        centers=mass_centers(objects.masks),
-        masks=pack_masks(downsample_masks(objects.masks)),
-        coarse_masks={stride: pack_masks(downsample_masks(objects.masks, stride=stride)) for stride in (8, 16)},
-    )
+    return ground_truth(objects.masks, objects.labels, boxes=objects.bboxes)
 
 
 def to_mmdet(objects: InstanceData) -> InstanceData:
@@ -210,16 +204,7 @@ def both_losses(models, inputs: Tensor, batch: list[InstanceData]) -> tuple[dict
 
 
 def to_sample(objects: InstanceData) -> BaseDataElement:
-    truth = to_ground_truth(objects)
-    sample = BaseDataElement()
-    sample.gt_instances = InstanceData(
-        labels=truth.labels,
-        bboxes=truth.boxes,
-        centers=truth.centers,
-        masks=truth.masks,
-        **{mask_field(stride): masks for stride, masks in truth.coarse_masks.items()},
-    )
-    return sample
+    return sample_from(to_ground_truth(objects))
 
 
 @pytest.mark.parametrize(("size", "case"), CASES)

@@ -20,8 +20,7 @@ from solo.checkpoints.conversion import convert_to_ours, find_dialect
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.preprocessing import convention_problems
 from solo.config import load_config
-from solo.masks.bitmaps import boxes_from_masks, downsample_masks, mass_centers
-from solo.masks.mask_windows import pack_masks
+from solo.masks.bitmaps import boxes_from_masks
 from solo.models import SOLOv2
 from solo.models.assigner import GridAssigner
 from solo.models.decoders import cell_masks
@@ -30,6 +29,7 @@ from solo.ops import matrix_nms
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, SOLOOutputs, SOLOv2Outputs
 from tests.helpers.golden import Golden
+from tests.helpers.ground_truth import ground_truth
 from tests.helpers.paths import CONFIGS
 
 NUM_CLASSES = 80
@@ -213,24 +213,18 @@ def test_matrix_nms_alone(golden, within, kernel):
     within("Matrix NMS alone", (decayed[index] - recorded).abs().max(), 2e-6)
 
 
-def ground_truth(golden: Golden, case: str, image: int, size: tuple[int, int] | None = None) -> GroundTruth:
+def recorded_objects(golden: Golden, case: str, image: int, size: tuple[int, int] | None = None) -> GroundTruth:
     """Recorded objects; `size` cuts the image to its upper left part."""
     masks = golden.masks(f"{case}.gt{image}.masks")
     boxes = golden.tensor(f"{case}.gt{image}.boxes")
     if size is not None:
         masks = masks[:, : size[0], : size[1]]
         boxes = boxes.minimum(torch.tensor([size[1], size[0]] * 2))
-    return GroundTruth(
-        labels=golden.tensor(f"{case}.gt{image}.labels"),
-        boxes=boxes,
-        centers=mass_centers(masks),
-        masks=pack_masks(downsample_masks(masks)),
-        coarse_masks={stride: pack_masks(downsample_masks(masks, stride=stride)) for stride in (8, 16)},
-    )
+    return ground_truth(masks, golden.tensor(f"{case}.gt{image}.labels"), boxes=boxes)
 
 
 def both_images(golden: Golden, case: str) -> list[GroundTruth]:
-    return [ground_truth(golden, case, image) for image in (0, 1)]
+    return [recorded_objects(golden, case, image) for image in (0, 1)]
 
 
 class Targets(NamedTuple):
@@ -293,7 +287,7 @@ def test_targets(model, golden, peer, case, image):
 
 
 def test_targets_on_a_larger_canvas(model, golden, peer):
-    targets = model.assigner([ground_truth(golden, "big", 0)], (128, 160))
+    targets = model.assigner([recorded_objects(golden, "big", 0)], (128, 160))
     assert_targets(model, recorded_targets(golden, peer, model.assigner.grid, "big.tgt0"), targets)
 
 
@@ -305,7 +299,7 @@ def test_targets_of_a_size_that_four_does_not_divide(shared_golden):
     size = tuple(golden.arrays["odd.size"].tolist())
     grid = Grid(**model.grid)
     assigner = GridAssigner(grid=grid, num_classes=model.num_classes)
-    targets = assigner([ground_truth(golden, "caseA", 0, size)], (32, 40))
+    targets = assigner([recorded_objects(golden, "caseA", 0, size)], (32, 40))
     expected = recorded_targets(golden, peer, grid, "odd.tgt0")
     assert torch.equal(targets.labels[0], expected.labels)
     assert targets.cell_idx.sort()[0].tolist() == sorted(expected.cells)

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from solo.datasets.coco.instance_table import ImageInstances
-from solo.datasets.coco.polygons import CheckedPolygons, Floats, PackedPolygons, unpack_polygons
+from solo.datasets.coco.polygons import CheckedPolygons, Floats
 from solo.datasets.coco.report import CLIPPED, AnnotationReport
-from solo.masks.column_runs import areas_of_runs, boxes_of_runs
-from solo.masks.segmentations import EMPTY, runs_of_segmentations
+from solo.masks.segmentations import EMPTY, runs_from_segmentations
 
 ZERO_AREA = "box of zero area"
 OUTSIDE = "box outside the image"
@@ -48,15 +47,9 @@ class AnnotatedImage(NamedTuple):
         values = np.frombuffer(self.boxes_and_areas).reshape(-1, 5).copy()
         missing = np.flatnonzero(np.isnan(values[:, 4]))
         if len(missing):
-            masks = [unpacked_mask(self.instances.masks[row]) for row in missing]
-            runs = runs_of_segmentations(masks, height=self.height, width=self.width)
-            values[missing, 4] = areas_of_runs(runs)
+            masks = [self.instances.masks[row] for row in missing]
+            values[missing, 4] = runs_from_segmentations(masks, height=self.height, width=self.width).areas()
         return values
-
-
-def unpacked_mask(mask: dict[str, Any] | PackedPolygons) -> dict[str, Any] | list[list[float]]:
-    """A stored mask as in a COCO file: an RLE, or polygons as lists of numbers."""
-    return mask if isinstance(mask, dict) else unpack_polygons(mask)
 
 
 class AnnotationTable:
@@ -216,6 +209,6 @@ class AnnotationTable:
             for start in range(0, len(positions), _MASKS_AT_ONCE):
                 some = positions[start : start + _MASKS_AT_ONCE]
                 found = [self._masks[row] for row in rows[some].tolist()]
-                masks = [unpacked_mask(mask if isinstance(mask, dict) else polygons.packed(mask)) for mask in found]
-                boxes[some] = boxes_of_runs(runs_of_segmentations(masks, height=height, width=width))
+                masks = [mask if isinstance(mask, dict) else polygons.packed(mask) for mask in found]
+                boxes[some] = runs_from_segmentations(masks, height=height, width=width).tight_boxes()
         return boxes

@@ -30,8 +30,9 @@ _FILTERS = {"filter_empty_gt": False, "min_size": 0}
 class CocoInstances(BaseDataset):
     """Instance annotations in COCO's format; each is checked, and the random draws of a sample are reproducible.
 
-    A data info holds img_path, img_id, height, width and instances, each `dict(bbox=[x1, y1, x2, y2] in pixels of the
-    image, bbox_label, ignore_flag (1 for a crowd region), mask=polygons or RLE)`: what mmdet's transforms expect.
+    A data info holds img_path, img_id, height, width and instances: `ImageInstances`, which are also a sequence of
+    `dict(bbox=[x1, y1, x2, y2] in pixels of the image, bbox_label, ignore_flag (1 for a crowd region), mask=polygons or
+    RLE)`, as mmdet's transforms expect them.
 
     Attributes:
         report: What the checks of the annotation file found.
@@ -161,7 +162,6 @@ class CocoInstances(BaseDataset):
         """The data info of an image; what a worker asks for here is what it turns to next."""
         self._in_progress.begin(idx)
         info: dict[str, Any] = super().get_data_info(idx)
-        info["instances"] = info["instances"].unpack()
         info.pop("boxes_and_areas", None)
         return info
 
@@ -186,7 +186,7 @@ class CocoInstances(BaseDataset):
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels of the objects of an image, for mmengine's `ClassBalancedDataset`."""
-        return [instance["bbox_label"] for instance in self.get_data_info(idx)["instances"]]
+        return list(self.get_data_info(idx)["instances"].labels)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which pass over the data begins; running workers see it too."""

@@ -11,14 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from solo.datasets.coco.annotation_rules import UnusableAnnotationError
-from solo.masks.segmentations import FAR_POLYGON, FARTHEST_POINT, SHORT_POLYGON
+from solo.masks.segmentations import PackedPolygons, find_polygon_problems, select_usable
 
 Floats = npt.NDArray[np.float64]
-PackedPolygons = list[bytes]
-"""Polygons of an object, each x y x y ... in pixels as the bytes of float64."""
 
-NAN_POLYGON = "polygon with a coordinate that is not a number"
 POINT_LISTS = "polygon given as a list of [x, y] points"
 
 _NUMBERS = {int, float}
@@ -76,16 +72,8 @@ class PolygonTable:
         offsets = np.concatenate([[0], padded.cumsum()])
         coordinates = np.asarray(self._coordinates, np.float64)
         lowest, highest, areas = _extents_and_areas(coordinates, offsets)
-        is_short = (lengths < 6) | (lengths % 2 == 1)
-        is_far = ((lowest < -FARTHEST_POINT) | (highest > FARTHEST_POINT)).any(axis=1)
-        has_nan = np.isnan(lowest).any(axis=1)
-        problems = {
-            index: kind
-            for kind, found in ((SHORT_POLYGON, is_short), (FAR_POLYGON, is_far), (NAN_POLYGON, has_nan))
-            for index in np.flatnonzero(found).tolist()
-        }
         return CheckedPolygons(
-            problems=problems,
+            problems=find_polygon_problems(lengths, lowest, highest),
             from_points=frozenset(self._from_points),
             lowest=lowest,
             highest=highest,
@@ -134,27 +122,14 @@ class CheckedPolygons:
         """Indices of an object's polygons without those that are too short to enclose anything.
 
         Raises:
-            UnusableAnnotationError: None can be used, or one is far from the image or holds a NaN.
+            SegmentationError: None can be used, or one is far from the image or holds a NaN.
         """
-        if self.problems.keys().isdisjoint(indices) and indices:
-            return indices
-        for index in indices:
-            if self.problems.get(index, SHORT_POLYGON) != SHORT_POLYGON:
-                raise UnusableAnnotationError(self.problems[index])
-        used = [index for index in indices if index not in self.problems]
-        if not used:
-            raise UnusableAnnotationError(SHORT_POLYGON)
-        return used
+        return select_usable(indices, self.problems)
 
     def packed(self, indices: Iterable[int]) -> PackedPolygons:
         """The polygons at these indices, as bytes."""
         offsets, coordinates = self.offsets, self.coordinates
         return [bytes(coordinates[offsets[index] : offsets[index + 1]]) for index in indices]
-
-
-def unpack_polygons(packed: PackedPolygons) -> list[list[float]]:
-    """The polygons as lists, each [x, y, x, y, ...] in pixels."""
-    return [array("d", polygon).tolist() for polygon in packed]
 
 
 def _extents_and_areas(coordinates: Floats, offsets: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from solo.datasets.coco.annotation_table import AnnotatedImage, unpacked_mask
+from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.coco.annotations import read_annotations
 from solo.errors import DataError, suggestion
+from solo.masks.segmentations import unpack_segmentation
 
 
 def write_subset(
@@ -83,5 +84,5 @@ def _objects(image: AnnotatedImage, categories: dict[int, dict[str, Any]]) -> It
                 iscrowd=0,
                 area=area,
                 bbox=box,
-                segmentation=unpacked_mask(mask),
+                segmentation=unpack_segmentation(mask),
             )

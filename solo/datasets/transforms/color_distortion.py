@@ -1,4 +1,4 @@
-"""Random colours as PaddleDetection draws them; masks and boxes stay."""
+"""Random colour distortion with PaddleDetection's formulas; boxes and masks do not change."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ YIQ_TO_RGB = np.array([[1.0, 0.956, 0.621], [1.0, -0.272, -0.647], [1.0, -1.107,
 class RandomDistort(BaseTransform):
     """Change brightness, contrast, saturation and hue, each with a probability, in random order.
 
-    PaddleDetection's `RandomDistort` and `ColorDistort` with their own constants: brightness is added, in units of 0
-    to 255; contrast multiplies; saturation moves away from the grey of the pixel; hue turns I and Q by `hue` half
-    turns. Nothing is clipped or rounded: the image is float32 afterwards, unless no change was drawn.
+    Equivalent to PaddleDetection's `RandomDistort` and `ColorDistort`, with their constants: brightness is added, in
+    units of 0 to 255; contrast multiplies; saturation scales the distance from the pixel's grey; hue rotates I and Q
+    by `hue` times 180 degrees. Nothing is clipped or rounded: the image is float32 afterwards, unless nothing changed.
 
     Args:
-        hue: range of the angle, in half turns.
-        saturation: range of the distance from grey, 1 for unchanged.
-        contrast: range of the factor.
-        brightness: range of the addition.
-        prob: probability of each of the four.
+        hue: Range of the angle, in units of 180 degrees.
+        saturation: Range of the factor of the distance from grey.
+        contrast: Range of the factor.
+        brightness: Range of the addition.
+        prob: Probability of each of the four.
 
     Raises:
-        ValueError: a range from high to low, or no probability.
+        ValueError: A range is empty, or prob is no probability.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class RandomDistort(BaseTransform):
         self.ranges = dict(hue=hue, saturation=saturation, contrast=contrast, brightness=brightness)
         for name, (low, high) in self.ranges.items():
             if low > high:
-                raise ValueError(f"{name} must be (low, high); came ({low}, {high})")
+                raise ValueError(f"{name} must be (low, high), not ({low}, {high})")
         if not 0 <= prob <= 1:
-            raise ValueError(f"prob must be in [0, 1]; came {prob}")
+            raise ValueError(f"prob must be in [0, 1], not {prob}")
         self.prob = prob
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -64,23 +64,23 @@ class RandomDistort(BaseTransform):
         return f"{type(self).__name__}({options})"
 
 
-def turn_hue(image: np.ndarray, half_turns: float) -> np.ndarray:
-    """Turn the colours of a BGR image (H, W, 3) float32 around the grey axis of YIQ; the brightness Y stays."""
+def rotate_hue(image: np.ndarray, half_turns: float) -> np.ndarray:
+    """Rotate the colours of a BGR image (H, W, 3) float32 around the grey axis of YIQ; the luma Y does not change."""
     cosine, sine = np.cos(half_turns * np.pi), np.sin(half_turns * np.pi)
-    turn = np.array([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
-    rgb = YIQ_TO_RGB @ turn @ RGB_TO_YIQ
-    # Rows and columns in the image's order of channels; each pixel is a row vector.
+    rotation = np.array([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
+    rgb = YIQ_TO_RGB @ rotation @ RGB_TO_YIQ
+    # Reversed to the image's channel order; transposed as each pixel is a row vector.
     return image @ rgb[::-1, ::-1].T.astype(np.float32)
 
 
 def scale_saturation(image: np.ndarray, factor: float) -> np.ndarray:
-    """Multiply the distance of each pixel of a BGR image (H, W, 3) float32 from its grey."""
+    """Scale the distance of each pixel of a BGR image (H, W, 3) float32 from its grey."""
     grey = image @ RGB_TO_YIQ[0, ::-1, None].astype(np.float32)
     return image * factor + grey * (1 - factor)
 
 
 CHANGES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "hue": turn_hue,
+    "hue": rotate_hue,
     "saturation": scale_saturation,
     "contrast": np.multiply,
     "brightness": np.add,

@@ -1,4 +1,4 @@
-"""Copy-paste: objects of another image are put over an image, and hide what is behind them."""
+"""Copy-paste augmentation: objects of another image are pasted onto an image and occlude its objects."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from solo.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class CopyPaste(BaseTransform):
-    """Paste some objects of another image of the data set (arXiv 2012.07177), as mmdet's transform of this name does.
+    """Paste some objects of another image of the data set (arXiv 2012.07177), as mmdet's `CopyPaste` does.
 
-    Pasted objects hide those of the image: these lose the covered pixels, get the tightest box around what is left,
+    Pasted objects occlude those of the image: these lose the covered pixels, get the tightest box around what is left,
     and are dropped when that box has moved by more than `bbox_occluded_thr` and too few pixels are left. Unlike
-    mmdet's, it stands in the pipeline of the data set itself, needs no wrapper, and draws from the sample's own seed.
-    When the other image cannot be read, or its pipeline gives nothing, nothing is pasted.
+    mmdet's, it belongs in the pipeline of the data set itself, needs no wrapper, and uses the sample's own seed. When
+    the other image cannot be read, or its pipeline gives nothing, nothing is pasted.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class CopyPaste(BaseTransform):
         mask_occluded_thr: int = 300,
         selected: bool = True,
     ) -> None:
-        """Say how the other image is loaded, and how much is pasted.
+        """Configure how the other image is loaded and how much is pasted.
 
         Args:
             pipeline: Transforms of the other image up to here, as configs or callables; both images must come out with
                 the same size.
-            max_num_pasted: Fewer than so many objects are pasted, a random choice of random size.
+            max_num_pasted: A random choice of fewer objects than this is pasted.
             bbox_occluded_thr: An object stays when no side of its box moves by more pixels than this,
             mask_occluded_thr: or when more pixels than this are left of it.
             selected: Choose from the objects; False pastes all of them.
@@ -57,14 +57,14 @@ class CopyPaste(BaseTransform):
         self._dataset: BaseDataset | None = None
 
     def set_dataset(self, dataset: BaseDataset) -> None:
-        """Say where other images come from; `CocoInstances` does so for the transforms of its pipeline."""
+        """Set the data set of the other images; `CocoInstances` does so for the transforms of its pipeline."""
         self._dataset = dataset
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class.
 
         Raises:
-            DataError: The two images are of different sizes, or no data set is known to take the other one from.
+            DataError: The two images are of different sizes, or no data set was set.
         """
         other = self._other_image()
         return results if other is None else self.paste(results, other)
@@ -77,7 +77,7 @@ class CopyPaste(BaseTransform):
         try:
             return self.pipeline(self._dataset.get_data_info(int(np.random.randint(len(self._dataset)))))
         except UnreadableImageError:
-            return None  # it is counted and reported when its own turn comes
+            return None  # counted and reported when its own sample is loaded
 
     def paste(self, results: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         """Paste objects of `other` into `results`, both loaded and of one size.
@@ -94,11 +94,11 @@ class CopyPaste(BaseTransform):
         chosen = self._choose(len(other["gt_bboxes"]))
         if not len(chosen):
             return results
-        pasted = InstanceMasks.of(other["gt_masks"])[chosen]
+        pasted = InstanceMasks.from_masks(other["gt_masks"])[chosen]
         cover = _union(pasted)
         image = np.array(results["img"], order="C")
         cv2.copyTo(np.ascontiguousarray(other["img"]), cover.view(np.uint8), image)
-        masks = InstanceMasks.of(results["gt_masks"]).hidden_by(cover)
+        masks = InstanceMasks.from_masks(results["gt_masks"]).subtract(cover)
         boxes, areas = torch.from_numpy(masks.tight_boxes()), masks.areas
         moved = (boxes - results["gt_bboxes"].tensor).abs().amax(dim=1).numpy()
         kept = np.flatnonzero((moved <= self.bbox_occluded_thr) | (areas > self.mask_occluded_thr))
@@ -112,7 +112,7 @@ class CopyPaste(BaseTransform):
         return results
 
     def _choose(self, count: int) -> npt.NDArray[np.int64]:
-        """Positions of the objects to paste; the draws are mmdet's."""
+        """Choose the indices of the objects to paste, with the same random numbers as mmdet."""
         if not self.selected:
             return np.arange(count)
         num_pasted = np.random.randint(0, min(count + 1, self.max_num_pasted))
@@ -123,8 +123,8 @@ class CopyPaste(BaseTransform):
 
 
 def _union(masks: InstanceMasks) -> npt.NDArray[np.bool_]:
-    """(height, width) where any of the masks is."""
+    """Unite all masks: (height, width)."""
     union = np.zeros((masks.height, masks.width), np.bool_)
-    for (x1, y1, x2, y2), pixels in masks.drawn_windows():
+    for (x1, y1, x2, y2), pixels in masks.window_bitmaps():
         union[y1:y2, x1:x2] |= pixels
     return union

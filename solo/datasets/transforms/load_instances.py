@@ -1,63 +1,57 @@
-"""Reads an image's objects from its annotation, masks as runs: what mmdet's transforms work on, nothing drawn."""
+"""Loads an image's objects from its annotations, masks as column runs: nothing is rasterised to bitmaps."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 
+from solo.datasets.coco.instance_table import ImageInstances
 from solo.errors import DataError
 from solo.masks.instance_masks import InstanceMasks
-from solo.masks.segmentations import Segmentation, SegmentationError
+from solo.masks.segmentations import SegmentationError
 from solo.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
 class LoadInstances(BaseTransform):
-    """Read `instances` as `mmdet.LoadAnnotations(with_bbox=True, with_mask=True)` does, but leave the masks undrawn.
+    """Equivalent to `mmdet.LoadAnnotations(with_bbox=True, with_mask=True)`, with masks that are not rasterised.
 
-    Needs `instances`, each `dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag, mask=polygons or RLE)` in pixels of
-    the annotated image, and `ori_shape` (H, W). Adds `gt_bboxes` (mmdet's HorizontalBoxes), `gt_bboxes_labels` (N,)
-    int64, `gt_ignore_flags` (N,) bool and `gt_masks` (`InstanceMasks`). An object without a usable mask is ignored.
+    Needs `ori_shape` (H, W) and `instances`: the `ImageInstances` of `CocoInstances`, or a list of
+    `dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag, mask=polygons or RLE)` in pixels of the annotated image. Adds
+    `gt_bboxes` (mmdet's HorizontalBoxes), `gt_bboxes_labels` (N,) int64, `gt_ignore_flags` (N,) bool and `gt_masks`
+    (`InstanceMasks`). An object without a usable mask is ignored.
     """
 
     def __init__(self) -> None:
-        from solo.datasets.transforms.instance_boxes import (
-            InstanceBoxes,  # imports mmdet; whoever uses its transforms has it
-        )
+        # mmdet takes seconds to import; a pipeline that trains has it, one that only predicts does without.
+        from mmdet.structures.bbox import HorizontalBoxes
 
-        self._boxes = InstanceBoxes
+        self._box_type = HorizontalBoxes
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class.
 
         Raises:
-            DataError: A mask is a malformed RLE, one of another size than the image, or a polygon too far away.
+            DataError: An RLE is malformed or of another size than the image, or a polygon is far away or not finite.
         """
         instances = results.get("instances", [])
         height, width = results["ori_shape"]
-        segmentations = [_usable(instance["mask"]) for instance in instances]
         try:
-            masks = InstanceMasks.of_segmentations(segmentations, height=height, width=width)
+            if not isinstance(instances, ImageInstances):
+                instances = ImageInstances.from_dicts(instances)
+            masks = InstanceMasks.from_segmentations(instances.masks, height=height, width=width)
         except SegmentationError as problem:
             name = results.get("img_path") or results.get("img_id")
             raise DataError(f"image {name} ({width} x {height} pixels): {problem}") from None
-        boxes = np.array([instance["bbox"] for instance in instances], np.float32).reshape(-1, 4)
-        ignored = [i["ignore_flag"] or not s for i, s in zip(instances, segmentations, strict=True)]
-        results["gt_bboxes"] = self._boxes.of(boxes)
-        results["gt_bboxes_labels"] = np.array([instance["bbox_label"] for instance in instances], np.int64)
-        results["gt_ignore_flags"] = np.array(ignored, np.bool_)
+        boxes = torch.from_numpy(instances.box_array().astype(np.float32))
+        results["gt_bboxes"] = self._box_type(boxes, clone=False)
+        results["gt_bboxes_labels"] = np.array(instances.labels, np.int64)
+        results["gt_ignore_flags"] = np.array(instances.ignore_flags, np.bool_)
         results["gt_masks"] = masks
         return results
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
-
-
-def _usable(segmentation: Any) -> Segmentation:
-    """The segmentation without polygons that enclose nothing; no polygon when none of it can be used."""
-    if isinstance(segmentation, list):
-        return [polygon for polygon in segmentation if len(polygon) % 2 == 0 and len(polygon) >= 6]
-    is_rle = isinstance(segmentation, dict) and "size" in segmentation
-    return segmentation if is_rle and isinstance(segmentation.get("counts"), (list, str, bytes)) else []

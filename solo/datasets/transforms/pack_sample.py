@@ -1,4 +1,4 @@
-"""The last transform: a sample as the model takes it, with small targets already worked out in the loader."""
+"""The last transform: a sample as the model takes it, with each object's mass centre and masks at the strides."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 
-from solo.datasets.transforms.packed_instances import PackedInstances
 from solo.errors import DataError
 from solo.masks.bitmaps import MASK_STRIDE
 from solo.masks.instance_masks import InstanceMasks
-from solo.masks.mask_targets import mask_targets
+from solo.masks.mask_windows import pack_windows
+from solo.masks.transformed_runs import compute_moments, downsample_windows
 from solo.registry import TRANSFORMS
-from solo.structures import mask_field
+from solo.structures import gt_mask_key
 
 _OPENCV_FLIPS = {(0,): 0, (1,): 1, (0, 1): -1}
 _META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
@@ -29,15 +29,15 @@ _GROUND_TRUTH_KEYS = ("gt_bboxes", "gt_bboxes_labels", "gt_masks")
 class PackSample(BaseTransform):
     """Pack an image and, when they were loaded, its objects.
 
-    Gives `dict(inputs=(3, H, W) uint8 BGR, data_samples=BaseDataElement)`. With ground truth the sample holds
-    `gt_instances`: labels (N,) int64, bboxes (N, 4) float32 x1 y1 x2 y2 and centers (N, 2) float32 x y in pixels of the
-    transformed image, masks at stride 4, packed (`MaskWindows` of (N, ceil(H/4), ceil(W/4))). Crowd regions and objects
-    of which the transforms have left no pixel are not in it. `gt_masks` may be what `LoadInstances` gives, or mmdet's
-    `BitmapMasks` or `PolygonMasks`.
+    Returns `dict(inputs=(3, H, W) uint8 BGR tensor, data_samples=BaseDataElement)`. With ground truth the sample holds
+    `gt_instances` of arrays, which leave a worker as a few kilobytes without shared memory: labels (N,) int64, bboxes
+    (N, 4) float32 x1 y1 x2 y2 and centers (N, 2) float32 x y in pixels of the transformed image, and masks at stride 4
+    (`MaskWindows` of (N, ceil(H/4), ceil(W/4))). Crowd regions and objects without a pixel left are not in it.
+    `gt_masks` may be the `InstanceMasks` of `LoadInstances`, or mmdet's `BitmapMasks` or `PolygonMasks`.
 
     Args:
-        coarse_strides: Strides at which the masks are packed as well, beside stride 4: those of SOLO's levels, as
-            (8, 16), even numbers. Stride 8 is in `masks_8`, and so on.
+        coarse_strides: Further strides of the masks: those of SOLO's levels, as (8, 16), even numbers above 4. Masks at
+            stride 8 are in `masks_8`, and so on.
 
     Raises:
         ValueError: A stride is no even number above 4.
@@ -65,7 +65,7 @@ class PackSample(BaseTransform):
 
 
 def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the image's way, with the values of an image that no transform touched as defaults."""
+    """The metainfo of the sample, with the values of an untransformed image as defaults."""
     size = results["img"].shape[:2]
     known = dict(img_id=None, img_path=None, ori_shape=size, scale_factor=(1.0, 1.0), flip=False, flip_direction=None)
     known.update({key: results[key] for key in _META_KEYS if key in results})
@@ -75,38 +75,42 @@ def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _pack_instances(results: dict[str, Any], *, strides: Sequence[int]) -> PackedInstances:
-    masks = InstanceMasks.of(results["gt_masks"])
+def _pack_instances(results: dict[str, Any], *, strides: Sequence[int]) -> InstanceData:
+    masks = InstanceMasks.from_masks(results["gt_masks"])
     given = results["gt_bboxes"]
     boxes = np.asarray(given.numpy() if hasattr(given, "numpy") else given, np.float32).reshape(-1, 4)
-    num_masks = len(masks)
-    if (masks.height, masks.width) != results["img"].shape[:2] or num_masks != len(boxes):
-        height, width = results["img"].shape[:2]
-        raise DataError(
-            f"image {results.get('img_path')}: {num_masks} masks of {masks.width} x {masks.height} pixels (width x "
-            f"height) for {len(boxes)} boxes and an image of {width} x {height}: some transform changed one alone"
-        )
+    _check_sizes(masks, num_boxes=len(boxes), results=results)
     labels = np.asarray(results["gt_bboxes_labels"], np.int64)
     ignored = np.asarray(results.get("gt_ignore_flags", ()), np.bool_)
     if ignored.any():
         objects = (~ignored).nonzero()[0]
         masks, boxes, labels = masks[objects], boxes[objects], labels[objects]
-    targets = mask_targets(masks, strides=strides)
-    if not targets.pixels.all():
-        kept = targets.pixels.nonzero()[0]
-        targets, boxes, labels = targets.of(kept), boxes[kept], labels[kept]
-    return PackedInstances.of(
-        labels=torch.from_numpy(np.ascontiguousarray(labels)),
-        bboxes=torch.from_numpy(np.ascontiguousarray(boxes)),
-        centers=torch.from_numpy(targets.centers),
-        **{mask_field(stride): packed for stride, packed in targets.masks.items()},
-    )
+    runs = masks.transformed_runs()
+    moments = compute_moments(runs)
+    fields: dict[str, Any] = dict(labels=labels, bboxes=boxes, centers=moments.mass_centers())
+    for stride in strides:
+        windows = downsample_windows(runs, height=masks.height, width=masks.width, stride=stride)
+        size = -(-masks.height // stride), -(-masks.width // stride)
+        fields[gt_mask_key(stride)] = pack_windows(windows, size=size)
+    if not moments.areas.all():
+        kept = moments.areas.nonzero()[0]
+        fields = {name: values[kept] for name, values in fields.items()}
+    return InstanceData(**fields)
+
+
+def _check_sizes(masks: InstanceMasks, *, num_boxes: int, results: dict[str, Any]) -> None:
+    height, width = results["img"].shape[:2]
+    if (masks.height, masks.width) != (height, width) or len(masks) != num_boxes:
+        raise DataError(
+            f"image {results.get('img_path')}: {len(masks)} masks of {masks.width} x {masks.height} pixels (width x "
+            f"height) for {num_boxes} boxes and an image of {width} x {height}: some transform changed one alone"
+        )
 
 
 def _channels_first(image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """A view (3, H, W) of an image (H, W, 3); the image is copied only where transforms have left holes or flips."""
+    """A view (3, H, W) of an image (H, W, 3), copied only when transforms have left it cropped or flipped."""
     flipped = tuple(axis for axis in (0, 1) if image.strides[axis] < 0)
     if flipped:
-        # mmcv flips by a view, and OpenCV copies the mirrored pixels several times faster than numpy does.
+        # mmcv flips by a view; OpenCV copies the mirrored pixels several times faster than numpy.
         image = cv2.flip(np.ascontiguousarray(np.flip(image, flipped)), _OPENCV_FLIPS[flipped])
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

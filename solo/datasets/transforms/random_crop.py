@@ -1,4 +1,4 @@
-"""The crop of SSD, as PaddleDetection draws it."""
+"""The random crop of SSD, with PaddleDetection's sampling."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from mmcv.transforms import BaseTransform
 
 from solo.registry import TRANSFORMS
 
-# How to take some of the objects, by key; what is absent is left absent.
 _PER_OBJECT_KEYS = ("gt_bboxes_labels", "gt_ignore_flags")
 
 
 @TRANSFORMS.register_module()
 class RandomOverlapCrop(BaseTransform):
-    """Crop to a window that overlaps some object by a random demand, or not at all (Liu et al. 2016).
+    """Crop to a window whose IoU with some object reaches a random threshold, or not at all (Liu et al. 2016).
 
-    PaddleDetection's `RandomCrop`. The thresholds and "no crop" are shuffled; the first for which a window is found
-    is taken. A window has sides of `scaling` (geometric mean) of the image's and `aspect_ratio` (relative to the
-    image's); its IoU with the box of at least one object reaches the threshold, and it holds the centre of some box.
-    Objects whose centre is outside go, the boxes of the others are clipped.
+    Equivalent to PaddleDetection's `RandomCrop`. The thresholds and "no crop" are shuffled; the first for which a
+    window is found is used. A window's sides are `scaling` (geometric mean) and `aspect_ratio` relative to the image's;
+    its IoU with at least one box reaches the threshold, and it holds the centre of some box. Objects whose centre is
+    outside are removed, the boxes of the others are clipped.
 
     Args:
-        aspect_ratio: range of width over height, relative to the image.
-        thresholds: demands on the IoU.
-        scaling: range of the geometric mean of the window's sides, relative to the image.
-        num_attempts: windows that are tried for each threshold.
+        aspect_ratio: Range of width over height, relative to the image.
+        thresholds: Thresholds of the IoU.
+        scaling: Range of the geometric mean of the window's sides, relative to the image.
+        num_attempts: Windows that are tried for each threshold.
 
     Raises:
-        ValueError: a range from high to low or outside (0, 1], or no attempts.
+        ValueError: A range is empty or outside (0, 1], or there are no attempts.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class RandomOverlapCrop(BaseTransform):
         self.num_attempts = num_attempts
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Crop `img`, `gt_bboxes`, `gt_masks` and what belongs to each object; an image of crowds or nothing stays."""
+        """Crop `img`, the boxes and the masks; images without ordinary objects are returned unchanged."""
         boxes = results["gt_bboxes"]
         corners = np.asarray(getattr(boxes, "tensor", boxes), dtype=np.float32).reshape(-1, 4)
         crowds = np.asarray(results.get("gt_ignore_flags", np.zeros(len(corners))), dtype=np.bool_)
@@ -61,25 +60,25 @@ class RandomOverlapCrop(BaseTransform):
         return results
 
     def choose_window(self, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-        """Draw a window (4,) int64 x1 y1 x2 y2 for boxes (N, 4) in an image of (height, width); None for no crop."""
+        """Sample a window (4,) int64 x1 y1 x2 y2 for boxes (N, 4) in an image of (height, width); None for no crop."""
         thresholds: list[float | None] = [*self.thresholds, None]
         for index in np.random.permutation(len(thresholds)):
             threshold = thresholds[index]
             if threshold is None:
                 return None
             for _ in range(self.num_attempts):
-                window = self._draw_window(size)
+                window = self._sample_window(size)
                 if overlaps(window, boxes).max() >= threshold and holds_centers(window, boxes).any():
                     return window
         return None
 
-    def _draw_window(self, size: tuple[int, int]) -> np.ndarray:
+    def _sample_window(self, size: tuple[int, int]) -> np.ndarray:
         height, width = size
         scale = np.random.uniform(*self.scaling)
         # Within these bounds neither side is longer than the image's.
         low, high = max(self.aspect_ratio[0], scale**2), min(self.aspect_ratio[1], scale**-2)
         root = np.sqrt(np.random.uniform(low, high))
-        # A window of no pixel would hold nothing.
+        # At least one pixel along each axis.
         window_height = max(1, min(height, int(height * scale / root)))
         window_width = max(1, min(width, int(width * scale * root)))
         top = np.random.randint(0, max(1, height - window_height))
@@ -94,7 +93,7 @@ class RandomOverlapCrop(BaseTransform):
 
 
 def overlaps(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The IoU (N,) of a window (4,) with boxes (N, 4), x1 y1 x2 y2."""
+    """IoU (N,) of a window (4,) with boxes (N, 4), x1 y1 x2 y2."""
     sides = np.minimum(boxes[:, 2:], window[2:]) - np.maximum(boxes[:, :2], window[:2])
     intersections = np.where((sides > 0).all(axis=1), sides.prod(axis=1), 0)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (window[2:] - window[:2]).prod()

@@ -46,7 +46,7 @@ def instance(number: int, mask: Any, *, ignore_flag: int = 0) -> dict[str, Any]:
 
 
 def instances(found: dict[Any, AnnotatedImage]) -> dict[Any, list[dict[str, Any]]]:
-    return {image_id: image.instances.unpack() for image_id, image in found.items()}
+    return {image_id: list(image.instances) for image_id, image in found.items()}
 
 
 def test_instances_come_back_image_by_image() -> None:

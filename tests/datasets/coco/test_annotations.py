@@ -21,10 +21,10 @@ from solo.datasets.coco.annotation_rules import (
 )
 from solo.datasets.coco.annotation_table import OUTSIDE, ZERO_AREA
 from solo.datasets.coco.annotations import check_coco_file, read_annotations
-from solo.datasets.coco.polygons import NAN_POLYGON, POINT_LISTS
+from solo.datasets.coco.polygons import POINT_LISTS
 from solo.datasets.coco.report import CLIPPED
 from solo.errors import DataError
-from solo.masks.segmentations import EMPTY, FAR_POLYGON, MALFORMED, OTHER_SIZE, SHORT_POLYGON
+from solo.masks.segmentations import EMPTY, FAR_POLYGON, MALFORMED, NAN_POLYGON, OTHER_SIZE, SHORT_POLYGON
 from tests.helpers.coco_files import SQUARE, annotation, content, write
 
 
@@ -95,7 +95,7 @@ def test_unusable_annotation_is_left_out_and_reported(tmp_path: Path, changes: d
     checked = read_annotations(write(tmp_path, content([annotation(1), bad])))
     assert checked.report.problems == {kind: [bad["id"]]}
     assert (checked.report.used, checked.report.left_out) == (1, 1)
-    assert len(checked.annotated[1].instances.unpack()) == 1
+    assert len(checked.annotated[1].instances) == 1
     assert f"1 left out, {kind}: annotation {bad['id']}" in str(checked.report)
 
 
@@ -108,7 +108,7 @@ def test_unusable_annotation_is_left_out_and_reported(tmp_path: Path, changes: d
 def test_usable_segmentations(tmp_path: Path, segmentation: Any, is_crowd: int) -> None:
     path = write(tmp_path, content([annotation(1, segmentation=segmentation, iscrowd=is_crowd)]))
     checked = read_annotations(path)
-    (instance,) = checked.annotated[1].instances.unpack()
+    (instance,) = checked.annotated[1].instances
     assert instance["ignore_flag"] == is_crowd
     assert instance["bbox"] == [2, 2, 10, 10]
     assert isinstance(instance["mask"], dict) or all(
@@ -122,13 +122,13 @@ def test_usable_segmentations(tmp_path: Path, segmentation: Any, is_crowd: int) 
 def test_missing_box_is_computed(tmp_path: Path, segmentation: Any) -> None:
     checked = read_annotations(write(tmp_path, content([annotation(1, bbox=None, segmentation=segmentation)])))
     expected = [2, 2, 3, 10] if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list) else None
-    assert checked.annotated[1].instances.unpack()[0]["bbox"] == (expected or [2, 2, 10, 10])
+    assert checked.annotated[1].instances[0]["bbox"] == (expected or [2, 2, 10, 10])
 
 
 def test_box_over_the_border_is_clipped(tmp_path: Path) -> None:
     boxes = [[-4, -4, 10, 10], [20, 12, 100, 100], [0, 0, 24.4, 16.3]]
     checked = read_annotations(write(tmp_path, content([annotation(i, bbox=box) for i, box in enumerate(boxes)])))
-    assert [i["bbox"] for i in checked.annotated[1].instances.unpack()] == [
+    assert [i["bbox"] for i in checked.annotated[1].instances] == [
         [0, 0, 6, 6],
         [20, 12, 24, 16],
         [0, 0, 24, 16],
@@ -141,7 +141,7 @@ def test_classes_are_sorted_by_category_id(tmp_path: Path) -> None:
     path = write(tmp_path, content([annotation(1), annotation(2, category_id=7)]))
     checked = read_annotations(path)
     assert (checked.classes, checked.category_ids) == (("cat", "dog"), (1, 7))
-    assert [i["bbox_label"] for i in checked.annotated[1].instances.unpack()] == [0, 1]
+    assert [i["bbox_label"] for i in checked.annotated[1].instances] == [0, 1]
 
 
 def test_chosen_classes_keep_their_order_and_leave_out_the_others(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_chosen_classes_keep_their_order_and_leave_out_the_others(tmp_path: Path
     checked = read_annotations(path, classes=["dog"])
     assert checked.report.other_classes == 1
     assert checked.report.left_out == 0
-    assert [i["bbox_label"] for i in checked.annotated[1].instances.unpack()] == [0]
+    assert [i["bbox_label"] for i in checked.annotated[1].instances] == [0]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_repaired_annotation_is_used_and_reported(tmp_path: Path, changes: dict[
     assert (checked.report.used, checked.report.left_out) == (2, 0)
     assert f"1 used, {kind}: annotation {repaired['id']}" in str(checked.report)
     assert checked.annotated[1].measures()[:, 4].tolist() == [64, 64]
-    first, second = checked.annotated[1].instances.unpack()
+    first, second = checked.annotated[1].instances
     assert isinstance(second["mask"], dict) or first["mask"] == second["mask"]
 
 

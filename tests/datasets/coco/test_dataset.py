@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from mmengine.dataset import pseudo_collate
 from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader
@@ -27,7 +26,7 @@ def test_data_info_is_what_mmdet_expects(tmp_path: Path) -> None:
     info = build(tmp_path, objects(2)).get_data_info(1)
     assert info["img_path"] == str(tmp_path / "2.png")
     assert (info["img_id"], info["height"], info["width"], info["seg_map_path"]) == (2, 16, 24, None)
-    assert info["instances"] == [
+    assert list(info["instances"]) == [
         dict(bbox=[2, 2, 10, 10], bbox_label=0, ignore_flag=0, mask=annotation(1)["segmentation"])
     ]
 
@@ -41,7 +40,7 @@ def test_data_info_is_made_anew_each_time(tmp_path: Path, serialize_data: bool) 
         info = dataset.get_data_info(1)
         assert info == expected
         info["instances"][0]["mask"][0][:] = []
-        info["instances"].clear()
+        info["instances"].masks.clear()
 
 
 def test_class_names_travel_in_the_metainfo(tmp_path: Path) -> None:
@@ -247,5 +246,5 @@ def test_real_data(shared_data: Path, name: str, ann_file: str, images: str) -> 
         instances = sample["data_samples"].gt_instances
         masks = unpack_masks([instances.masks], instances.masks.size)
         np.testing.assert_array_equal(masks.numpy(), oracle_masks(info, tuple(size)))
-        assert torch.isfinite(instances.centers).all()
+        assert np.isfinite(instances.centers).all()
     assert dataset.unreadable == 0

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solo.datasets.coco.annotation_rules import UnusableAnnotationError
-from solo.datasets.coco.polygons import NAN_POLYGON, CheckedPolygons, PolygonTable, unpack_polygons
-from solo.masks.segmentations import FAR_POLYGON, MALFORMED, SHORT_POLYGON
+from solo.datasets.coco.polygons import CheckedPolygons, PolygonTable
+from solo.masks.segmentations import (
+    FAR_POLYGON,
+    MALFORMED,
+    NAN_POLYGON,
+    SHORT_POLYGON,
+    SegmentationError,
+    unpack_segmentation,
+)
 
 TRIANGLE = [1.0, 2.0, 5.5, 2.0, 5.5, 8.0]
 
@@ -27,8 +33,8 @@ def outcome(polygons: CheckedPolygons, positions: Any) -> Any:
     if not isinstance(positions, range):
         return MALFORMED
     try:
-        return unpack_polygons(polygons.packed(polygons.usable(positions)))
-    except UnusableAnnotationError as problem:
+        return unpack_segmentation(polygons.packed(polygons.usable(positions)))
+    except SegmentationError as problem:
         return problem.kind
 
 
@@ -64,7 +70,7 @@ def test_indices_replace_polygons() -> None:
     assert taken == [range(0, 1), range(1, 4), range(4, 5)]
     assert polygons.problems == {2: SHORT_POLYGON}
     assert [list(polygons.usable(positions)) for positions in taken] == [[0], [1, 3], [4]]
-    assert unpack_polygons(polygons.packed([1, 3])) == [TRIANGLE, TRIANGLE]
+    assert unpack_segmentation(polygons.packed([1, 3])) == [TRIANGLE, TRIANGLE]
 
 
 def test_extents_and_areas() -> None:
@@ -80,14 +86,14 @@ POINTS = [[1, 2], [5.5, 2], [5.5, 8]]
 @pytest.mark.parametrize("segmentation", [POINTS, [POINTS], [POINTS, TRIANGLE]])
 def test_points_are_polygons(segmentation: Any) -> None:
     polygons, (indices,) = table_of(segmentation)
-    assert unpack_polygons(polygons.packed(polygons.usable(indices)))[0] == TRIANGLE
+    assert unpack_segmentation(polygons.packed(polygons.usable(indices)))[0] == TRIANGLE
     assert polygons.from_points == {0}
 
 
 @pytest.mark.parametrize("segmentation", [[[1, 2], [5.5, 2]], [[[1, 2], [5.5, 2]]]])
 def test_two_points_are_no_polygon(segmentation: Any) -> None:
     polygons, (indices,) = table_of(segmentation)
-    with pytest.raises(UnusableAnnotationError, match=SHORT_POLYGON):
+    with pytest.raises(SegmentationError, match=SHORT_POLYGON):
         polygons.usable(indices)
 
 
@@ -130,7 +136,7 @@ def test_more_polygons_than_are_measured_at_once() -> None:
     x, y = zip(*(of_polygon.T for of_polygon in points), strict=True)
     areas = [abs(a @ np.roll(b, -1) - b @ np.roll(a, -1)) / 2 for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(polygons.areas, areas, rtol=0, atol=1e-9)
-    assert unpack_polygons(polygons.packed(range(25_000))) == objects
+    assert unpack_segmentation(polygons.packed(range(25_000))) == objects
 
 
 NUMBERS = st.one_of(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from solo.datasets import RandomDistort
-from solo.datasets.transforms.color_distortion import scale_saturation, turn_hue
+from solo.datasets.transforms.color_distortion import rotate_hue, scale_saturation
 from solo.registry import TRANSFORMS
 
 # One pixel, B G R.
@@ -61,14 +61,14 @@ def test_hue_turns_i_and_q_and_keeps_y() -> None:
     i = 0.596 * red - 0.274 * green - 0.321 * blue
     q = 0.211 * red - 0.523 * green + 0.311 * blue
     expected = [GREY + 1.107 * q + 1.705 * i, GREY + 0.272 * q - 0.647 * i, GREY - 0.956 * q + 0.621 * i]
-    turned = turn_hue(PIXEL, 0.5)
+    turned = rotate_hue(PIXEL, 0.5)
     np.testing.assert_allclose(turned[0, 0], expected, rtol=1e-4)
     assert 0.114 * turned[0, 0, 0] + 0.587 * turned[0, 0, 1] + 0.299 * turned[0, 0, 2] == pytest.approx(GREY, abs=1)
 
 
 def test_every_pixel_alike() -> None:
     image = np.random.default_rng(0).uniform(0, 255, (3, 4, 3)).astype(np.float32)
-    for change, amount in ((turn_hue, 0.3), (scale_saturation, 1.4)):
+    for change, amount in ((rotate_hue, 0.3), (scale_saturation, 1.4)):
         single = [[change(image[y : y + 1, x : x + 1], amount)[0, 0] for x in range(4)] for y in range(3)]
         np.testing.assert_allclose(change(image, amount), single, rtol=1e-5, atol=1e-4)
 

@@ -82,8 +82,9 @@ def test_unusable_rle(rle: dict[str, Any], message: str) -> None:
 
 def test_unusable_polygon() -> None:
     """Of data sets that do not check theirs, as `CocoInstances` does."""
-    for value in (float("nan"), float("inf"), 1e9):
-        with pytest.raises(DataError, match=r"image a\.png \(24 x 16 pixels\): polygon with a point more than"):
+    far, missing = "polygon with a point more than", "polygon with a coordinate that is not a number"
+    for value, message in ((float("nan"), missing), (float("inf"), far), (1e9, far), ("x", "segmentation is neither")):
+        with pytest.raises(DataError, match=rf"image a\.png \(24 x 16 pixels\): {message}"):
             load(instance(), instance(mask=[[value, *SQUARE[0][1:]]]))
 
 

@@ -13,6 +13,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 
 from solo.datasets import InstanceMasks, RandomOverlapCrop
 from solo.datasets.transforms.random_crop import holds_centers, overlaps
+from solo.masks.segmentations import pack_segmentation
 from solo.registry import TRANSFORMS
 
 BOXES = np.array([[10, 10, 30, 30], [40, 0, 60, 20], [0, 40, 8, 48]], dtype=np.float32)
@@ -59,7 +60,9 @@ def test_a_crop_by_hand(container: type, monkeypatch: pytest.MonkeyPatch) -> Non
     if container is PolygonMasks:
         before["gt_masks"] = PolygonMasks(corners, 50, 64)
     elif container is InstanceMasks:
-        before["gt_masks"] = InstanceMasks.of_segmentations(corners, height=50, width=64)
+        before["gt_masks"] = InstanceMasks.from_segmentations(
+            list(map(pack_segmentation, corners)), height=50, width=64
+        )
     results = crop(before)
     assert results["img"].shape == (20, 40, 3) and results["img_shape"] == (20, 40)
     assert results["img"][0, 0].tolist() == [5, 15, 5]
@@ -83,7 +86,7 @@ def test_undrawn_masks_are_cropped_as_bitmaps(seed: int, size: tuple[int, int], 
     bitmaps = BitmapMasks(masks, *size)
     boxes = bitmaps.get_bboxes("hbox").tensor.numpy()
     found = []
-    for container in (bitmaps, InstanceMasks.of(bitmaps)):
+    for container in (bitmaps, InstanceMasks.from_masks(bitmaps)):
         np.random.seed(seed % 2**32)
         found.append(RandomOverlapCrop()({**sample(boxes, size), "gt_masks": container}))
     drawn, undrawn = found
@@ -114,12 +117,12 @@ def test_one_choice_in_seven_is_no_crop() -> None:
     assert 70 < unchanged < 140
 
 
-def test_windows_have_the_drawn_area_and_both_forms() -> None:
+def test_windows_have_the_sampled_area_and_both_forms() -> None:
     """A scale of one half: a quarter of the image, up to twice as wide, or as high, as the image's form."""
     np.random.seed(0)
     height, width = 400, 600
     crop = RandomOverlapCrop(thresholds=(0.0,), scaling=(0.5, 0.5))
-    windows = np.array([crop._draw_window((height, width)) for _ in range(200)])
+    windows = np.array([crop._sample_window((height, width)) for _ in range(200)])
     sides = (windows[:, 2:] - windows[:, :2]) / [width, height]
     np.testing.assert_allclose(sides.prod(axis=1), 0.25, rtol=0.02)
     forms = sides[:, 0] / sides[:, 1]
