@@ -9,7 +9,7 @@ By level: L levels · G cells along a side · F channels of the mask features ·
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -82,18 +82,6 @@ def gt_mask_key(stride: int) -> str:
     return "masks" if stride == MASK_STRIDE else f"masks_{stride}"
 
 
-class CellMasks(NamedTuple):
-    """The masks of one image's cells, drawn when they are asked for.
-
-    Attributes:
-        draw: from cells (n,) int64 in [0, S) to their (n, h, w) float32 mask probabilities.
-        size: (h, w).
-    """
-
-    draw: Callable[[Tensor], Tensor]
-    size: tuple[int, int]
-
-
 class GroundTruth(NamedTuple):
     """The objects of one image, as arrays. Coordinates are pixels of the padded network input.
 
@@ -125,7 +113,7 @@ class GridTargets(NamedTuple):
         object_idx: (P,) int64 row of each positive's object in `masks`.
         masks: (sum of N, h, w) bool, masks of all objects of the batch at stride 4.
         num_cells: () int64, the number of (image, cell) pairs with an object's label.
-        positives_per_image: B integers that sum to P; on the host, so that splitting by image needs no sync.
+        positives_per_image: B integers that sum to P; on the CPU, so that splitting by image needs no sync.
         positives_per_level: B times L integers that sum to P, likewise; empty where no level is told apart.
         coarse_masks: (sum of N, H/stride, W/stride) bool by stride, the same masks where levels have other strides.
     """
@@ -148,7 +136,7 @@ class Candidates(NamedTuple):
         scores: (D,) float32.
         labels: (D,) int64 in [0, C).
         cells: (D,) int64 in [0, S).
-        rows: (D,) int64 row of the candidate's mask among the masks drawn; candidates of one cell share it.
+        rows: (D,) int64 row of the candidate's mask among the masks decoded; candidates of one cell share it.
     """
 
     scores: Tensor
@@ -157,5 +145,5 @@ class Candidates(NamedTuple):
     rows: Tensor
 
     def take(self, index: Tensor | slice) -> Candidates:
-        """The candidates that `index` selects: a boolean mask (D,), positions (D',) in the wanted order, or a slice."""
+        """The candidates that `index` selects: a boolean mask (D,), indices (D',) in the wanted order, or a slice."""
         return Candidates(*(field[index] for field in self))

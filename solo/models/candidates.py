@@ -1,4 +1,4 @@
-"""Candidates of one image: cells drawn in the order of their class scores until no other can be among the best."""
+"""Candidates of one image: masks are decoded in the order of the class scores until no other can be among the best."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ import torch
 from torch import Tensor
 
 from solo.masks.bitmaps import binarise_masks
-from solo.structures import Candidates, CellMasks
+from solo.structures import Candidates
 
 STEPS_PER_CHUNK = 8
-"""Cells are drawn in steps of this part of `chunk_bytes`."""
-
-CELLS_PER_STEP = 96
-"""Most cells of a step where drawing may end early, so that little is drawn in vain."""
+"""Cells are decoded in steps of this part of `chunk_bytes`: less work in vain at the end, and less memory."""
 
 SPARE_MASKS = 1.5
-"""So many masks for each wanted candidate are kept before those without one are dropped."""
+"""Masks are kept up to this factor of the wanted candidates before those without a candidate are dropped."""
 
 MASKNESS_LIMIT = 1 + 1e-5
 """The largest maskness, with room for the rounding of a mean."""
 
+Decode = Callable[[Tensor], Tensor]
+"""From cells (n,) int64 in [0, S) to their (n, h, w) float32 mask probabilities."""
 
-class DrawnCandidates(NamedTuple):
-    """The best candidates of an image and what was drawn for them.
+
+class ScoredCandidates(NamedTuple):
+    """The best candidates of an image and the masks that were decoded for them.
 
     Attributes:
         candidates: by descending score, class score times maskness; equal ones in the order (cell, class).
-        masks: (D', h, w) bool that `rows` points to.
-        ranks: (S,) int64 place of each drawn cell in the order of drawing.
+        masks: (D', h, w) bool, which `candidates.rows` indexes.
+        decode: the masks of cells.
+        ranks: (S,) int64 position of each decoded cell in the order of decoding.
         held: (cells of a step, h, w) float32 mask probabilities of the first steps.
-        suppressed: (D,) scores of the candidates after the suppression, where that ended the drawing.
+        suppressed: (D,) scores of the candidates after the suppression, where that ended the decoding.
     """
 
     candidates: Candidates
     masks: Tensor
+    decode: Decode
     ranks: Tensor
     held: list[Tensor]
     suppressed: Tensor | None
 
-    def probabilities_of(self, cells: Tensor, *, cell_masks: CellMasks) -> Tensor:
-        """(D, h, w) float32 mask probabilities of drawn cells (D,); those that are not held are drawn again."""
+    def probabilities(self, cells: Tensor) -> Tensor:
+        """(D, h, w) float32 mask probabilities of decoded cells (D,); those that are not held are decoded again."""
         held = [probability for step in self.held for probability in step]
         ranks = self.ranks[cells].tolist()
-        missing = [place for place, rank in enumerate(ranks) if rank >= len(held)]
-        again = iter(cell_masks.draw(cells[missing]) if missing else ())
+        missing = [index for index, rank in enumerate(ranks) if rank >= len(held)]
+        again = iter(self.decode(cells[missing]) if missing else ())
         maps = [held[rank] if rank < len(held) else next(again) for rank in ranks]
-        return torch.stack(maps) if maps else torch.zeros((0, *cell_masks.size), device=cells.device)
+        return torch.stack(maps) if maps else torch.zeros((0, *self.masks.shape[1:]), device=cells.device)
 
 
 class Suppression(NamedTuple):
@@ -65,113 +67,113 @@ class Suppression(NamedTuple):
     wanted: int
 
 
-def draw_candidates(
+def select_candidates(
     cell_scores: Tensor,
-    cell_masks: CellMasks,
+    decode: Decode,
     *,
+    mask_size: tuple[int, int],
     min_areas: Tensor,
     score_thr: float,
     mask_thr: float,
     limit: int,
     chunk_bytes: int,
     suppression: Suppression | None = None,
-) -> DrawnCandidates:
-    """The best candidates, each cell drawn once and only as many cells as that takes.
+) -> ScoredCandidates:
+    """The best candidates; each cell is decoded once, and only as many cells as that takes.
 
     A candidate's score is class score times maskness, and a maskness is at most 1. Hence a cell whose best class
     score is below the `limit`-th best score found so far can have no candidate among the best, nor can any cell after
-    it: the result is the same as if every cell had been drawn.
+    it: the result is the same as if every cell had been decoded.
 
     With `suppression` only the detections are the same, and there may be fewer candidates. A candidate whose score
     is above the class scores that are left is better than all that come, so its suppressed score is final. When
     `wanted` of those are above the class scores that are left, no candidate that comes can be among the detections,
-    nor any drawn one with a lower score.
+    nor any decoded one with a lower score.
 
     Args:
         cell_scores: (S, C) float32 class scores.
-        cell_masks: draws the masks of cells.
+        decode: the masks of cells.
+        mask_size: (h, w).
         min_areas: (S,) pixels at stride 4 that the mask of a cell has to exceed.
         score_thr: a cell's class is a candidate if its score is larger; at least 0.
         mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
         limit: how many candidates are wanted.
         chunk_bytes: most bytes of mask probabilities that are held.
-        suppression: what follows, if it may end the drawing.
+        suppression: what follows, if it may end the decoding.
     """
     everything, cells = _by_class_score(cell_scores, score_thr)
-    held_cells = max(1, chunk_bytes // (4 * math.prod(cell_masks.size)))
-    step = -(-held_cells // STEPS_PER_CHUNK)
-    steps = range(0, len(cells), min(step, CELLS_PER_STEP) if suppression else step)
+    held_cells = max(1, chunk_bytes // (4 * math.prod(mask_size)))
+    steps = range(0, len(cells), -(-held_cells // STEPS_PER_CHUNK))
     later_steps = steps.step * torch.arange(1, max(len(steps), 1), device=cells.device)
     borders = [0, *torch.searchsorted(everything.rows, later_steps).tolist(), len(everything.rows)]
     held: list[Tensor] = []
-    best = _Best(limit, suppression, size=cell_masks.size, device=cells.device)
+    best = _Best(limit, suppression, mask_size=mask_size, device=cells.device)
     for start, first, stop in zip(steps, borders, borders[1:], strict=False):
-        # Cells come by falling class score: what follows has no higher one than this step.
-        class_score = everything.scores[first:stop].max()
-        if best.is_final(class_score) or best.has_detections(class_score):
+        # Cells come by falling class score: no candidate that is left has a higher score than this bound.
+        bound = everything.scores[first:stop].max() * MASKNESS_LIMIT
+        if best.is_final(bound) or best.has_detections(bound):
             break
         step_cells = cells[start : start + steps.step]
-        probabilities = cell_masks.draw(step_cells)
+        probabilities = decode(step_cells)  # (n, h, w)
         if start + len(step_cells) <= held_cells:
             held.append(probabilities)
-        drawn = binarise_masks(probabilities, threshold=mask_thr)
-        factors = torch.where(drawn.areas > min_areas[step_cells], drawn.maskness, -torch.inf)
-        new = Candidates(*(field[first:stop] for field in everything))
+        binary = binarise_masks(probabilities, threshold=mask_thr)
+        factors = torch.where(binary.areas > min_areas[step_cells], binary.maskness, -torch.inf)
+        new = everything.take(slice(first, stop))
         rows = new.rows - start
-        best.add(new._replace(scores=new.scores * factors[rows], rows=rows), drawn.masks)
+        best.add(new._replace(scores=new.scores * factors[rows], rows=rows), binary.masks)
     candidates, masks, suppressed = best.result()
     ranks = torch.zeros(len(cell_scores), dtype=torch.int64, device=cells.device)
     ranks[cells] = torch.arange(len(cells), device=cells.device)
-    return DrawnCandidates(candidates, masks, ranks, held, suppressed)
+    return ScoredCandidates(candidates, masks, decode, ranks, held, suppressed)
 
 
 class _Best:
     """The best candidates so far with their masks; a score of -inf marks those whose mask is too small."""
 
     def __init__(
-        self, limit: int, suppression: Suppression | None, *, size: tuple[int, int], device: torch.device
+        self, limit: int, suppression: Suppression | None, *, mask_size: tuple[int, int], device: torch.device
     ) -> None:
         self._limit = limit
         self._suppression = suppression
-        self._worth_a_look = suppression.wanted if suppression else 0
+        self._next_check = suppression.wanted if suppression else 0
         self._suppressed: Tensor | None = None
-        self._masks = [torch.zeros((0, *size), dtype=torch.bool, device=device)]
+        self._masks = [torch.zeros((0, *mask_size), dtype=torch.bool, device=device)]
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
         self._candidates = Candidates(scores=nothing.float(), labels=nothing, cells=nothing, rows=nothing)
 
     def add(self, candidates: Candidates, masks: Tensor) -> None:
-        """Take some more in; their rows count within `masks`."""
+        """Add candidates whose rows index `masks`."""
         candidates = candidates._replace(rows=candidates.rows + sum(len(part) for part in self._masks))
         self._candidates = Candidates(*map(torch.cat, zip(self._candidates, candidates, strict=True)))
         self._masks.append(masks)
         if len(self._candidates.scores) > self._limit:
             self._prune()
 
-    def is_final(self, class_score: Tensor) -> bool:
-        """Whether no candidate with this class score or a lower one can be among the best."""
+    def is_final(self, bound: Tensor) -> bool:
+        """Whether no candidate with at most this score can be among the best."""
         if len(self._candidates.scores) < self._limit or self._limit == 0:
             return self._limit == 0
-        return bool(class_score * MASKNESS_LIMIT < self._candidates.scores.min())
+        return bool(bound < self._candidates.scores.min())
 
-    def has_detections(self, class_score: Tensor) -> bool:
-        """Whether no candidate with this class score or a lower one can be among the detections."""
-        if self._suppression is None or len(self._candidates.scores) < self._worth_a_look:
+    def has_detections(self, bound: Tensor) -> bool:
+        """Whether no candidate with at most this score can be among the detections."""
+        if self._suppression is None or len(self._candidates.scores) < self._next_check:
             return False
-        bound = class_score * MASKNESS_LIMIT
         candidates = _in_order(self._candidates)
         better = candidates.take(slice(int((candidates.scores > bound).sum())))
-        if len(better.scores) < self._worth_a_look:
+        if len(better.scores) < self._next_check:
             return False
         final = self._suppression.suppress(self._joined_masks()[better.rows], better.labels, better.scores)
         missing = self._suppression.wanted - int((final > bound).sum())
-        # Looks cost more the more there are: at least half as many again before the next one.
-        self._worth_a_look = len(better.scores) + max(missing, len(better.scores) // 2)
+        # A suppression costs more the more candidates there are: at least half as many again before the next one.
+        self._next_check = len(better.scores) + max(missing, len(better.scores) // 2)
         if missing <= 0:
             self._candidates, self._suppressed = better, final
         return missing <= 0
 
     def result(self) -> tuple[Candidates, Tensor, Tensor | None]:
-        """The best candidates in their order, the masks (D', h, w) their rows point to, and their suppressed scores."""
+        """The best candidates in their order, the masks (D', h, w) their rows index, and their suppressed scores."""
         candidates = _in_order(self._candidates)
         candidates = candidates.take((candidates.scores > -torch.inf).nonzero()[:, 0])
         return candidates, self._joined_masks(), self._suppressed
@@ -191,14 +193,14 @@ class _Best:
 
 
 def _by_class_score(cell_scores: Tensor, score_thr: float) -> tuple[Candidates, Tensor]:
-    """All candidates before anything is drawn, and the cells (n,) that have one, by descending best class score.
+    """All candidates before any mask is decoded, and the cells (n,) that have one, by descending best class score.
 
-    Candidates come in the order of those cells, and `rows` counts the cells in it.
+    Candidates come in the order of those cells, and `rows` indexes the cells.
     """
-    best_of_cell = cell_scores.nan_to_num(nan=0.0).amax(dim=1)
+    best_of_cell = cell_scores.nan_to_num(nan=0.0).amax(dim=1)  # (S,)
     cells = (best_of_cell > score_thr).nonzero()[:, 0]
     cells = cells[best_of_cell[cells].argsort(descending=True, stable=True)]
-    scores = cell_scores[cells]
+    scores = cell_scores[cells]  # (n, C)
     rows, labels = (scores > score_thr).nonzero(as_tuple=True)
     return Candidates(scores=scores[rows, labels], labels=labels, cells=cells[rows], rows=rows), cells
 

@@ -1,4 +1,4 @@
-"""Criterion: outputs and targets to the two losses, with each peer's normaliser by name."""
+"""Criterion: outputs and targets to the two losses, with the normaliser of each reference implementation by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed, nn
 
-from solo.models.decoders import mask_loss
+from solo.models.decoders import build_mask_decoder
 from solo.ops import MASK_LOSS_CHUNK_BYTES, dice_loss, sigmoid_focal_loss
 from solo.registry import MODELS
 from solo.structures import GridTargets, Outputs
@@ -54,10 +54,10 @@ class SOLOv2Criterion(nn.Module):
             "cells": the number of distinct positive cells, as mmdet, larger where objects share a cell;
             "nonempty": positives whose stride-4 mask has a pixel, the others counting nothing, as PaddleDetection.
         normalize_over: whose positives both losses are divided by, where several processes train: those of each
-            "process", as all peers do, or those of the whole "job", so that one process with the same images would
-            compute the same gradients.
-        mask_loss_chunk_bytes: size of the logits of the masks that are drawn at once. The result does not depend on it,
-            nor does the speed much: it bounds the memory.
+            "process", as in all reference implementations, or those of the whole "job", so that one process with the
+            same images would compute the same gradients.
+        mask_loss_chunk_bytes: size of the logits of the masks that are computed at once. The result does not depend on
+            it, nor does the speed much: it bounds the memory.
 
     Raises:
         ValueError: unknown `mask_loss_norm` or `normalize_over`.
@@ -101,7 +101,8 @@ class SOLOv2Criterion(nn.Module):
 
     def _mask_loss(self, outputs: Outputs, targets: GridTargets) -> Tensor:
         weights, count = self._mask_weights(targets)
-        loss = mask_loss(outputs, targets, weights=weights, loss=self.loss_mask, chunk_bytes=self.mask_loss_chunk_bytes)
+        decoder = build_mask_decoder(outputs)
+        loss = decoder.mask_loss(targets, weights=weights, loss=self.loss_mask, chunk_bytes=self.mask_loss_chunk_bytes)
         return loss / (self._total(count).clamp(min=1) / self._num_processes)
 
     def _mask_weights(self, targets: GridTargets) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,12 +13,12 @@ from torch import Tensor
 from solo.masks.bitmaps import boxes_from_masks
 from solo.masks.encoding import encode_resized
 from solo.masks.resize import resize_masks
-from solo.models.candidates import DrawnCandidates, Suppression, draw_candidates
-from solo.models.decoders import cell_masks
+from solo.models.candidates import Decode, ScoredCandidates, Suppression, select_candidates
+from solo.models.decoders import MaskDecoder, build_mask_decoder
 from solo.models.grid import Grid
 from solo.ops import matrix_nms, points_nms
 from solo.registry import TASK_UTILS
-from solo.structures import CellMasks, Outputs
+from solo.structures import Outputs
 
 MASK_FORMATS = ("bool", "rle")
 
@@ -27,11 +28,11 @@ class MatrixNMS:
     """`solo.ops.matrix_nms` with its settings.
 
     Attributes:
-        better_ones_decide: a score depends on better masks alone and never grows. On a CPU no more masks are then
-            drawn than the detections take; a suppression without this attribute gets all of the best `nms_pre`.
+        is_monotone: a score depends on better masks alone and never grows. On a CPU no more masks are then decoded
+            than the detections take; a suppression without this attribute gets all of the best `nms_pre`.
     """
 
-    better_ones_decide = True
+    is_monotone = True
 
     def __init__(self, *, kernel: Literal["gaussian", "linear"] = "gaussian", sigma: float = 2.0) -> None:
         if kernel not in ("gaussian", "linear"):
@@ -57,14 +58,14 @@ class SOLOv2PostProcessor:
         nms: decays the scores of overlapping masks.
         score_thr: a cell's class is a candidate if its score is larger.
         mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
-        min_area_factor: a mask needs more than this many times its level's stride of pixels at stride 4; the peers
-            have 1, and 0 keeps every mask that has a pixel.
+        min_area_factor: a mask needs more than this many times its level's stride of pixels at stride 4; the
+            reference implementations have 1, and 0 keeps every mask that has a pixel.
         nms_pre: the best candidates that enter the NMS.
         filter_thr: the decayed score a detection needs at least.
         max_per_img: the best detections that are kept.
         mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's compressed run-length encoding).
         chunk_bytes: most bytes of mask probabilities that are held. A smaller value trades time for memory, never
-            results: what is not held is drawn again if its detection survives.
+            results: what is not held is decoded again if its detection survives.
 
     Raises:
         ValueError: `mask_format` is unknown, `mask_thr` is negative or `chunk_bytes` is not positive.
@@ -114,24 +115,27 @@ class SOLOv2PostProcessor:
         Args:
             outputs: the network's outputs.
             image_sizes: (height, width) of each network input without its padding, pixels.
-            original_sizes: (height, width) of each picture, pixels.
+            original_sizes: (height, width) of each original image, pixels.
 
         Returns:
             One record an image, by descending score, on the device of the outputs: labels (D,) int64, scores (D,)
-            float32, masks and bboxes (D, 4) float32 x1 y1 x2 y2, both in the picture's pixels. Masks are
+            float32, masks and bboxes (D, 4) float32 x1 y1 x2 y2, both in pixels of the original image. Masks are
             (D, height, width) bool, or a list of D `RLE`, as `mask_format` says.
             Shapes and types are the same when D is 0.
         """
-        cell_scores = self._cell_scores(outputs.cls_logits)
-        masks = [cell_masks(outputs, image) for image in range(len(cell_scores))]
-        images = zip(cell_scores, masks, image_sizes, original_sizes, strict=True)
-        return [self._detect(*image) for image in images]
+        decoder = build_mask_decoder(outputs)
+        images = zip(self.cell_scores(outputs.cls_logits), image_sizes, original_sizes, strict=True)
+        return [
+            self._detect(scores, partial(decoder.decode, image), decoder.mask_size, *sizes)
+            for image, (scores, *sizes) in enumerate(images)
+        ]
 
-    def candidates(self, cls_logits: Tensor, masks: CellMasks) -> DrawnCandidates:
-        """What enters the NMS of one image, from its (S, C) class logits and the masks of its cells."""
-        return self._draw(self._cell_scores(cls_logits[None])[0], masks)
+    def candidates(self, cls_logits: Tensor, decoder: MaskDecoder, image: int) -> ScoredCandidates:
+        """What enters the NMS of one image of the decoder's batch, from its (S, C) class logits."""
+        cell_scores = self.cell_scores(cls_logits[None])[0]
+        return self._select(cell_scores, partial(decoder.decode, image), decoder.mask_size)
 
-    def _cell_scores(self, cls_logits: Tensor) -> Tensor:
+    def cell_scores(self, cls_logits: Tensor) -> Tensor:
         """(B, S, C) class logits to (B, S, C) float32 scores after points NMS."""
         levels = self.grid.unflatten(cls_logits.float().sigmoid())
         return self.grid.flatten([points_nms(level) for level in levels])
@@ -139,22 +143,23 @@ class SOLOv2PostProcessor:
     def _detect(
         self,
         cell_scores: Tensor,
-        masks: CellMasks,
+        decode: Decode,
+        mask_size: tuple[int, int],
         image_size: tuple[int, int],
         original_size: tuple[int, int],
     ) -> InstanceData:
-        # To look whether it is enough costs a GPU a wait and about what it could save.
-        may_end_early = cell_scores.device.type == "cpu" and getattr(self.nms, "better_ones_decide", False)
+        # On a GPU the check costs a wait, about what it could save.
+        may_end_early = cell_scores.device.type == "cpu" and getattr(self.nms, "is_monotone", False)
         suppression = Suppression(self.nms, self.max_per_img) if may_end_early else None
-        drawn = self._draw(cell_scores, masks, suppression=suppression)
-        candidates, scores = drawn.candidates, drawn.suppressed
+        found = self._select(cell_scores, decode, mask_size, suppression=suppression)
+        candidates, scores = found.candidates, found.suppressed
         if scores is None:
-            scores = self.nms(drawn.masks[candidates.rows], candidates.labels, candidates.scores)
+            scores = self.nms(found.masks[candidates.rows], candidates.labels, candidates.scores)
         candidates = candidates._replace(scores=scores)
         best = scores.argsort(descending=True, stable=True)[: self.max_per_img]
         kept = candidates.take(best[scores[best] >= self.filter_thr])
-        probabilities = drawn.probabilities_of(kept.cells, cell_masks=masks)
-        del drawn  # its masks and probabilities need not be there beside full-size masks
+        probabilities = found.probabilities(kept.cells)
+        del found  # frees its masks and probabilities before full-size masks are made
         sizes = dict(image_size=image_size, original_size=original_size)
         result = InstanceData(labels=kept.labels, scores=kept.scores)
         if self.mask_format == "rle":
@@ -164,13 +169,19 @@ class SOLOv2PostProcessor:
             result.bboxes = boxes_from_masks(result.masks)
         return result
 
-    def _draw(
-        self, cell_scores: Tensor, masks: CellMasks, *, suppression: Suppression | None = None
-    ) -> DrawnCandidates:
+    def _select(
+        self,
+        cell_scores: Tensor,
+        decode: Decode,
+        mask_size: tuple[int, int],
+        *,
+        suppression: Suppression | None = None,
+    ) -> ScoredCandidates:
         """What enters the NMS; with `suppression` only as much as decides over the detections of this image alone."""
-        return draw_candidates(
+        return select_candidates(
             cell_scores,
-            masks,
+            decode,
+            mask_size=mask_size,
             min_areas=self.min_area_factor * self.grid.cell_strides(cell_scores.device),
             score_thr=self.score_thr,
             mask_thr=self.mask_thr,

@@ -1,4 +1,4 @@
-"""The walk over candidates against drawing every cell at once."""
+"""The selection of candidates against decoding every cell at once."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.models import decoders as mask_decoder
-from solo.models.candidates import DrawnCandidates, draw_candidates
+from solo.models.candidates import ScoredCandidates, select_candidates
 from solo.ops import dynamic_conv
-from solo.structures import Candidates, CellMasks, SOLOv2Outputs
+from solo.structures import Candidates
 
 HEIGHT, WIDTH, CHANNELS = 6, 8, 4
 MASK_BYTES = 4 * HEIGHT * WIDTH
 
 
-def masks_of(inputs: dict[str, Tensor]) -> CellMasks:
-    outputs = SOLOv2Outputs(*(inputs[name][None] for name in ("cell_scores", "kernels", "mask_feats")))
-    return mask_decoder.cell_masks(outputs, 0)
+def select(inputs: dict[str, Tensor], counts: list[int] | None = None, **options: Any) -> ScoredCandidates:
+    """Select from the inputs; appends how many cells each call decodes to `counts`."""
 
+    def decode(cells: Tensor) -> Tensor:
+        if counts is not None:
+            counts.append(len(cells))
+        return dynamic_conv(inputs["mask_feats"], inputs["kernels"][cells]).sigmoid()
 
-def candidates_of(inputs: dict[str, Tensor], **options: Any) -> DrawnCandidates:
-    return draw_candidates(inputs["cell_scores"], masks_of(inputs), **options)
+    return select_candidates(inputs["cell_scores"], decode, mask_size=(HEIGHT, WIDTH), **options)
 
 
 def all_at_once(
@@ -52,14 +53,13 @@ def all_at_once(
     return found, probabilities[found.rows]
 
 
-def assert_same(drawn: DrawnCandidates, expected: Candidates, probabilities: Tensor, inputs: dict[str, Tensor]) -> None:
-    found = drawn.candidates
+def assert_same(result: ScoredCandidates, expected: Candidates, probabilities: Tensor) -> None:
+    found = result.candidates
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-6, atol=0)
     assert torch.equal(found.cells, expected.cells)
     assert torch.equal(found.labels, expected.labels)
-    assert torch.equal(drawn.masks[found.rows], probabilities > 0.5)
-    again = drawn.probabilities_of(found.cells, cell_masks=masks_of(inputs))
-    torch.testing.assert_close(again, probabilities, rtol=0, atol=1e-6)
+    assert torch.equal(result.masks[found.rows], probabilities > 0.5)
+    torch.testing.assert_close(result.probabilities(found.cells), probabilities, rtol=0, atol=1e-6)
 
 
 def random_inputs(seed: int, *, cells: int = 30, classes: int = 3, levels: int | None = None) -> dict[str, Tensor]:
@@ -80,9 +80,9 @@ def random_inputs(seed: int, *, cells: int = 30, classes: int = 3, levels: int |
 def test_same_as_all_at_once(limit: int, cells_held: int, seed: int) -> None:
     inputs = random_inputs(seed)
     options: dict[str, Any] = dict(min_areas=torch.full((30,), 20.0), score_thr=0.2, mask_thr=0.5, limit=limit)
-    drawn = candidates_of(inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
-    assert_same(drawn, *all_at_once(**inputs, **options), inputs)
-    assert len(drawn.masks) <= 1.5 * limit + cells_held / 8 + 1
+    result = select(inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
+    assert_same(result, *all_at_once(**inputs, **options))
+    assert len(result.masks) <= 1.5 * limit + cells_held / 8 + 1
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -100,66 +100,56 @@ def test_any_order_and_step(seed: int, limit: int, cells_held: int, min_area: in
     options: dict[str, Any] = dict(
         min_areas=torch.full((30,), float(min_area)), score_thr=0.2, mask_thr=0.5, limit=limit
     )
-    drawn = candidates_of(inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
-    assert_same(drawn, *all_at_once(**inputs, **options), inputs)
+    result = select(inputs, **options, chunk_bytes=cells_held * MASK_BYTES)
+    assert_same(result, *all_at_once(**inputs, **options))
 
 
-def counted_draws(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many kernels each dynamic convolution got from now on."""
+def test_a_cell_is_decoded_once_for_all_its_classes() -> None:
     counts: list[int] = []
-
-    def counting(mask_feats: Tensor, kernels: Tensor) -> Tensor:
-        counts.append(len(kernels))
-        return dynamic_conv(mask_feats, kernels)
-
-    monkeypatch.setattr(mask_decoder, "dynamic_conv", counting)
-    return counts
-
-
-def test_a_cell_is_drawn_once_for_all_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = counted_draws(monkeypatch)
     inputs = random_inputs(0, cells=20, classes=9)
     inputs["cell_scores"][5:] = 0
-    drawn = candidates_of(inputs, min_areas=torch.zeros(20), score_thr=0.1, mask_thr=0.5, limit=500, chunk_bytes=2**20)
-    assert sum(counts) == 5 < len(drawn.candidates.scores)
+    result = select(
+        inputs, counts, min_areas=torch.zeros(20), score_thr=0.1, mask_thr=0.5, limit=500, chunk_bytes=2**20
+    )
+    assert sum(counts) == 5 < len(result.candidates.scores)
 
 
-def test_cells_that_cannot_matter_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_that_cannot_matter_are_not_decoded() -> None:
     """Masks are certain here, so that a score is the class score: after ten cells no other can come in."""
-    counts = counted_draws(monkeypatch)
+    counts: list[int] = []
     inputs = random_inputs(0, cells=400, classes=1)
     inputs["mask_feats"].fill_(1.0)
     inputs["kernels"].fill_(50.0)
     options: dict[str, Any] = dict(min_areas=torch.zeros(400), score_thr=0.1, mask_thr=0.5, limit=10)
-    drawn = candidates_of(inputs, **options, chunk_bytes=8 * 5 * MASK_BYTES)
+    result = select(inputs, counts, **options, chunk_bytes=8 * 5 * MASK_BYTES)
     assert sum(counts) <= 15
-    assert_same(drawn, *all_at_once(**inputs, **options), inputs)
+    assert_same(result, *all_at_once(**inputs, **options))
 
 
-def test_half_as_sure_masks_need_more_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a maskness near one half, cells down to half the score of the tenth have to be drawn, and no more."""
-    counts = counted_draws(monkeypatch)
+def test_half_as_sure_masks_need_more_cells() -> None:
+    """With a maskness near one half, cells down to half the score of the tenth have to be decoded, and no more."""
+    counts: list[int] = []
     inputs = random_inputs(0, cells=400, classes=1)
     inputs["mask_feats"].fill_(1.0)
     inputs["kernels"].fill_(0.001)
     options: dict[str, Any] = dict(min_areas=torch.zeros(400), score_thr=0.0, mask_thr=0.5, limit=10)
-    drawn = candidates_of(inputs, **options, chunk_bytes=8 * 5 * MASK_BYTES)
+    result = select(inputs, counts, **options, chunk_bytes=8 * 5 * MASK_BYTES)
     needed = int((inputs["cell_scores"] > 0.499 * inputs["cell_scores"].flatten().sort().values[-10]).sum())
     assert needed <= sum(counts) <= needed + 10
-    assert_same(drawn, *all_at_once(**inputs, **options), inputs)
+    assert_same(result, *all_at_once(**inputs, **options))
 
 
 def test_a_better_class_beside_nan_still_counts() -> None:
     inputs = random_inputs(0, cells=2, classes=2)
     inputs["cell_scores"] = torch.tensor([[float("nan"), 0.8], [0.0, 0.3]])
-    drawn = candidates_of(inputs, min_areas=torch.zeros(2), score_thr=0.1, mask_thr=0.0, limit=10, chunk_bytes=2**20)
-    assert sorted(drawn.candidates.cells.tolist()) == [0, 1]
+    result = select(inputs, min_areas=torch.zeros(2), score_thr=0.1, mask_thr=0.0, limit=10, chunk_bytes=2**20)
+    assert sorted(result.candidates.cells.tolist()) == [0, 1]
 
 
 def test_no_candidate() -> None:
     inputs = random_inputs(0)
-    drawn = candidates_of(inputs, min_areas=torch.zeros(30), score_thr=1.0, mask_thr=0.5, limit=10, chunk_bytes=2**20)
-    assert len(drawn.candidates.scores) == 0
-    assert drawn.candidates.labels.dtype == torch.int64
-    nothing = drawn.probabilities_of(drawn.candidates.cells, cell_masks=masks_of(inputs))
+    result = select(inputs, min_areas=torch.zeros(30), score_thr=1.0, mask_thr=0.5, limit=10, chunk_bytes=2**20)
+    assert len(result.candidates.scores) == 0
+    assert result.candidates.labels.dtype == torch.int64
+    nothing = result.probabilities(result.candidates.cells)
     assert nothing.shape == (0, HEIGHT, WIDTH)

@@ -1,4 +1,4 @@
-"""The masks of cells of every kind of outputs: drawn for the prediction, compared for the training."""
+"""The masks of cells of every kind of outputs: decoded for the prediction, compared for the training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from solo.models import DiceLoss, FocalLoss, Grid, GridAssigner, SOLOv2Criterion
-from solo.models.decoders import cell_masks, mask_loss
+from solo.models.decoders import MASK_DECODERS, SOLOv2MaskDecoder, build_mask_decoder
 from solo.ops import dice_loss
 from solo.structures import DecoupledSOLOOutputs, GridTargets, GroundTruth, Outputs, SOLOOutputs, SOLOv2Outputs
 from tests.helpers.counters import LiveBytes, OperationCounter
@@ -54,7 +54,7 @@ def outputs_of(kind: str, *, images: int = 2, grid: Grid = GRID, size: tuple[int
 
 
 def level_logits(outputs: Outputs, image: int, level: int) -> Tensor:
-    """(G * G, h_l, w_l) logits of a level in the order of the peers: features doubled, then convolved; float64."""
+    """(G * G, h_l, w_l) logits of a level as mmdet computes them, features doubled and then convolved; float64."""
     if isinstance(outputs, SOLOOutputs):
         doubled = F.interpolate(outputs.mask_feats[level][image][None].double(), scale_factor=2, mode="bilinear")[0]
         return (
@@ -90,10 +90,10 @@ def test_a_product_of_a_column_and_a_row() -> None:
     y = torch.full((1, 2, 2, 2), -99.0)
     y[0, 1, 1, :] = 99
     outputs = DecoupledSOLOOutputs(torch.zeros(1, 4, 1), (x,), (y,), (4,))
-    masks = cell_masks(outputs, 0)
-    assert masks.size == (2, 2)
-    assert masks.draw(torch.tensor([2]))[0].tolist() == [[0, 0], [1, 0]]
-    assert masks.draw(torch.arange(4)).sum() == 1
+    decoder = build_mask_decoder(outputs)
+    assert decoder.mask_size == (2, 2)
+    assert decoder.decode(0, torch.tensor([2]))[0].tolist() == [[0, 0], [1, 0]]
+    assert decoder.decode(0, torch.arange(4)).sum() == 1
 
 
 def test_a_learned_kernel_is_doubled() -> None:
@@ -105,8 +105,8 @@ def test_a_learned_kernel_is_doubled() -> None:
         biases=(torch.ones(1),),
         mask_strides=(4,),
     )
-    drawn = cell_masks(outputs, 0).draw(torch.tensor([0]))
-    torch.testing.assert_close(drawn, torch.full((1, 2, 2), 7.0).sigmoid())
+    decoded = build_mask_decoder(outputs).decode(0, torch.tensor([0]))
+    torch.testing.assert_close(decoded, torch.full((1, 2, 2), 7.0).sigmoid())
 
 
 # ----------------------------------------------------------------------------------------------------------- oracle
@@ -115,17 +115,17 @@ def test_a_learned_kernel_is_doubled() -> None:
 def test_masks_are_those_of_all_cells_at_once(kind: str, image: int, generator: torch.Generator) -> None:
     outputs = outputs_of(kind)
     expected = all_masks(outputs, image)
-    masks = cell_masks(outputs, image)
-    assert masks.size == tuple(expected.shape[1:])
+    decoder = build_mask_decoder(outputs)
+    assert decoder.mask_size == tuple(expected.shape[1:])
     for cells in (torch.arange(GRID.num_cells), torch.randint(GRID.num_cells, (20,), generator=generator)):
-        drawn = masks.draw(cells)
-        assert drawn.dtype == torch.float32
-        torch.testing.assert_close(drawn.double(), expected[cells], rtol=1e-5, atol=1e-6)
+        decoded = decoder.decode(image, cells)
+        assert decoded.dtype == torch.float32
+        torch.testing.assert_close(decoded.double(), expected[cells], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_cell(kind: str) -> None:
-    assert cell_masks(outputs_of(kind), 0).draw(torch.zeros(0, dtype=torch.int64)).shape == (0, 16, 24)
+    assert build_mask_decoder(outputs_of(kind)).decode(0, torch.zeros(0, dtype=torch.int64)).shape == (0, 16, 24)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,9 +138,9 @@ def test_half_precision(kind: str, dtype: torch.dtype) -> None:
 
     outputs = outputs_of(kind)
     cells = torch.arange(GRID.num_cells)
-    half = cell_masks(type(outputs)(*map(halved, outputs)), 0).draw(cells)
+    half = build_mask_decoder(type(outputs)(*map(halved, outputs))).decode(0, cells)
     assert half.dtype == torch.float32
-    torch.testing.assert_close(half, cell_masks(outputs, 0).draw(cells), rtol=0, atol=0.1)
+    torch.testing.assert_close(half, build_mask_decoder(outputs).decode(0, cells), rtol=0, atol=0.1)
 
 
 def objects(*boxes: tuple[int, int, int, int], size: tuple[int, int] = SIZE) -> GroundTruth:
@@ -203,7 +203,8 @@ def test_loss_and_gradients_against_loops(kind: str, batch: str, chunk_bytes: in
             value.backward()
         return [value.detach().float(), *(torch.zeros_like(x) if x.grad is None else x.grad for x in leaves)]
 
-    found = evaluate(lambda: mask_loss(outputs, targets, weights=weights, loss=dice_loss, chunk_bytes=chunk_bytes))
+    decoder = build_mask_decoder(outputs)
+    found = evaluate(lambda: decoder.mask_loss(targets, weights=weights, loss=dice_loss, chunk_bytes=chunk_bytes))
     assert all(leaf.grad is not None for leaf in leaves), "zeros, never missing"
     for one, other in zip(found, evaluate(lambda: straightforward(outputs, targets, weights)), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -213,9 +214,19 @@ def test_loss_and_gradients_against_loops(kind: str, batch: str, chunk_bytes: in
 def test_unknown_outputs(kind: str) -> None:
     plain = tuple(outputs_of(kind))
     with pytest.raises(TypeError, match="no mask decoder for outputs of type tuple"):
-        cell_masks(plain, 0)
-    with pytest.raises(TypeError, match="no mask decoder for outputs of type tuple"):
-        mask_loss(plain, targets_of(*CROWDED), weights=torch.zeros(0), loss=dice_loss, chunk_bytes=1)
+        build_mask_decoder(plain)
+
+
+def test_outputs_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OwnOutputs(SOLOv2Outputs):
+        pass
+
+    monkeypatch.setitem(MASK_DECODERS, OwnOutputs, SOLOv2MaskDecoder)
+    outputs = outputs_of("solov2")
+    cells = torch.arange(3)
+    assert torch.equal(
+        build_mask_decoder(OwnOutputs(*outputs)).decode(1, cells), build_mask_decoder(outputs).decode(1, cells)
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- resources
@@ -224,7 +235,7 @@ FULL = Grid(num_grids=(40, 36, 24, 16, 12), strides=(8, 8, 16, 32, 32), scale_ra
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_waits_for_the_device(kind: str) -> None:
-    """None in the training; in the prediction one drawing waits as often as another, whatever its cells and levels."""
+    """None in the training; in the prediction one decoding waits as often as another, whatever its cells and levels."""
     outputs, targets = outputs_of(kind), targets_of(*CROWDED)
     leaves_of(outputs)
     criterion = SOLOv2Criterion(num_classes=CLASSES, loss_cls=FocalLoss(), loss_mask=DiceLoss())
@@ -234,21 +245,21 @@ def test_waits_for_the_device(kind: str) -> None:
     names = []
     for cells in (3, GRID.num_cells):
         with OperationCounter() as syncs, torch.no_grad():
-            cell_masks(outputs, 0).draw(torch.arange(cells))
+            build_mask_decoder(outputs).decode(0, torch.arange(cells))
         names.append(syncs.host_syncs)
     assert names[0] == names[1]
     assert len(names[0]) <= 1
 
 
 @pytest.mark.parametrize("kind", ["solo", "decoupled"])
-def test_memory_is_that_of_the_cells_that_are_drawn(kind: str) -> None:
+def test_memory_is_that_of_the_decoded_cells(kind: str) -> None:
     """At 256x320: 3,872 masks would be 79 MB at full size."""
     outputs = outputs_of(kind, images=1, grid=FULL, size=(256, 320))
     pixels = 64 * 80
     for count in (10, 80):
         cells = torch.linspace(0, FULL.num_cells - 1, count).long()
         with LiveBytes() as alive, torch.no_grad():
-            cell_masks(outputs, 0).draw(cells)
+            build_mask_decoder(outputs).decode(0, cells)
         assert alive.peak <= 4 * count * pixels * 4 + 2**14
 
 
@@ -261,7 +272,8 @@ def test_memory_of_the_loss_does_not_grow_with_the_positives(kind: str) -> None:
         leaves_of(outputs)
         with LiveBytes() as alive:
             weights = torch.ones(len(targets.cell_idx))
-            mask_loss(outputs, targets, weights=weights, loss=dice_loss, chunk_bytes=4 * 16 * 24 * 2).backward()
+            decoder = build_mask_decoder(outputs)
+            decoder.mask_loss(targets, weights=weights, loss=dice_loss, chunk_bytes=4 * 16 * 24 * 2).backward()
         peaks.append(alive.peak)
     kernels_and_indices = 4 * len(targets.cell_idx) * (4 * CHANNELS + 16)
     assert peaks[1] <= peaks[0] + kernels_and_indices + 4 * 4 * 16 * 24 * 2

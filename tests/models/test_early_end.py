@@ -1,4 +1,4 @@
-"""Drawing that ends early: the detections are those of drawing everything, of fewer cells."""
+"""Decoding that ends early: the detections are those of decoding everything, of fewer cells."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from solo.masks.bitmaps import DrawnMasks, binarise_masks
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
-from solo.models import candidates as candidates_module
+from solo.models.decoders import SOLOv2MaskDecoder
 from solo.structures import SOLOv2Outputs
 
+MASK_BYTES = 4 * 12 * 16
 
-class DrawsAll(MatrixNMS):
+
+class DecodesAll(MatrixNMS):
     """The same suppression, which says nothing about what its scores depend on."""
 
-    better_ones_decide = False
+    is_monotone = False
 
 
 def random_crowd(seed: int, *, cells: int = 300, kinds: int = 40) -> SOLOv2Outputs:
@@ -33,23 +34,24 @@ def random_crowd(seed: int, *, cells: int = 300, kinds: int = 40) -> SOLOv2Outpu
 def both_ways(
     outputs: SOLOv2Outputs, monkeypatch: pytest.MonkeyPatch, *, step: int = 20, **options: Any
 ) -> tuple[InstanceData, InstanceData, list[int]]:
-    """Detections with and without an early end, and how many cells were drawn with and without."""
-    monkeypatch.setattr(candidates_module, "CELLS_PER_STEP", step)
-    drawn, results = [], []
-    for nms in (MatrixNMS(), DrawsAll()):
+    """Detections with and without an early end, and how many cells were decoded with and without."""
+    decode = SOLOv2MaskDecoder.decode
+    decoded, results = [], []
+    for nms in (MatrixNMS(), DecodesAll()):
         counts: list[int] = []
 
-        def counting(probabilities: Tensor, *, threshold: float, counts: list[int] = counts) -> DrawnMasks:
-            counts.append(len(probabilities))
-            return binarise_masks(probabilities, threshold=threshold)
+        def counting(self: SOLOv2MaskDecoder, image: int, cells: Tensor, counts: list[int] = counts) -> Tensor:
+            counts.append(len(cells))
+            return decode(self, image, cells)
 
-        monkeypatch.setattr(candidates_module, "binarise_masks", counting)
+        monkeypatch.setattr(SOLOv2MaskDecoder, "decode", counting)
         cells = outputs.cls_logits.shape[1]
         grid = Grid(num_grids=(1,) * cells, strides=(4,) * cells, scale_ranges=[(1, 9)] * cells)
-        process = SOLOv2PostProcessor(grid=grid, nms=nms, **options)
+        process = SOLOv2PostProcessor(grid=grid, nms=nms, chunk_bytes=8 * step * MASK_BYTES, **options)
         results += process(outputs, image_sizes=[(48, 64)], original_sizes=[(30, 41)])
-        drawn.append(sum(counts))
-    return results[0], results[1], drawn
+        decoded.append(sum(counts))
+    monkeypatch.setattr(SOLOv2MaskDecoder, "decode", decode)
+    return results[0], results[1], decoded
 
 
 @pytest.mark.parametrize("nms_pre", [30, 500])
@@ -59,34 +61,34 @@ def test_detections_of_an_early_end_are_the_same(
     seed: int, max_per_img: int, nms_pre: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = dict(max_per_img=max_per_img, nms_pre=nms_pre, score_thr=0.1)
-    early, late, drawn = both_ways(random_crowd(seed), monkeypatch, **options)
+    early, late, decoded = both_ways(random_crowd(seed), monkeypatch, **options)
     assert torch.equal(early.labels, late.labels)
     torch.testing.assert_close(early.scores, late.scores, rtol=1e-6, atol=0)
     assert (early.masks != late.masks).sum() <= 1
-    assert drawn[0] < drawn[1] if 1 <= max_per_img <= 10 and nms_pre == 500 else drawn[0] <= drawn[1]
+    assert decoded[0] < decoded[1] if 1 <= max_per_img <= 10 and nms_pre == 500 else decoded[0] <= decoded[1]
 
 
-def test_suppressed_ones_do_not_end_the_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suppressed_ones_do_not_end_the_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty times the same mask first: one detection, so that the others have to be looked for."""
     outputs = random_crowd(0)
     outputs.kernels[0, :50] = outputs.kernels[0, 0]
     outputs.cls_logits[0, :50] = -9
     outputs.cls_logits[0, :50, 1] = 4 + torch.arange(50) / 1000
-    early, late, drawn = both_ways(outputs, monkeypatch, max_per_img=10)
+    early, late, decoded = both_ways(outputs, monkeypatch, max_per_img=10)
     assert torch.equal(early.labels, late.labels)
     torch.testing.assert_close(early.scores, late.scores, rtol=1e-6, atol=0)
-    assert 60 < drawn[0] < drawn[1]
+    assert 60 < decoded[0] < decoded[1]
 
 
-def test_what_ended_the_drawing_is_not_suppressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One look at all that is drawn is enough: it has the detections, so no second suppression follows it."""
-    looks: list[int] = []
+def test_what_ended_the_decoding_is_not_suppressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One suppression is enough: it shows the detections, so no second one follows."""
+    calls: list[int] = []
 
     class Counting(MatrixNMS):
         def __call__(self, masks: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
-            looks.append(len(masks))
+            calls.append(len(masks))
             return super().__call__(masks, labels, scores)
 
     monkeypatch.setattr(f"{__name__}.MatrixNMS", Counting)
     both_ways(random_crowd(0), monkeypatch, max_per_img=1, step=100)
-    assert len(looks) == 1
+    assert len(calls) == 1

@@ -65,7 +65,7 @@ def documented_bound(*, chunk_bytes: int, pixels: int, nms_pre: int = 500, max_p
 def test_five_thousand_candidates(chunk_bytes: int, generator: torch.Generator) -> None:
     """At 800x1333; one mask for each candidate would be 1.3 GB, and the peers hold it several times."""
     outputs = crowd(candidates=5000, height=200, width=336, generator=generator)
-    count = (processor()._cell_scores(outputs.cls_logits) > 0.1).sum()
+    count = (processor().cell_scores(outputs.cls_logits) > 0.1).sum()
     assert count == 5000
     peak, found = peak_bytes(
         outputs, image_size=(800, 1333), original_size=(80, 133), chunk_bytes=chunk_bytes, mask_format="rle"
@@ -106,7 +106,7 @@ def test_waits_do_not_grow_with_detections(mask_format: str, generator: torch.Ge
         with pytest.MonkeyPatch.context() as patch, OperationCounter() as syncs:
             patch.setattr("solo.masks.windows.BAND_PIXELS", 10**6)
             patch.setattr("solo.masks.windows.masks_per_group", lambda pixels, device: 10**6)
-            patch.setattr(MatrixNMS, "better_ones_decide", False)
+            patch.setattr(MatrixNMS, "is_monotone", False)
             result = processor(min_area_factor=0.1, mask_format=mask_format)(
                 outputs, image_sizes=[(80, 128)], original_sizes=[(60, 90)]
             )[0]

@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from solo.models import Grid, MatrixNMS, SOLOv2, SOLOv2PostProcessor
-from solo.models.decoders import cell_masks
+from solo.models.decoders import build_mask_decoder
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, Outputs, SOLOOutputs, SOLOv2Outputs
 from tests.helpers.counters import LiveBytes
@@ -136,7 +136,7 @@ def test_any_size_trains_and_predicts(kind: str, size: tuple[int, int]) -> None:
 @torch.no_grad()
 def as_solov2(outputs: Outputs, image: int) -> SOLOv2Outputs:
     """An image's outputs with a mask feature for each cell, the logits of its mask, and one-hot kernels."""
-    masks = cell_masks(outputs, image).draw(torch.arange(NUM_CELLS)).double().clamp(1e-12, 1 - 1e-7)
+    masks = build_mask_decoder(outputs).decode(image, torch.arange(NUM_CELLS)).double().clamp(1e-12, 1 - 1e-7)
     return SOLOv2Outputs(outputs.cls_logits[image][None], torch.eye(NUM_CELLS)[None], masks.logit().float()[None])
 
 

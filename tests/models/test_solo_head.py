@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from solo.models import DecoupledSOLOHead, Grid, SOLOHead
-from solo.models.decoders import cell_masks
+from solo.models.decoders import build_mask_decoder
 from solo.models.layers import DeformConv2d
 
 STRIDES = (4, 8, 16, 32, 64)
@@ -97,9 +97,9 @@ def test_deformable_convolutions_stand_where_they_are_told(kind: str) -> None:
 def test_smallest_input(kind: str) -> None:
     """32 x 32 pixels: the coarsest level has one pixel, and its masks four."""
     outputs = head_of(kind)([torch.randn(1, 6, max(1, 32 // s), max(1, 32 // s)) for s in STRIDES])
-    masks = cell_masks(outputs, 0)
-    assert masks.size == (8, 8)
-    assert masks.draw(torch.arange(GRID.num_cells)).isfinite().all()
+    decoder = build_mask_decoder(outputs)
+    assert decoder.mask_size == (8, 8)
+    assert decoder.decode(0, torch.arange(GRID.num_cells)).isfinite().all()
 
 
 @pytest.mark.parametrize("kind", HEADS)

@@ -23,7 +23,7 @@ from solo.config import load_config
 from solo.masks.bitmaps import boxes_from_masks
 from solo.models import SOLOv2
 from solo.models.assigner import GridAssigner
-from solo.models.decoders import cell_masks
+from solo.models.decoders import build_mask_decoder
 from solo.models.grid import Grid
 from solo.ops import matrix_nms
 from solo.registry import MODELS
@@ -148,10 +148,10 @@ def mask_logits(outputs: SOLOOutputs | DecoupledSOLOOutputs) -> dict[str, list[T
 def test_candidates(model, outputs, golden, within, image, monkeypatch):
     """Those left after the area filter, in the order (cell, class), and their decayed scores without a threshold."""
     postprocess = model.postprocess
-    cell_scores = postprocess._cell_scores(outputs.cls_logits)[image]
-    monkeypatch.setattr(postprocess, "nms_pre", cell_scores.numel())
-    drawn = postprocess._draw(cell_scores, cell_masks(outputs, image))
-    candidates, masks = drawn.candidates, drawn.masks[drawn.candidates.rows]
+    cls_logits = outputs.cls_logits[image]
+    monkeypatch.setattr(postprocess, "nms_pre", cls_logits.numel())
+    found = postprocess.candidates(cls_logits, build_mask_decoder(outputs), image)
+    candidates, masks = found.candidates, found.masks[found.candidates.rows]
     recorded = {name: golden.tensor(f"cand{image}.{name}") for name in ("cell", "label", "area", "score", "decayed")}
     decayed = matrix_nms(masks, candidates.labels, candidates.scores)
     order = (candidates.cells * model.num_classes + candidates.labels).argsort()
@@ -166,7 +166,7 @@ def test_candidates(model, outputs, golden, within, image, monkeypatch):
 @pytest.mark.parametrize("image", [0, 1])
 def test_class_scores(model, outputs, golden, within, image):
     """Of the candidates, with those that the area filter drops where the peer recorded them."""
-    cell_scores = model.postprocess._cell_scores(outputs.cls_logits)[image]
+    cell_scores = model.postprocess.cell_scores(outputs.cls_logits)[image]
     cells, labels = (golden.tensor(f"cand{image}.{name}").long() for name in ("cell", "label"))
     dropped = [golden.tensor(f"cand{image}.dropped_{name}").long() for name in ("cell", "label")]
     recorded = golden.tensor(f"cand{image}.cls_score")

@@ -18,7 +18,7 @@ from torch import Tensor
 from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
 from solo.models import SOLOv2
-from solo.models.decoders import cell_masks
+from solo.models.decoders import build_mask_decoder
 from tests.helpers.mmdet_oracle import HEADS, MMDetSOLOv2, build_our_solo, model_options, our_state_dict, randomise
 from tests.parity.test_against_mmdet import (
     CASES,
@@ -84,8 +84,8 @@ def test_masks_of_all_cells(models: Models, generator: torch.Generator) -> None:
             else:
                 pairs = zip(*mask_levels, strict=True)
                 expected = torch.cat([(y[image][:, None] * x[image][None]).flatten(0, 1) for x, y in pairs])
-            drawn = cell_masks(outputs, image).draw(torch.arange(len(expected)))
-            assert float((drawn - expected).abs().max()) <= 1e-5
+            decoded = build_mask_decoder(outputs).decode(image, torch.arange(len(expected)))
+            assert float((decoded - expected).abs().max()) <= 1e-5
 
 
 @pytest.mark.parametrize(("size", "case"), CASES)

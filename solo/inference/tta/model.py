@@ -10,7 +10,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from solo.inference.tta.view_merging import View, merge_views
-from solo.models.decoders import cell_masks
+from solo.models.decoders import build_mask_decoder
 from solo.registry import MODELS
 from solo.structures import Outputs
 
@@ -69,10 +69,12 @@ class MaskTTAModel(BaseModel):
         """One view of each picture."""
         batch = self.module.data_preprocessor(dict(inputs=images, data_samples=samples), False)
         outputs: Outputs = self.module(batch["inputs"], mode="tensor")
+        decoder = build_mask_decoder(outputs)
         return [
             View(
                 cls_logits=outputs.cls_logits[index],
-                masks=cell_masks(outputs, index),
+                decoder=decoder,
+                image=index,
                 image_size=sample.img_shape[:2],
                 flip_direction=sample.flip_direction if sample.flip else None,
             )

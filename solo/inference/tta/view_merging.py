@@ -13,9 +13,9 @@ from torch import Tensor
 from solo.masks.bitmaps import MASK_STRIDE
 from solo.masks.encoding import EncodedMasks, encode_resized
 from solo.masks.rle import RLE, decode_masks
-from solo.models.candidates import DrawnCandidates
+from solo.models.candidates import ScoredCandidates
+from solo.models.decoders import MaskDecoder
 from solo.models.postprocess import SOLOv2PostProcessor
-from solo.structures import CellMasks
 
 FLIPPED_AXES = {None: (), "horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
 """Axes of (..., height, width) that each direction of a flip reverses."""
@@ -26,13 +26,15 @@ class View(NamedTuple):
 
     Attributes:
         cls_logits: (S, C).
-        masks: decodes the masks of its cells.
+        decoder: the mask decoder of the view's batch.
+        image: index of the view in that batch.
         image_size: (height, width) of the view without its padding, pixels.
         flip_direction: how the image was flipped: "horizontal", "vertical", "diagonal" (both), or None.
     """
 
     cls_logits: Tensor
-    masks: CellMasks
+    decoder: MaskDecoder
+    image: int
     image_size: tuple[int, int]
     flip_direction: str | None
 
@@ -65,7 +67,7 @@ def merge_views(
     """
     _check(views)
     reference = views[0]
-    drawn = [postprocess.candidates(view.cls_logits, view.masks) for view in views]
+    drawn = [postprocess.candidates(view.cls_logits, view.decoder, view.image) for view in views]
     if len(views) > 1:  # the probabilities held for all views would take too much memory
         drawn = [found._replace(held=[]) for found in drawn]
     masks = torch.cat(
@@ -104,7 +106,7 @@ def _resample(masks: Tensor, *, source: View, target: View) -> Tensor:
     """Bring masks (D, h', w') bool from the frame of one view to (D, h, w) bool in that of another."""
     if source.image_size == target.image_size and source.flip_direction == target.flip_direction:
         return masks
-    size = target.masks.size
+    size = target.decoder.mask_size
     reversed_axes = set(FLIPPED_AXES[source.flip_direction]) ^ set(FLIPPED_AXES[target.flip_direction])
     rows, columns = (
         _sample_coordinates(
@@ -150,7 +152,7 @@ def _sample_coordinates(
 
 def _encode_kept(
     views: Sequence[View],
-    drawn: Sequence[DrawnCandidates],
+    drawn: Sequence[ScoredCandidates],
     kept: Tensor,
     *,
     original_size: tuple[int, int],
@@ -174,7 +176,7 @@ def _encode_kept(
         cells = found.candidates.cells[kept[rows] - first]
         first += count
         encoded = encode_resized(
-            found.probabilities_of(cells, cell_masks=view.masks),
+            found.probabilities(cells),
             image_size=view.image_size,
             original_size=original_size,
             threshold=threshold,

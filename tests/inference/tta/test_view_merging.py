@@ -11,7 +11,7 @@ from torch import Tensor
 from solo.inference.tta.view_merging import View, merge_views
 from solo.masks.rle import decode_masks
 from solo.models import Grid, MatrixNMS, SOLOv2PostProcessor
-from solo.models.decoders import cell_masks
+from solo.models.decoders import build_mask_decoder
 from solo.structures import SOLOv2Outputs
 from tests.helpers.counters import LiveBytes
 
@@ -33,7 +33,7 @@ class Shown(NamedTuple):
         return SOLOv2Outputs(self.cls_logits[None], self.kernels[None], self.mask_feats[None])
 
     def as_view(self) -> View:
-        return View(self.cls_logits, cell_masks(self.outputs(), 0), self.image_size, self.flip_direction)
+        return View(self.cls_logits, build_mask_decoder(self.outputs()), 0, self.image_size, self.flip_direction)
 
 
 def processor(**options: Any) -> SOLOv2PostProcessor:
