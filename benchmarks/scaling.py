@@ -1,11 +1,4 @@
-"""Predict images/s of data-parallel training on many GPUs from the step of one GPU and stated link speeds.
-
-    python benchmarks/scaling.py published
-    python benchmarks/scaling.py predict CONFIG --device h200 --share 0.17
-
-A step lasts as long as the slowest process computes plus the part of the gradient all-reduce that the backward pass
-does not hide (docs/scaling.md).
-"""
+"""Images/s of data-parallel training on many GPUs, predicted from the step of one GPU (docs/scaling.md)."""
 
 from __future__ import annotations
 
@@ -13,12 +6,12 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from solo.checkpoints.fitting import model_on_meta
@@ -28,52 +21,34 @@ from solo.engine.flops import default_size
 from solo.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-BUCKET_BYTES = 25 * 2**20  # torch's DistributedDataParallel
-BACKWARD_SHARE = 2 / 3
-GPUS_PER_MACHINE = 8
-COCO_IMAGES, COCO_IMAGE_BYTES = 117_266, 163_000  # train2017: images with an object, mean JPEG
+BUCKET_BYTES, BACKWARD_SHARE = 25 * 2**20, 2 / 3  # torch's DistributedDataParallel; of a step
+COCO_IMAGE_BYTES = 163_000  # mean JPEG of train2017
 MMDET_TARGET_SECONDS = 0.2  # mmdet 3.3.0 for two COCO photos with eight objects each, on one core
-ASPECT = 4 / 3  # of most COCO images
-
-
-class Link(NamedTuple):
-    """A connection in one direction."""
-
-    bytes_per_second: float
-    latency: float
+GPUS_PER_MACHINE, ASPECT = 8, 4 / 3  # aspect of most COCO images
+Link = tuple[float, float]  # bytes/s in one direction, latency in seconds
 
 
 class Device(NamedTuple):
-    """An accelerator: FLOP/s in the precision of the training, and the link to the other GPUs of its machine."""
+    """An accelerator."""
 
-    peak: float
-    inside: Link
+    peak: float  # FLOP/s in the precision of the training
+    inside: Link  # to the other GPUs of its machine
 
 
-V100 = Device(15.7e12, Link(150e9, 5e-6))
-BI_V100 = Device(37e12, Link(32e9, 10e-6))
-DEVICES = {"v100": V100, "bi-v100": BI_V100, "h200": Device(989e12, Link(450e9, 5e-6))}
-# All adapters of a machine together: eight of 400 Gb/s, and one of 100 Gb/s.
-FAST_NETWORK, SLOW_NETWORK = Link(400e9, 10e-6), Link(12.5e9, 30e-6)
+V100, BI_V100 = Device(15.7e12, (150e9, 5e-6)), Device(37e12, (32e9, 10e-6))
+DEVICES = {"v100": V100, "bi-v100": BI_V100, "h200": Device(989e12, (450e9, 5e-6))}
+# All adapters of a machine: eight of 400 Gb/s, and one of 100 Gb/s.
+FAST_NETWORK, SLOW_NETWORK = (400e9, 10e-6), (12.5e9, 30e-6)
 
 
 class Step(NamedTuple):
-    """A training step of one process.
-
-    Attributes:
-        images: of its batch.
-        seconds: equally likely times of forward, backward and update.
-        draws: independent draws from `seconds` per step, of which the largest counts: 1 for measured times, `images`
-            for times by image size, since a batch is padded to its largest image.
-        gradient_bytes: bytes of the gradients that are summed over the processes.
-        host_seconds: time per step in which the device waits for the CPU.
-    """
+    """A training step of one process."""
 
     images: int
-    seconds: tuple[float, ...]
-    draws: int
-    gradient_bytes: float
-    host_seconds: float = 0.0
+    seconds: tuple[float, ...]  # equally likely times of forward, backward and update
+    draws: int  # from `seconds` per step, the largest counts: `images` for times by size, 1 for measured times
+    gradient_bytes: float  # summed over the processes
+    host_seconds: float = 0.0  # per step, in which the device waits for the CPU
 
     def scaled(self, factor: float) -> Step:
         """The same step with its computation `factor` times as long."""
@@ -88,16 +63,14 @@ def images_per_second(step: Step, *, gpus: int, inside: Link, between: Link) -> 
 
 def expected_slowest(seconds: Sequence[float], draws: int) -> float:
     """Mean of the largest of `draws` independent draws from equally likely times."""
-    count = len(seconds)
-    chances = [((rank + 1) / count) ** draws - (rank / count) ** draws for rank in range(count)]
-    return math.fsum(time * chance for time, chance in zip(sorted(seconds), chances, strict=True))
+    shares = [rank / len(seconds) for rank in range(len(seconds) + 1)]
+    return math.fsum(t * (shares[rank + 1] ** draws - shares[rank] ** draws) for rank, t in enumerate(sorted(seconds)))
 
 
 def exposed_seconds(step: Step, *, gpus: int, inside: Link, between: Link) -> float:
     """Seconds of the all-reduce that remain after the backward pass, over which buckets become ready evenly."""
     buckets = max(1, math.ceil(step.gradient_bytes / BUCKET_BYTES))
-    size = step.gradient_bytes / buckets
-    members = min(gpus, GPUS_PER_MACHINE)
+    size, members = step.gradient_bytes / buckets, min(gpus, GPUS_PER_MACHINE)
     one = _ring_seconds(size, members, inside) + _ring_seconds(size, gpus // members, between)
     backward = BACKWARD_SHARE * expected_slowest(step.seconds, step.draws)
     return max(buckets * one - backward * (1 - 1 / buckets), one)
@@ -105,7 +78,7 @@ def exposed_seconds(step: Step, *, gpus: int, inside: Link, between: Link) -> fl
 
 def _ring_seconds(size: float, members: int, link: Link) -> float:
     """All-reduce over a ring: 2 (n - 1) / n of the bytes (Patarasuk and Yuan 2009), latencies as in a tree."""
-    return 2 * (members - 1) / members * size / link.bytes_per_second + 2 * math.log2(members) * link.latency
+    return 2 * (members - 1) / members * size / link[0] + 2 * math.log2(members) * link[1]
 
 
 def achieved_share(rate_at_share: Callable[[float], float], rate: float) -> float:
@@ -125,15 +98,14 @@ def step_at_peak(config: Config, device: Device, *, images: int, bytes_per_gradi
     return Step(images, tuple(times), draws=images, gradient_bytes=trained * bytes_per_gradient)
 
 
-def count_training_flops(model: nn.Module, size: tuple[int, int]) -> int:
+def count_training_flops(model: torch.nn.Module, size: tuple[int, int]) -> int:
     """FLOP of the network's forward and backward pass for one image of (H, W); frozen parts have no backward pass."""
     if getattr(model, "mask_feature", None) is None:
         raise UserError("FLOP of a training are counted for SOLOv2 only: this model has no mask_feature")
     counter = FlopCounterMode(display=False)
     with counter, torch.device("meta"):
         outputs = model.train()(torch.empty(1, 3, *size))
-        parts = (outputs.cls_logits, outputs.kernels, outputs.mask_feats)
-        torch.stack([part.sum() for part in parts]).sum().backward()
+        torch.stack([part.sum() for part in outputs]).sum().backward()
     model.zero_grad()
     return counter.get_total_flops()
 
@@ -143,20 +115,15 @@ def training_sizes(config: Config) -> list[tuple[int, int]]:
     resizes = [step for step in config.train_pipeline if "scale" in step or "scales" in step]
     if not resizes:
         return [default_size(config)]
-    sizes = []
-    for scale in resizes[0].get("scales") or [resizes[0]["scale"]]:
-        height = min(min(scale), max(scale) / ASPECT)
-        sizes.append((_padded(height), _padded(height * ASPECT)))
+    scales = resizes[0].get("scales") or [resizes[0]["scale"]]
+    heights = [min(min(scale), max(scale) / ASPECT) for scale in scales]
+    sizes = [(32 * math.ceil(round(h) / 32), 32 * math.ceil(round(h * ASPECT) / 32)) for h in heights]
     common = sorted(map(tuple, config.model.data_preprocessor.get("padded_sizes") or ()), key=math.prod)
     return [next((size for size in common if size[0] >= h and size[1] >= w), (h, w)) for h, w in sizes]
 
 
-def _padded(side: float) -> int:
-    return -(-int(side + 0.5) // 32) * 32
-
-
 class Published(NamedTuple):
-    """A published training on 8 GPUs of 2 images: our config of the same model, device and images/s."""
+    """A published training on 8 GPUs with 2 images each, in images/s, and our config of the same model."""
 
     name: str
     config: str
@@ -165,28 +132,19 @@ class Published(NamedTuple):
     host_seconds: float = 0.0
 
 
-_R50_1X = "solov2/solov2_r50_fpn_1x_coco.py"
 PUBLISHED = (
     Published("AdelaiDet R50 3x", "solov2_adelaidet/solov2_r50_fpn_ms-3x_coco.py", V100, 270_000 * 16 / (25 * 3600)),
     Published("AdelaiDet R101 3x", "solov2_adelaidet/solov2_r101_fpn_ms-3x_coco.py", V100, 270_000 * 16 / (30 * 3600)),
-    Published("PaddleDetection R50 1x", "solov2_paddle/solov2_r50_fpn_1x_coco.py", V100, 12 * COCO_IMAGES / 36000),
-    Published("DeepSpark R50 1x", _R50_1X, BI_V100, 21.26),
-    Published("the same, host counted", _R50_1X, BI_V100, 21.26, host_seconds=MMDET_TARGET_SECONDS),
+    Published("PaddleDetection R50 1x", "solov2_paddle/solov2_r50_fpn_1x_coco.py", V100, 12 * 117_266 / (10 * 3600)),
+    Published("DeepSpark R50 1x", "solov2/solov2_r50_fpn_1x_coco.py", BI_V100, 21.26),
+    Published("the same, host counted", "solov2/solov2_r50_fpn_1x_coco.py", BI_V100, 21.26, MMDET_TARGET_SECONDS),
 )
 
 
 def published_rows() -> list[tuple[str, float, float, float, float]]:
-    """Predict each published training with the mean share of peak of the others on V100, never with its own.
-
-    Returns:
-        Name, published images/s, share of peak it implies, share used, predicted images/s.
-    """
-    rates: list[Callable[[float], float]] = []
-    for training in PUBLISHED:
-        ideal = step_at_peak(load_config(CONFIGS / training.config), training.device, images=2)
-        ideal = ideal._replace(host_seconds=training.host_seconds)
-        links = dict(inside=training.device.inside, between=SLOW_NETWORK)
-        rates.append(lambda share, s=ideal, k=links: images_per_second(s.scaled(1 / share), gpus=8, **k))  # type: ignore[misc]
+    """Name, images/s, implied share of peak, mean share of the others on V100, and images/s predicted with that."""
+    ideals = [step_at_peak(load_config(CONFIGS / t.config), t.device, images=2) for t in PUBLISHED]
+    rates = [partial(_rate_at_share, training, ideal) for training, ideal in zip(PUBLISHED, ideals, strict=True)]
     shares = [achieved_share(rate, training.rate) for rate, training in zip(rates, PUBLISHED, strict=True)]
     rows = []
     for index, (training, rate) in enumerate(zip(PUBLISHED, rates, strict=True)):
@@ -196,18 +154,23 @@ def published_rows() -> list[tuple[str, float, float, float, float]]:
     return rows
 
 
+def _rate_at_share(training: Published, ideal: Step, share: float) -> float:
+    step = ideal.scaled(1 / share)._replace(host_seconds=training.host_seconds)
+    return images_per_second(step, gpus=8, inside=training.device.inside, between=SLOW_NETWORK)
+
+
 def main() -> None:
     """Print published trainings beside their predictions, or the prediction of a config."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("published", help="published trainings, each predicted from the others")
     many = commands.add_parser("predict", help="images/s and efficiency of a config on many GPUs")
     many.add_argument("config", help="config file")
     many.add_argument("--device", choices=DEVICES, default="h200")
-    many.add_argument("--gpus", nargs="+", type=int, default=[1, 8, 64, 512], help="up to 8, or multiples of 8")
+    many.add_argument("--gpus", nargs="+", type=int, choices=[2**n for n in range(14)], default=[1, 8, 64, 512])
     many.add_argument("--images", type=int, default=2, help="images per GPU (default: 2)")
     speed = many.add_mutually_exclusive_group(required=True)
-    speed.add_argument("--share", type=float, help="achieved share of the device's peak, in (0, 1]")
+    speed.add_argument("--share", type=float, help="achieved share of the device's peak")
     speed.add_argument("--step-seconds", nargs="+", type=float, help="measured step times of one GPU instead")
     many.add_argument("--network", type=float, default=400, metavar="GB/S", help="of a machine (default: 400)")
     many.add_argument("--bytes-per-gradient", type=int, choices=[2, 4], default=4)
@@ -220,20 +183,12 @@ def main() -> None:
 
 
 def print_predictions(arguments: argparse.Namespace) -> None:
-    """Print a line for each number of GPUs.
-
-    Raises:
-        UserError: a number is out of range.
-    """
-    share, times = arguments.share, arguments.step_seconds
-    if (share is not None and not 0 < share <= 1) or min(times or [1], default=0) <= 0 or arguments.images < 1:
-        raise UserError("--share must be in (0, 1], --step-seconds positive and --images at least 1")
-    if any(gpus < 1 or (gpus > GPUS_PER_MACHINE and gpus % GPUS_PER_MACHINE) for gpus in arguments.gpus):
-        raise UserError(f"--gpus {arguments.gpus}: up to {GPUS_PER_MACHINE}, or full machines of {GPUS_PER_MACHINE}")
-    device, options = DEVICES[arguments.device], dict(bytes_per_gradient=arguments.bytes_per_gradient)
-    step = step_at_peak(load_config(arguments.config), device, images=arguments.images, **options)
-    step = step._replace(seconds=tuple(times), draws=1) if times else step.scaled(1 / share)
-    links = dict(inside=device.inside, between=FAST_NETWORK._replace(bytes_per_second=arguments.network * 1e9))
+    """Print a line for each number of GPUs."""
+    device, times = DEVICES[arguments.device], arguments.step_seconds
+    config, options = load_config(arguments.config), dict(bytes_per_gradient=arguments.bytes_per_gradient)
+    step = step_at_peak(config, device, images=arguments.images, **options)
+    step = step._replace(seconds=tuple(times), draws=1) if times else step.scaled(1 / arguments.share)
+    links = dict(inside=device.inside, between=(arguments.network * 1e9, FAST_NETWORK[1]))
     alone = images_per_second(step, gpus=1, **links)
     print(f"{'GPUs':>6}{'images/s':>12}{'efficiency':>12}{'read MB/s':>11}")
     for gpus in arguments.gpus:

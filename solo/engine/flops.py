@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from solo.checkpoints.fitting import model_on_meta
 from solo.config.overrides import require_parts
 from solo.errors import ConfigError
-from solo.structures import SOLOv2Outputs
 
 PARTS = ("backbone", "neck", "mask_feature", "head")
 
@@ -40,29 +39,6 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     # 0 for the mask feature branch of a head that has none.
     parts = {part: sum(counts.get(f"{type(model).__name__}.{part}", {}).values()) for part in PARTS}
     return {**parts, "total": counter.get_total_flops()}
-
-
-def count_training_flops(model: nn.Module, size: tuple[int, int]) -> int:
-    """Count the operations of the network's forward and backward pass for one image, as `count_flops` does.
-
-    Frozen parts have no backward pass, so a step costs somewhat less than three forward passes.
-
-    Args:
-        model: a SOLOv2 on the meta device.
-        size: height and width of the image in pixels; padded to multiples of 32.
-
-    Raises:
-        ConfigError: the model is not SOLOv2 but SOLO, whose masks are computed in the loss.
-    """
-    if getattr(model, "mask_feature", None) is None:
-        raise ConfigError("training operations are counted for SOLOv2 only: this model has no mask_feature")
-    counter = FlopCounterMode(display=False)
-    with counter, torch.device("meta"):
-        outputs: SOLOv2Outputs = model.train()(torch.empty(1, 3, *size))
-        parts = (outputs.cls_logits, outputs.kernels, outputs.mask_feats)
-        torch.stack([part.sum() for part in parts]).sum().backward()
-    model.zero_grad()
-    return counter.get_total_flops()
 
 
 def describe_model(config: Config, size: tuple[int, int] | None = None) -> str:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from benchmarks.scaling import (
     BUCKET_BYTES,
     V100,
-    Link,
     Step,
     achieved_share,
     count_training_flops,
@@ -28,9 +27,10 @@ from benchmarks.scaling import (
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
 from solo.engine.flops import count_flops
+from solo.errors import UserError
 from tests.helpers.paths import CONFIGS, ROOT
 
-LINKS = dict(inside=Link(100e9, 1e-6), between=Link(10e9, 1e-5))
+LINKS = dict(inside=(100e9, 1e-6), between=(10e9, 1e-5))
 
 
 def step(*seconds: float, images: int = 2, draws: int = 1, gradient_bytes: float = 2e8) -> Step:
@@ -48,7 +48,7 @@ def test_all_reduce_by_hand() -> None:
 
 def test_what_the_backward_pass_hides_by_hand() -> None:
     """Four buckets of 10 ms: all but one are hidden, unless the backward pass is too short for them."""
-    links = dict(inside=Link(BUCKET_BYTES / 0.01, 0.0), between=Link(1e30, 0.0))
+    links = dict(inside=(BUCKET_BYTES / 0.01, 0.0), between=(1e30, 0.0))
     long = step(0.3, gradient_bytes=4 * BUCKET_BYTES)
     assert exposed_seconds(long, gpus=2, **links) == pytest.approx(0.01)
     # 40 ms of messages after a backward pass of 20 ms, whose first quarter has no gradient yet.
@@ -68,7 +68,7 @@ def test_one_gpu_is_what_was_measured() -> None:
 
 
 def test_equal_steps_and_instant_links_scale_perfectly() -> None:
-    instant = Link(1e30, 0.0)
+    instant = (1e30, 0.0)
     assert images_per_second(step(0.2), gpus=512, inside=instant, between=instant) == pytest.approx(5120)
 
 
@@ -103,6 +103,12 @@ def test_training_flops_are_three_forward_passes_but_for_what_is_frozen() -> Non
     # Nothing is frozen; only the first convolution has no gradient of its input: 16 x 3 x 7 x 7 at 80 x 80.
     assert count_training_flops(model, (160, 160)) == 3 * forward - 2 * 16 * 3 * 49 * 80 * 80
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_training_flops_of_solo_are_not_counted() -> None:
+    model = model_on_meta(load_config(CONFIGS / "solo/decoupled-solo-light_r50_fpn_3x_coco.py"))
+    with pytest.raises(UserError, match="for SOLOv2 only"):
+        count_training_flops(model, (160, 160))
 
 
 @pytest.mark.long
@@ -146,4 +152,4 @@ def test_command(tmp_path: Path) -> None:
     assert one.split()[:3] == ["1", "4", "1.000"]
     wrong = run("--share", "0.5", "--gpus", "12")
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("error: --gpus [12]: up to 8, or full machines of 8")
+    assert "argument --gpus: invalid choice: 12" in wrong.stderr
