@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 # CI runs the long tests too.
 PYTEST_ARGS ?= $(if $(CI),,-m "not long")
+DATA ?= data/coco
+FLOORS_CONFIG := configs/solov2/solov2-light_r18_fpn_ms-3x_coco.py
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.solo-installed
 SETUP_FILES := requirements.txt setup.py pyproject.toml tools/opencv-headless/pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install test demo lint format clean
+.PHONY: help install test demo lint format floors clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,14 @@ format: install  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+floors: install  ## compare the speed with mmdetection: DATA=DIR with images in COCO's layout (docs/benchmarks.md)
+	$(BIN)/python tools/benchmark.py train $(FLOORS_CONFIG) --against mmdet --data $(DATA) --iters 5 \
+		--rows host_syncs mask_bytes targets sample_pipeline mask_loss peak_memory_train
+	$(BIN)/python tools/benchmark.py infer $(FLOORS_CONFIG) --against mmdet --data $(DATA) --iters 5 \
+		--rows head_to_rle peak_memory_predict
+	$(BIN)/python tools/benchmark.py evaluate $(FLOORS_CONFIG) --against mmdet --data $(DATA) --images 24 \
+		--deploy auto --rows val_loop
+
 clean:  ## remove caches and build leftovers; the environment, data and results stay
 	rm -rf build dist *.egg-info tools/opencv-headless/build tools/opencv-headless/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find solo tools configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find solo benchmarks tools configs tests -name __pycache__ -type d -prune -exec rm -rf {} +

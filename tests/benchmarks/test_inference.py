@@ -37,6 +37,7 @@ def test_rows_beside_mmdet() -> None:
     assert all(row.ours > 0 and row.peer > 0 for row in both), "every stage is timed in both implementations"
 
 
+@pytest.mark.long
 def test_rows_alone() -> None:
     rows = benchmark_inference(CONFIG, batch_size=2, rows=["latency", "stages"], **{**OPTIONS, "images": 2})
     assert [row.name for row in rows] == [LATENCY, *(f"{LATENCY}/{stage}" for stage in STAGES)]

@@ -21,6 +21,7 @@ NAMES = ["sample", *(f"transform/{name}" for name in TRANSFORMS), "sample_bytes"
 
 
 @needs_mmdet
+@pytest.mark.long
 def test_rows_beside_mmdet() -> None:
     rows = {row.name: row for row in benchmark_data(CONFIG, against="mmdet", **OPTIONS)}
     assert list(rows) == NAMES

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -50,6 +51,7 @@ def rows() -> dict[str, Row]:
 
 
 @needs_mmdet
+@pytest.mark.long
 def test_mmdet_may_stay_in_float32(tmp_path: Path) -> None:
     config = load_config(CONFIG, overrides=OVERRIDES)
     wrapper = dict(config.optim_wrapper)
@@ -69,8 +71,9 @@ def test_mmdet_in_float32_needs_a_comparison_and_mixed_precision() -> None:
             benchmark_training(CONFIG, reference_amp=False, data="drawn", **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_channels_innermost(channels_last: bool) -> None:
+def test_channels_last(channels_last: bool) -> None:
     built = []
 
     def build(config: Config, **options: Any) -> list[TrainingSetup]:
@@ -134,16 +137,23 @@ def test_alone(tmp_path: Path) -> None:
     assert re.search(r"^1 CPU process \| \d+\.\d\d images/s$", done.stdout, re.MULTILINE)
 
 
+def _set(name: str, value: float) -> Any:
+    """A change of a model: set the attribute of this dotted name."""
+    owner, _, attribute = name.rpartition(".")
+    return lambda model: setattr(attrgetter(owner)(model), attribute, value)
+
+
 @needs_mmdet
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda model: setattr(model.criterion.loss_mask, "loss_weight", 2.9), "mask loss"),
-        (lambda model: setattr(model.criterion.loss_cls, "alpha", 0.3), "loss_cls"),
-        (lambda model: setattr(model.assigner, "pos_scale", 0.9), "labels of image"),
-        (lambda model: torch.nn.init.ones_(model.backbone.bn1.bias), "loss_"),
+        pytest.param(_set("criterion.loss_mask.loss_weight", 2.9), "mask loss", id="dice loss"),
+        pytest.param(_set("criterion.loss_cls.alpha", 0.3), "loss_cls", id="focal loss", marks=pytest.mark.long),
+        pytest.param(_set("assigner.pos_scale", 0.9), "labels of image", id="assigner", marks=pytest.mark.long),
+        pytest.param(
+            lambda model: torch.nn.init.ones_(model.backbone.bn1.bias), "loss_", id="weights", marks=pytest.mark.long
+        ),
     ],
-    ids=["dice loss", "focal loss", "assigner", "weights"],
 )
 def test_a_difference_fails(change: Any, message: str, tmp_path: Path) -> None:
     config = load_config(CONFIG, overrides=OVERRIDES)
@@ -173,6 +183,7 @@ def test_chosen_rows() -> None:
 
 
 @needs_mmdet
+@pytest.mark.long
 def test_the_pipelines_are_compared_over_every_image(tmp_path: Path) -> None:
     config = load_config(CONFIG, overrides=OVERRIDES)
     setups = build_setups(config, data="drawn", against="mmdet", work_dir=str(tmp_path))
