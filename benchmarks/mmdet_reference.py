@@ -17,8 +17,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.state_dict import convert_from_ours
 from solo.errors import ConfigError
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.structures import GridTargets

@@ -3,7 +3,7 @@
 | patch | why | until |
 |---|---|---|
 | `_MissingExtensionFinder` | mmdet imports `mmcv.ops`; mmcv-lite has no compiled `mmcv._ext` | mmdet > 3.3.0 |
-| `_load_weights_only` | mmengine unpickles checkpoints, which can run code | mmengine > 0.10.7 |
+| `_load_safely` | mmengine unpickles checkpoints, which can run code, and downloads them | mmengine > 0.10.7 |
 | `_save_atomically` | mmengine writes checkpoints in place; a kill leaves a truncated file | mmengine > 0.10.7 |
 | `is_installed`, `get_installed_path` | mmengine needs `pkg_resources` (removed in setuptools 82) | mmengine > 0.10.7 |
 | `_collect_env_without_distutils` | mmengine needs `distutils` (removed in Python 3.12) | mmengine > 0.10.7 |
@@ -20,23 +20,19 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-import pickle
 import reprlib
 import sys
 import traceback
 import types
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 
-from solo.errors import ConfigError
+from solo.errors import CheckpointError, ConfigError
 
 OPENMMLAB_PACKAGES = ("mmengine", "mmcv", "mmdet")
 MMCV_EXTENSION = "mmcv._ext"
@@ -47,8 +43,7 @@ def apply() -> None:
     if any(isinstance(finder, _MissingExtensionFinder) for finder in sys.meta_path):
         return
     sys.meta_path.append(_MissingExtensionFinder())
-    torch.serialization.add_safe_globals(checkpoint_classes())
-    _load_weights_only()
+    _load_safely()
     _save_atomically()
     _replace("mmengine.utils.package_utils", "is_installed", is_installed)
     _replace("mmengine.utils.package_utils", "get_installed_path", get_installed_path)
@@ -93,56 +88,25 @@ class _MissingExtension(types.ModuleType):
 
 
 # ---------------------------------------------------------------------------------------------------- --- checkpoints
-def checkpoint_classes() -> list[Any]:
-    """Classes in mmengine's checkpoints that torch does not allow by itself: the history of logged values.
-
-    Some names depend on the versions of numpy and torch that wrote the file; all of them are allowed.
-    """
-    reconstruct = np.zeros(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    dtypes = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
-    functions = [
-        *[_renamed(reconstruct, f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")],
-        *[_renamed(scalar, f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")],
-        *[_renamed(_statistic_of_history, module, "getattr") for module in ("builtins", "__builtin__")],
-    ]
-    return [HistoryBuffer, Counter, np.ndarray, np.dtype, *dtypes, *functions]
-
-
-def _statistic_of_history(owner: object, name: str) -> Any:
-    """Replacement for `getattr` in a checkpoint: a history refers to its four statistics; all else is refused."""
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        raise pickle.UnpicklingError(f"Unsupported global: GLOBAL getattr({owner!r}, {name!r})")
-    return getattr(owner, name)
-
-
-def _renamed(function: Any, module: str, name: str) -> Callable[..., Any]:
-    """Wrap a function under another name, by which torch's unpickler finds it."""
-
-    def alias(*args: Any) -> Any:
-        return function(*args)
-
-    alias.__module__, alias.__name__, alias.__qualname__ = module, name, name
-    return alias
-
-
 class _TorchWithSafeLoad(types.ModuleType):
-    """Stands in for the torch module in mmengine's checkpoint loaders; its `load` never runs code from a file."""
+    """Stands in for torch in the loaders of mmengine; its `load` reads files with `solo.checkpoints`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
 
     @staticmethod
-    def load(*args: Any, **kwargs: Any) -> Any:
-        return torch.load(*args, **{**kwargs, "weights_only": True})
+    def load(file: str, *args: Any, **kwargs: Any) -> Any:
+        return load_from_local(file)
 
 
-def _load_weights_only() -> None:
+def _load_safely() -> None:
+    """Have mmengine read files with `solo.checkpoints`, and download nothing."""
     from mmengine.runner import CheckpointLoader
 
-    for name in ("mmengine.runner.checkpoint", "mmengine.utils.dl_utils.hub"):
-        module: Any = importlib.import_module(name)
-        module.torch = _TorchWithSafeLoad("torch")
+    module: Any = importlib.import_module("mmengine.runner.checkpoint")
+    module.torch = _TorchWithSafeLoad("torch")
+    _replace("mmengine.utils.dl_utils", "load_url", load_from_url)
+    CheckpointLoader.register_scheme(prefixes=list(CheckpointLoader._schemes), loader=load_from_url, force=True)
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(prefixes="imagenet://", loader=load_from_imagenet, force=True)
 
@@ -153,10 +117,10 @@ def _save_atomically() -> None:
     save_remote = module.save_checkpoint
 
     def save_checkpoint(checkpoint: dict[str, Any], filename: str, *args: Any, **kwargs: Any) -> None:
-        from solo.checkpoints.saving import save_atomically
+        from solo.checkpoints.saving import save_atomically, without_numpy
 
         if "://" in filename:
-            save_remote(checkpoint, filename, *args, **kwargs)
+            save_remote(without_numpy(checkpoint), filename, *args, **kwargs)
         else:
             save_atomically(checkpoint, filename)
 
@@ -164,17 +128,29 @@ def _save_atomically() -> None:
 
 
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Load a local file like mmengine's loader, with the error messages of `solo.checkpoints`."""
-    from solo.checkpoints.loading import read_file
+    """Load a local file onto the CPU; nothing in it is run or evaluated."""
+    from solo.checkpoints.reading import read_file
 
-    return read_file(filename, map_location=map_location)
+    return read_file(filename)
+
+
+def load_from_url(filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Refuse a URL or a name in a model zoo, which mmengine would download and unpickle without limits.
+
+    Raises:
+        CheckpointError: always.
+    """
+    raise CheckpointError(
+        f"checkpoint {filename} is not a local file: solo downloads nothing. Download it and give its path "
+        "(for ImageNet weights of a backbone: imagenet://FILE)"
+    )
 
 
 def load_from_imagenet(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load `imagenet://FILE` (see `solo.checkpoints.imagenet`)."""
     from solo.checkpoints.imagenet import load_backbone
 
-    return load_backbone(filename, map_location=map_location)
+    return load_backbone(filename)
 
 
 # ------------------------------------------------------------------------------------ --- distutils and pkg_resources

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmengine.utils
 import pytest
@@ -15,6 +15,8 @@ import torch
 
 import solo
 from solo import compat
+from solo.checkpoints import load_checkpoint
+from solo.errors import CheckpointError
 from tests.helpers.paths import ROOT
 
 TRAINING = ROOT / "tests" / "helpers" / "tiny_training.py"
@@ -69,13 +71,61 @@ def test_a_run_trains_resumes_and_stays_quiet(tmp_path: Path, without: str) -> N
         assert "pkg_resources" not in line, line
 
 
-@pytest.mark.parametrize("module", ["mmengine.runner.checkpoint", "mmengine.utils.dl_utils.hub"])
-def test_no_loader_of_mmengine_can_run_code(tmp_path: Path, module: str) -> None:
+def test_no_loader_of_mmengine_can_run_code(tmp_path: Path) -> None:
     torch.save({"extra": Path}, tmp_path / "bad.pth")
-    loader = importlib.import_module(module)
+    loader = importlib.import_module("mmengine.runner.checkpoint")
     assert loader.torch.save is torch.save
-    with pytest.raises(pickle.UnpicklingError, match="pathlib"):
+    with pytest.raises(CheckpointError, match="pathlib"):
         loader.torch.load(tmp_path / "bad.pth", weights_only=False)
+    with pytest.raises(CheckpointError, match="pathlib"):
+        loader.load_from_local(str(tmp_path / "bad.pth"), "cpu")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:9/a.pth",
+        "https://localhost:9/a.pth",
+        "torchvision://resnet50",
+        "modelzoo://resnet50",
+        "open-mmlab://resnet50",
+        "openmmlab://resnet50",
+        "mmcls://resnet50",
+        "pavi://a",
+        "s3://bucket/a.pth",
+        "cluster:s3://bucket/a.pth",
+        "petrel://bucket/a.pth",
+    ],
+)
+def test_mmengine_downloads_nothing(url: str) -> None:
+    """Its loaders of URLs would also unpickle what they get without limits."""
+    from mmengine.model import BaseModule
+    from mmengine.runner import CheckpointLoader
+    from mmengine.runner.checkpoint import load_url
+
+    with pytest.raises(CheckpointError, match="solo downloads nothing"):
+        CheckpointLoader.load_checkpoint(url)
+    with pytest.raises(CheckpointError, match="solo downloads nothing"):
+        BaseModule(init_cfg=dict(type="Pretrained", checkpoint=url)).init_weights()
+    with pytest.raises(CheckpointError, match="solo downloads nothing"):
+        load_url(url)
+
+
+@pytest.mark.parametrize("place", ["meta", "message_hub"])
+@pytest.mark.parametrize("key", ["cfg", "config"])
+def test_inference_of_mmengine_does_not_evaluate_a_config_in_a_checkpoint(tmp_path: Path, place: str, key: str) -> None:
+    from mmengine.config import Config
+    from mmengine.infer import BaseInferencer
+
+    text = f"open({str(tmp_path / 'trace')!r}, 'w')\nmodel = dict(type='mmdet.ResNet', depth=18)\n"
+    meta = {"meta": {key: text}} if place == "meta" else {"message_hub": {"runtime_info": {key: text}}}
+    torch.save({"state_dict": {}, "meta": {}, **meta}, tmp_path / "a.pth")
+    with pytest.raises((ValueError, KeyError)):
+        BaseInferencer._init_model(SimpleNamespace(), Config({}), str(tmp_path / "a.pth"))
+    assert not (tmp_path / "trace").exists()
+    checkpoint = load_checkpoint(tmp_path / "a.pth")
+    values = checkpoint["meta"] if place == "meta" else checkpoint["message_hub"]["runtime_info"]
+    assert values[f"{key}_text"] == text
 
 
 def test_environment_is_collected_and_the_real_distutils_is_left_alone() -> None:

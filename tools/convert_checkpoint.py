@@ -5,34 +5,34 @@ from __future__ import annotations
 import argparse
 import sys
 
-from solo.checkpoints.conversion import OURS
 from solo.checkpoints.convert import AUTO, MMDET, export_checkpoint, import_checkpoint
 from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.state_dict import OURS
 from solo.command_line import add_config_options, run_command
 
 
 def main() -> None:
-    """Parse, convert, print the account."""
+    """Parse the arguments, convert, print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", help="checkpoint to read: .pth, .pkl, .pdparams or .safetensors")
-    parser.add_argument("target", help="checkpoint to write; TARGET.report.json tells what became of every tensor")
+    parser.add_argument("target", help="checkpoint to write; TARGET.report.json lists what became of every tensor")
     parser.add_argument("--config", required=True, help="config of the model that the weights are for")
     parser.add_argument(
-        "--source", dest="dialect", choices=[AUTO, *sorted(DIALECTS)], default=AUTO, help="whose weights they are"
+        "--source", dest="dialect", choices=[AUTO, *sorted(DIALECTS)], default=AUTO, help="naming scheme of the source"
     )
-    parser.add_argument("--to", choices=[OURS, MMDET], default=OURS, help="whose names to write (default: %(default)s)")
+    parser.add_argument("--to", choices=[OURS, MMDET], default=OURS, help="names to write (default: %(default)s)")
     parser.add_argument(
         "--allow-missing",
         nargs="+",
         default=[],
         metavar="PATTERN",
-        help="names, of the source or of the model, that may stay unexplained or missing ('head.*')",
+        help="names, of the source or of the model, that may be unexplained or missing ('head.*')",
     )
-    parser.add_argument("--weights-key", metavar="KEY", help="where the weights are in the file (default: found)")
+    parser.add_argument("--weights-key", metavar="KEY", help="dotted key of the weights (default: detected)")
     parser.add_argument(
         "--trust-config",
         action="store_true",
-        help="do not insist on the image normalisation and backbone style that the source's models usually have",
+        help="accept the image normalisation and backbone style of the config, whatever the source usually has",
     )
     add_config_options(parser)
     arguments = parser.parse_args()

@@ -1,9 +1,10 @@
-"""What a set of weights is made for, read from its shapes, and which config has that."""
+"""Compare weights with configs: architecture (read from the shapes), normalisation of images, style of the backbone."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from solo.checkpoints.conversion import COUNTER
-from solo.checkpoints.dialects import Dialect
-from solo.checkpoints.preprocessing import convention_problems
+from solo.checkpoints.dialects import Dialect, Preprocessing
+from solo.checkpoints.state_dict import BATCH_COUNTER
 from solo.config import load_config
-from solo.errors import UserError
+from solo.errors import CheckpointError, UserError
 from solo.registry import MODELS, SCOPE
 
 RESNETS: dict[tuple[tuple[int, ...], bool], str] = {
@@ -26,13 +26,15 @@ RESNETS: dict[tuple[tuple[int, ...], bool], str] = {
     ((3, 4, 23, 3), True): "ResNet-101",
     ((3, 8, 36, 3), True): "ResNet-152",
 }
-# Values predicted for each tap of a kernel: two coordinates, and a modulation in the second version.
+# By the number of values predicted for each tap of a kernel: two coordinates, and a modulation in the second version.
 DEFORMABLE = {2: "DCN (v1)", 3: "DCNv2"}
+RELATIVE_TOLERANCE = 1e-3
 Shapes = Mapping[str, Tensor]
+"""A state dict of which names and shapes are read; it may be on the meta device."""
 
 
 def model_on_meta(config: Config) -> nn.Module:
-    """The model of a config without its numbers: names, shapes and types, in no time and memory.
+    """Build the model of a config on the meta device: names, shapes and dtypes without memory.
 
     Raises:
         UserError: the model cannot be built.
@@ -45,7 +47,7 @@ def model_on_meta(config: Config) -> nn.Module:
 
 
 def describe(weights: Shapes) -> dict[str, str]:
-    """What can be told of a model from its tensors under our names; parts that are not there are left out."""
+    """Describe a model by its tensors under our names; absent parts are left out."""
     facts = {
         "backbone": _backbone(weights),
         "deformable backbone": _deformable(weights, r"backbone\.(layer\d+)\.\d+\.conv2\."),
@@ -61,7 +63,7 @@ def describe(weights: Shapes) -> dict[str, str]:
 
 
 def differences(weights: Shapes, model: Shapes) -> list[str]:
-    """One line for each fact in which weights and model differ."""
+    """Return one line for each part of the architecture in which weights and model differ."""
     theirs, ours = describe(weights), describe(model)
     names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
     return [
@@ -70,28 +72,97 @@ def differences(weights: Shapes, model: Shapes) -> list[str]:
 
 
 def fitting_configs(weights: Shapes, configs: Iterable[Path], *, dialect: Dialect) -> list[Path]:
-    """The configs whose model has exactly these names and shapes, and takes images as the dialect's models do.
+    """Select the configs whose model has exactly these names and shapes, and the normalisation of the dialect.
 
-    A config that cannot be read or built fits nothing.
+    Configs that cannot be read or built are skipped.
     """
     wanted = _shapes(weights)
     return [path for path in configs if _fits(path, wanted, dialect)]
 
 
 def shipped_configs(config: Path) -> list[Path]:
-    """All configs of the folder `configs` that holds this one."""
+    """List all configs of the folder `configs` that contains this one."""
     folder = next((parent for parent in config.resolve().parents if parent.name == "configs"), None)
     return sorted(path for path in folder.rglob("*.py") if "_base_" not in path.parts) if folder else []
 
 
+def read_preprocessing(config: Config) -> Preprocessing:
+    """Read what `model.data_preprocessor` of a config does to an image."""
+    options: dict[str, Any] = config.model.get("data_preprocessor") or {}
+    order = "RGB" if options.get("bgr_to_rgb", True) else "BGR"
+    return Preprocessing(order, _triple(options.get("mean", (0, 0, 0))), _triple(options.get("std", (1, 1, 1))))
+
+
+def compare_conventions(config: Config, dialect: Dialect) -> list[str]:
+    """Compare channel order, normalisation and backbone style of a config with those of a dialect's models.
+
+    Returns:
+        One line for each setting that differs: what the weights need and what the config has.
+    """
+    needed, found = dialect.preprocessing, read_preprocessing(config)
+    settings = {
+        "model.data_preprocessor.bgr_to_rgb": (needed.channel_order == "RGB", found.channel_order == "RGB"),
+        "model.data_preprocessor.mean": (needed.mean, found.mean),
+        "model.data_preprocessor.std": (needed.std, found.std),
+        "model.backbone.style": (dialect.backbone_style, config.model["backbone"].get("style", "pytorch")),
+    }
+    return [
+        f"{key}: the weights need {expected}, the config has {value}"
+        for key, (expected, value) in settings.items()
+        if not _is_close(expected, value)
+    ]
+
+
+def check_preprocessing(checkpoint: Mapping[str, Any], config: Config, *, source: str) -> None:
+    """Compare the preprocessing that a checkpoint records with that of the config; most record none.
+
+    Args:
+        checkpoint: result of `load_checkpoint`.
+        config: config of the model.
+        source: name of the checkpoint in the error.
+
+    Raises:
+        CheckpointError: they differ, or the record is malformed.
+    """
+    recorded = (checkpoint.get("meta") or {}).get("preprocessing")
+    if not recorded:
+        return
+    try:
+        needed = Preprocessing(recorded["channel_order"], _triple(recorded["mean"]), _triple(recorded["std"]))
+    except (KeyError, TypeError, ValueError):
+        expected = "channel_order, mean and std"
+        raise CheckpointError(f"{source}: expected {expected} in meta.preprocessing, found {recorded!r:.80}") from None
+    found = read_preprocessing(config)
+    if not all(_is_close(one, other) for one, other in zip(needed, found, strict=True)):
+        raise CheckpointError(
+            f"{source} needs {_describe(needed)}; model.data_preprocessor of the config has {_describe(found)}"
+        )
+
+
+def _describe(preprocessing: Preprocessing) -> str:
+    order, mean, std = preprocessing
+    return f"{order} images with mean {list(mean)} and std {list(std)}"
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third
+
+
+def _is_close(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple):
+        return all(math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
 def _shapes(weights: Shapes) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in weights.items() if not name.endswith(COUNTER)}
+    return {name: tensor.shape for name, tensor in weights.items() if not name.endswith(BATCH_COUNTER)}
 
 
 def _fits(path: Path, wanted: dict[str, torch.Size], dialect: Dialect) -> bool:
     try:
         config = load_config(path)
-        return not convention_problems(config, dialect) and _shapes(model_on_meta(config).state_dict()) == wanted
+        return not compare_conventions(config, dialect) and _shapes(model_on_meta(config).state_dict()) == wanted
     except (UserError, ImportError, ValueError, TypeError, KeyError):
         return False
 
@@ -117,29 +188,27 @@ def _towers(weights: Shapes) -> str:
 
 
 def _masks(weights: Shapes) -> str:
-    """What the head makes masks from."""
+    """Name the mask representation of the head."""
     if "head.mask_predictors.0.weight" in weights:
-        return "a channel a cell (SOLO)"
+        return "one channel per cell (SOLO)"
     if "head.mask_predictors_x.0.weight" in weights:
         shared = "head.mask_tower.0.conv.weight" in weights
-        return f"columns and rows (Decoupled SOLO), {'one tower' if shared else 'a tower each'}"
+        return f"columns and rows (Decoupled SOLO), {'one tower' if shared else 'one tower each'}"
     return "dynamic kernels (SOLOv2)" if "head.kernel_predictor.weight" in weights else ""
 
 
 def _deformable(weights: Shapes, pattern: str) -> str:
-    """Which parts have deformable convolutions, of which version, with or without bias."""
-    places: dict[str, str] = {}
+    """List the parts with deformable convolutions by version, with or without bias."""
+    versions: dict[str, str] = {}
     for name, offsets in weights.items():
         match = re.match(pattern + r"conv_offset\.weight$", name)
         if match:
             prefix = name.removesuffix("conv_offset.weight")
             taps = weights[f"{prefix}weight"].shape[2:].numel() if f"{prefix}weight" in weights else 9
             bias = " with bias" if f"{prefix}bias" in weights else ""
-            places[match[1]] = DEFORMABLE.get(offsets.shape[0] // taps, f"{offsets.shape[0]} offsets") + bias
-    kinds: dict[str, list[str]] = {}
-    for place, kind in places.items():
-        kinds.setdefault(kind, []).append(place)
-    return "; ".join(f"{kind} in {', '.join(sorted(found))}" for kind, found in kinds.items())
+            versions[match[1]] = DEFORMABLE.get(offsets.shape[0] // taps, f"{offsets.shape[0]} offsets") + bias
+    parts = {version: sorted(part for part in versions if versions[part] == version) for version in versions.values()}
+    return "; ".join(f"{version} in {', '.join(names)}" for version, names in parts.items())
 
 
 def _count(weights: Shapes, pattern: str) -> int:

@@ -1,22 +1,21 @@
-"""ImageNet weights of backbones, by file name as torch's hub cache holds them; nothing is ever downloaded here.
+"""ImageNet weights of backbones, by file name in torch's hub cache; nothing is downloaded.
 
 Configs write `init_cfg=dict(type="Pretrained", checkpoint="imagenet://resnet50-0676ba61.pth")`. A bare name is looked
-up in torch's hub cache (`TORCH_HOME` is honoured); a name with a folder is taken as a path. Paddle's `.pdparams` are
-read too, their names translated.
+up in torch's hub cache (below `TORCH_HOME`); a name with a folder is a path. The names in Paddle's `.pdparams` are
+converted.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from solo.checkpoints.dialects.paddle import PADDLE
 from solo.checkpoints.dialects.paddle_static import PADDLE_STATIC
-from solo.checkpoints.loading import read_file
+from solo.checkpoints.reading import read_file
 from solo.checkpoints.source import read_source
 from solo.errors import CheckpointError, suggestion
 
@@ -43,36 +42,34 @@ PADDLE_SUFFIX = ".pdparams"
 OWNER = "backbone."
 CLASSIFIER_PREFIX = "fc."
 PADDLE_CLASSIFIERS = ("fc", "last_conv", "last_1x1_conv", "StructuredToParameterName@@")
-# A random stem must not stay frozen, nor its statistics.
+# A randomly initialised stem must not be frozen, nor its statistics.
 FROM_SCRATCH_OPTIONS = "model.backbone.init_cfg=None model.backbone.frozen_stages=-1 model.backbone.norm_eval=False"
 
 
-def load_backbone(name: str, *, map_location: Any = "cpu") -> dict[str, Tensor]:
+def load_backbone(name: str) -> dict[str, Tensor]:
     """Load the weights of a backbone, without the classifier they were trained with.
 
     Args:
         name: `imagenet://FILE`, a file name, or a path.
-        map_location: Where the tensors go, as `torch.load` takes it.
 
     Raises:
-        CheckpointError: The file is missing (the message says how to get it and how to train without) or unusable.
+        CheckpointError: the file is missing (the message says how to get it and how to train without it) or unusable.
     """
     path = locate(name)
     if not path.is_file():
-        raise CheckpointError(_how_to_get(path))
+        raise CheckpointError(_describe_missing(path))
     if path.suffix == PADDLE_SUFFIX:
-        translated = _from_paddle(read_source(path).weights)
-        return {key: value.to(map_location) for key, value in translated.items()}
-    weights = read_file(path, map_location=map_location)
+        return _convert_from_paddle(read_source(path).weights)
+    weights = read_file(path)
     if not isinstance(weights, dict):
         raise CheckpointError(f"checkpoint {path}: expected a dict of weights, found {type(weights).__name__}")
     return {key: value for key, value in weights.items() if not key.startswith(CLASSIFIER_PREFIX)}
 
 
-def _from_paddle(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our names for those of a classifier trained in Paddle; what is no part of a backbone keeps its own.
+def _convert_from_paddle(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the names of a classifier trained in Paddle; tensors outside the backbone keep their names.
 
-    Files for PaddleDetection 2 lack the prefix of the backbone, those for the static graph never had one.
+    Files for PaddleDetection 2 lack the prefix of the backbone, those for the static graph have none.
     """
     ours = [
         dialect.key_map.to_ours([prefix + name for name in weights])
@@ -87,14 +84,14 @@ def _from_paddle(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def locate(name: str) -> Path:
-    """The path that a name stands for; the file need not exist."""
+    """Return the path of a name; the file need not exist."""
     name = name.removeprefix(SCHEME)
     if os.path.dirname(name):
         return Path(name).expanduser()
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
-def _how_to_get(path: Path) -> str:
+def _describe_missing(path: Path) -> str:
     lines = [f"ImageNet weights {path.name}{suggestion(path.name, KNOWN_FILES)} are expected at {path}."]
     if path.name in KNOWN_FILES:
         fetch = (

@@ -1,19 +1,17 @@
-"""Load checkpoints safely and put their weights into a model."""
+"""Load checkpoints of `solo`, check them, and copy their weights into a model."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from solo.errors import CheckpointError, missing_file_message
+from solo.checkpoints.reading import read_file
+from solo.errors import CheckpointError
 
-MAX_KEYS_IN_MESSAGE = 5
+MAX_NAMES_IN_MESSAGE = 5
 # Of mmdetection, WXinlong/SOLO and AdelaiDet.
 _FOREIGN_PREFIXES = ("mask_head.", "bbox_head.", "mask_feat_head.", "ins_head.", "backbone.bottom_up.")
 
@@ -22,61 +20,34 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Load a checkpoint onto the CPU.
 
     Args:
-        path: File that a training run of `solo` or a conversion has written.
+        path: file that a training run of `solo` or a conversion has written.
 
     Returns:
         The checkpoint: `state_dict`, and what was saved with it (`meta`, `message_hub`, ...).
 
     Raises:
-        CheckpointError: The file is missing, damaged, carries code, or holds no `state_dict`.
+        CheckpointError: the file is missing, damaged, carries code, or holds no `state_dict`.
     """
     checkpoint = read_file(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
-        came = f"keys {_shortened(list(checkpoint))}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise CheckpointError(f"checkpoint {path}: expected a dict with `state_dict`, found {came}")
+        found = f"keys {_shorten(list(checkpoint))}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        raise CheckpointError(f"checkpoint {path}: expected a dict with `state_dict`, found {found}")
+    meta = checkpoint.setdefault("meta", {})
+    _require(meta, dict, "meta", source=f"checkpoint {path}")
+    _require(meta.get("dataset_meta") or {}, dict, "meta.dataset_meta", source=f"checkpoint {path}")
     return checkpoint
 
 
-def read_file(path: str | os.PathLike[str], *, map_location: Any = "cpu") -> Any:
-    """Read what `torch.save` wrote, with `weights_only=True`.
-
-    Args:
-        path: File to read.
-        map_location: Where tensors go, as `torch.load` takes it.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, or carries code.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(missing_file_message(path, kind="checkpoint"))
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # damaged bytes may raise anything
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if refused:
-            raise CheckpointError(
-                f"checkpoint {path} carries code: loading it would call {refused.group(1)!r}, which is refused. "
-                "Expected tensors and plain values only"
-            ) from error
-        # After its first sentence torch advises to load the file unsafely.
-        reason = next(iter(str(error).splitlines()), "").partition(". In PyTorch")[0] or "it is empty"
-        raise CheckpointError(
-            f"checkpoint {path} is damaged or not a checkpoint ({path.stat().st_size} bytes; "
-            f"{type(error).__name__}: {reason})"
-        ) from error
-
-
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = "checkpoint") -> None:
-    """Copy a checkpoint's weights into a model; every name and shape has to agree.
+    """Copy the weights of a checkpoint into a model; names and shapes have to agree, values have to be finite.
 
     Args:
-        model: Model to fill. It stays as it was when an error is raised.
-        checkpoint: What `load_checkpoint` returned.
-        source: Name of the checkpoint in error messages.
+        model: model to fill. It stays unchanged when an error is raised.
+        checkpoint: result of `load_checkpoint`.
+        source: name of the checkpoint in error messages.
 
     Raises:
-        CheckpointError: Weights are missing, unexpected or of another shape.
+        CheckpointError: weights are missing, unexpected, of another shape or kind, NaN or infinite.
     """
     check_fit(model, checkpoint, source=source)
     model.load_state_dict(checkpoint["state_dict"])
@@ -86,52 +57,104 @@ def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = 
     """Compare names and shapes of a checkpoint's weights with those of a model, which may be on the meta device.
 
     Raises:
-        CheckpointError: Weights are missing, unexpected or of another shape.
+        CheckpointError: weights are missing, unexpected, of another shape or kind, NaN or infinite.
     """
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
     expected = model.state_dict()
-    missing = [f"{name} {_shape(expected[name])}" for name in expected if name not in weights]
-    unexpected = [f"{name} {_shape(weights[name])}" for name in weights if name not in expected]
-    reshaped = [
-        f"{name}: expected {_shape(expected[name])}, came {_shape(weights[name])}"
-        for name in expected
-        if name in weights and _shape(expected[name]) != _shape(weights[name])
-    ]
-    problems = {"of another shape": reshaped, "missing": missing, "unexpected": unexpected}
-    lines = [f"  {len(keys)} {kind}: {_shortened(keys)}" for kind, keys in problems.items() if keys]
+    problems = {
+        "of another shape": [
+            f"{name}: expected {_describe(value)}, found {_describe(weights[name])}"
+            for name, value in expected.items()
+            if name in weights and _describe(value) != _describe(weights[name])
+        ],
+        "missing": [f"{name} {_describe(value)}" for name, value in expected.items() if name not in weights],
+        "unexpected": [f"{name} {_describe(value)}" for name, value in weights.items() if name not in expected],
+    }
+    lines = [f"  {len(names)} {kind}: {_shorten(names)}" for kind, names in problems.items() if names]
     if lines:
         lines += _conversion_hint(weights)
         raise CheckpointError("\n".join([f"{source} does not fit the model {type(model).__name__}:", *lines]))
+    check_finite({name: weights[name].to(value.dtype) for name, value in expected.items()}, source=source)
 
 
-def share_that_fits(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = "checkpoint") -> str:
+def check_finite(weights: Mapping[str, Any], *, source: str) -> None:
+    """Refuse weights that no model can compute with.
+
+    Raises:
+        CheckpointError: a tensor has NaN or infinite values.
+    """
+    broken = [
+        f"{name} ({int((~value.isfinite()).sum())} of {value.numel()} values)"
+        for name, value in weights.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
+    ]
+    if broken:
+        raise CheckpointError(f"{source}: {len(broken)} tensors have NaN or infinite values: {_shorten(broken)}")
+
+
+def count_fitting(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = "checkpoint") -> str:
     """`N of M`: how many tensors of a model have the name and shape of one in a checkpoint.
 
     Raises:
-        CheckpointError: None has.
+        CheckpointError: none has, or a tensor has NaN or infinite values.
     """
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
-    shapes = {name.removeprefix("module."): _shape(value) for name, value in weights.items()}
+    check_finite(weights, source=source)
+    shapes = {name.removeprefix("module."): _describe(value) for name, value in weights.items()}
     expected = model.state_dict()
-    count = sum(shapes.get(name) == _shape(value) for name, value in expected.items())
+    count = sum(shapes.get(name) == _describe(value) for name, value in expected.items())
     if not count:
         problem = f"{source}: not one of its {len(weights)} tensors fits the model {type(model).__name__}"
         raise CheckpointError("\n".join([problem, *_conversion_hint(weights)]))
     return f"{count} of {len(expected)}"
 
 
+def check_resumable(checkpoint: Mapping[str, Any], *, source: str) -> None:
+    """Check that a checkpoint has what mmengine's `Runner.resume` reads beside the weights.
+
+    Raises:
+        CheckpointError: it was converted or saved without the state of the training, or that state is malformed.
+    """
+    meta, message_hub = checkpoint.get("meta") or {}, checkpoint.get("message_hub", {})
+    _require(message_hub, dict, "message_hub", source=source)
+    absent = [key for key in ("optimizer", "message_hub") if key not in checkpoint]
+    absent += [f"meta.{key}" for key in ("epoch", "iter") if key not in meta]
+    if absent:
+        raise CheckpointError(
+            f"{source} holds weights only and cannot be resumed: it has no {', '.join(absent)}. "
+            "To start a training from its weights: --cfg-options load_from=FILE"
+        )
+    for key in ("epoch", "iter"):
+        _require(meta[key], int, f"meta.{key}", source=source)
+    for key in ("log_scalars", "runtime_info", "resumed_keys"):
+        _require(message_hub.get(key), dict, f"message_hub.{key}", source=source)
+    _require(checkpoint["optimizer"], dict, "optimizer", source=source)
+    if meta.get("seed") is not None:
+        _require(meta["seed"], int, "meta.seed", source=source)
+
+
+def _require(value: Any, kind: type, key: str, *, source: str) -> None:
+    if type(value) is not kind and not (kind is dict and isinstance(value, dict)):
+        raise CheckpointError(f"{source}: expected {kind.__name__} as {key}, found {type(value).__name__}")
+    if isinstance(value, int) and not 0 <= value < 2**32:
+        raise CheckpointError(f"{source}: expected {key} from 0 to 2**32, found {value!r:.40}")
+
+
 def _conversion_hint(names: Iterable[str]) -> list[str]:
-    """A line that says how to convert a checkpoint whose names are another implementation's."""
+    """A line that says how to convert a checkpoint with the names of another implementation."""
     foreign = next((name for name in names if str(name).startswith(_FOREIGN_PREFIXES)), None)
     if foreign is None:
         return []
     return [f"  names such as {foreign} are another implementation's: tools/convert_checkpoint.py converts them"]
 
 
-def _shape(value: Any) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+def _describe(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)}{'' if value.is_floating_point() else ' of integers'}"
 
 
-def _shortened(names: list[Any]) -> str:
-    shown = ", ".join(str(name) for name in names[:MAX_KEYS_IN_MESSAGE])
-    return shown + (f", ... ({len(names) - MAX_KEYS_IN_MESSAGE} more)" if len(names) > MAX_KEYS_IN_MESSAGE else "")
+def _shorten(names: list[Any]) -> str:
+    shown = ", ".join(str(name)[:200] for name in names[:MAX_NAMES_IN_MESSAGE])
+    more = len(names) - MAX_NAMES_IN_MESSAGE
+    return shown + (f", ... ({more} more)" if more > 0 else "")

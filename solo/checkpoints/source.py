@@ -1,4 +1,4 @@
-"""Reading a checkpoint of any code base: which tensors it holds, and what it says about its classes."""
+"""Find the weights and class names in a checkpoint of any code base."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from solo.checkpoints.loading import read_file
-from solo.checkpoints.pickles import read_pickle
-from solo.errors import CheckpointError, missing_file_message
+from solo.checkpoints.reading import read_file
+from solo.errors import CheckpointError
 
-PICKLES = (".pkl", ".pickle", ".pdparams", ".pdema")
-# Where training programs put the weights in what they save; the averaged ones after the plain ones.
+# Keys under which training programs save weights; averaged weights after the others.
 NESTING_KEYS = ("state_dict", "model", "model_state_dict", "weights", "ema_state_dict", "model_ema", "ema")
 WRAPPER_PREFIX = "module."
 MAX_DEPTH = 4
@@ -25,15 +21,15 @@ _CHUNK = 1 << 20
 
 
 class SourceCheckpoint(NamedTuple):
-    """What a file of another code base holds.
+    """Content of a checkpoint of another code base.
 
     Attributes:
         path: the file.
         sha256: of the whole file.
         weights: tensors by their name in the file, without the prefix of a distributed wrapper.
-        nesting: keys that lead to them, "" when they are at the top.
-        ignored: reasons by name: values that are no tensors, and other sets of weights.
-        classes: names of the classes that the file states, None when it states none.
+        nesting: dotted key of the weights, "" for the top level.
+        ignored: reason by name, for values that are not tensors and other sets of weights.
+        classes: class names in the file, None without any.
     """
 
     path: Path
@@ -45,31 +41,29 @@ class SourceCheckpoint(NamedTuple):
 
 
 def read_source(path: str | os.PathLike[str], *, weights_key: str | None = None) -> SourceCheckpoint:
-    """Read a checkpoint: `.pth` and the like of torch, `.pkl`, `.pdparams`, `.safetensors`. No code of it is run.
+    """Read a checkpoint of another code base.
 
     Args:
-        path: the file.
-        weights_key: dotted key of the dict that holds the weights; None looks for the usual ones.
+        path: what `torch.save` wrote, a pickle of numpy arrays (`.pkl`, `.pdparams`), or `.safetensors`.
+        weights_key: dotted key of the dict that holds the weights; None tries the usual ones.
 
     Raises:
         CheckpointError: the file is missing, damaged, carries code, or holds no weights.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(missing_file_message(path, kind="checkpoint"))
-    content = _read(path)
-    found, nesting = _nested(content, weights_key, path) if weights_key else _find_weights(content)
-    weights, ignored = _tensors(found) if isinstance(found, Mapping) else ({}, {})
+    content = read_file(path)
+    found, nesting = _select(content, weights_key, path) if weights_key else _find_weights(content)
+    weights, ignored = _split_tensors(found) if isinstance(found, Mapping) else ({}, {})
     if not weights:
-        came = f"keys {sorted(map(str, content))[:8]}" if isinstance(content, Mapping) else type(content).__name__
-        raise CheckpointError(f"checkpoint {path}: expected tensors by name, found {came}")
+        kind = f"keys {sorted(map(str, content))[:8]}" if isinstance(content, Mapping) else type(content).__name__
+        raise CheckpointError(f"checkpoint {path}: expected tensors by name, found {kind}")
     if nesting:
         ignored |= _other_weights(content, nesting)
     return SourceCheckpoint(path, file_sha256(path), weights, nesting, ignored, _classes(content))
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The sha256 of a file, in hexadecimal."""
+    """Compute the sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_CHUNK):
@@ -77,29 +71,10 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Any:
-    suffix = path.suffix.lower()
-    if suffix == ".safetensors":
-        return _read_safetensors(path)
-    if suffix in PICKLES:
-        return read_pickle(path)
-    return read_file(path)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged or no safetensors file ({error})") from error
-
-
 def _find_weights(content: Any) -> tuple[Any, str]:
-    """Go down the usual keys to the first dict that holds tensors, and say which keys those were."""
+    """Follow the usual keys to the first dict that holds tensors; return it and its dotted key."""
     path: list[str] = []
-    while isinstance(content, Mapping) and not _tensors(content)[0] and len(path) < MAX_DEPTH:
+    while isinstance(content, Mapping) and not _split_tensors(content)[0] and len(path) < MAX_DEPTH:
         key = next((key for key in NESTING_KEYS if isinstance(content.get(key), Mapping)), None)
         if key is None:
             break
@@ -108,51 +83,47 @@ def _find_weights(content: Any) -> tuple[Any, str]:
     return content, ".".join(path)
 
 
-def _nested(content: Any, dotted: str, path: Path) -> tuple[Any, str]:
+def _select(content: Any, dotted: str, path: Path) -> tuple[Any, str]:
     for key in dotted.split("."):
         if not isinstance(content, Mapping) or key not in content:
             keys = sorted(map(str, content)) if isinstance(content, Mapping) else []
-            raise CheckpointError(f"checkpoint {path} has no key {dotted!r}; where {key!r} is looked for it has {keys}")
+            raise CheckpointError(f"checkpoint {path} has no key {dotted!r}: {key!r} is not among {keys}")
         content = content[key]
     return content, dotted
 
 
-def _tensors(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The values that are tensors, and why the others are not taken."""
+def _split_tensors(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Separate the tensors from other values, which are ignored with a reason."""
     weights: dict[str, Tensor] = {}
     ignored: dict[str, str] = {}
     wrapped = bool(found) and all(str(name).startswith(WRAPPER_PREFIX) for name in found)
     for name, value in found.items():
         tensor = _as_tensor(value)
         if tensor is None:
-            ignored[str(name)] = f"no tensor but {type(value).__name__}"
+            ignored[str(name)] = f"not a tensor but {type(value).__name__}"
         else:
             weights[str(name).removeprefix(WRAPPER_PREFIX if wrapped else "")] = tensor
     return weights, ignored
 
 
 def _as_tensor(value: Any) -> Tensor | None:
-    if isinstance(value, Tensor):
-        return value.detach()
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
-        value = value[1]  # Paddle's pair of a parameter's own name and its array
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
-        return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
-    return None
+        value = value[1]  # Paddle stores (name of the parameter, array)
+    return value if isinstance(value, Tensor) else None
 
 
 def _other_weights(content: Any, nesting: str) -> dict[str, str]:
-    """Sets of weights beside the one that is taken."""
+    """Other sets of weights in the file."""
     first = nesting.partition(".")[0]
     return {
-        key: f"another set of weights; --weights-key {key} takes it instead"
+        key: f"another set of weights; --weights-key {key} selects it"
         for key in NESTING_KEYS
-        if key != first and isinstance(content.get(key), Mapping) and _tensors(content[key])[0]
+        if key != first and isinstance(content.get(key), Mapping) and _split_tensors(content[key])[0]
     }
 
 
 def _classes(content: Any) -> tuple[str, ...] | None:
-    """Class names as mmengine and mmcv store them."""
+    """Read class names as mmengine and mmcv store them."""
     meta = content.get("meta") if isinstance(content, Mapping) else None
     if not isinstance(meta, Mapping):
         return None

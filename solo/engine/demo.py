@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmengine.runner import find_latest_checkpoint
-
 from solo.config import load_config
+from solo.engine.hooks.checkpoint import latest_checkpoint
 from solo.engine.runner import test, train
 from solo.errors import CheckpointError
 from solo.evaluation.ap_table import format_table
@@ -40,12 +39,12 @@ def run_demo(
     prepared = time.perf_counter()
     train(config_path, work_dir=work_dir, seed=seed, overrides=overrides)
     trained = time.perf_counter()
-    checkpoint = find_latest_checkpoint(work_dir)
+    checkpoint = latest_checkpoint(work_dir)
     if checkpoint is None:
         raise CheckpointError(f"{work_dir}: the training left no checkpoint; its config needs a CheckpointHook")
     metrics = test(
         config_path,
-        checkpoint,
+        str(checkpoint),
         work_dir=work_dir,
         show_dir=str(pictures),
         max_pictures=PICTURE_COUNT,

@@ -18,8 +18,8 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
-from solo.checkpoints.loading import share_that_fits
-from solo.checkpoints.preprocessing import check_preprocessing
+from solo.checkpoints.fitting import check_preprocessing
+from solo.checkpoints.loading import check_resumable, count_fitting
 from solo.checkpoints.saving import remove_unfinished
 from solo.compat import build_errors
 from solo.config import load_config
@@ -37,7 +37,7 @@ from solo.engine.data_loader import TimedDataLoader, inner_datasets, set_timeout
 from solo.engine.distributed import process_group, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.hooks.checkpoint import latest_checkpoint
-from solo.errors import ConfigError
+from solo.errors import CheckpointError, ConfigError
 from solo.evaluation import CocoMaskMetric
 from solo.inference.tta.config import trained_model, use_tta
 
@@ -117,7 +117,7 @@ class SOLORunner(Runner):
         checkpoint = load_checkpoint(filename)
         initializes_training = isinstance(self._train_loop, BaseLoop) and not self._resume
         if initializes_training:
-            share = share_that_fits(trained_model(self.model), checkpoint, source=f"checkpoint {filename}")
+            share = count_fitting(trained_model(self.model), checkpoint, source=f"checkpoint {filename}")
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
             self.logger.info(f"{share} of the model's tensors start as in {filename}")
             return checkpoint
@@ -128,6 +128,29 @@ class SOLORunner(Runner):
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue a training; paths in the checkpoint are confined to the work folder, configs not evaluated.
+
+        Raises:
+            CheckpointError: the file cannot be used, or its state does not fit the training.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+            self._check_optimizer_state()
+        except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise CheckpointError(f"checkpoint {filename} cannot be resumed by this config ({reason:.200})") from error
+        info = self.message_hub.runtime_info
+        for key in info:
+            if key.startswith(("best_ckpt", "last_ckpt")):  # CheckpointHook removes the files of these names
+                info[key] = os.path.join(self.work_dir, os.path.basename(str(info[key])))
+
+    def _check_optimizer_state(self) -> None:
+        for parameter, state in self.optim_wrapper.optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, torch.Tensor) and value.numel() != 1 and value.shape != parameter.shape:
+                    raise ValueError(f"{key} of shape {tuple(value.shape)} for weights of {tuple(parameter.shape)}")
 
 
 def train(
@@ -173,7 +196,10 @@ def train(
     _set_randomness(config, seed=seed, deterministic=deterministic)
     _set_resume(config, resume)
     if config.get("load_from"):
-        load_checkpoint(config.load_from)  # fail before data and model are built
+        checkpoint = load_checkpoint(config.load_from)  # fail before data and model are built
+        if config.get("resume"):
+            check_resumable(checkpoint, source=f"checkpoint {config.load_from}")
+        del checkpoint
     with process_group(config, launcher), build_errors():
         if is_main_process():
             remove_unfinished(config.work_dir)
@@ -260,7 +286,7 @@ def _set_randomness(config: Config, *, seed: int | None, deterministic: bool) ->
 
 
 def _set_resume(config: Config, resume: str | os.PathLike[str] | None) -> None:
-    if resume is None and restart_count():
+    if resume is None and (restart_count() or (config.get("resume") and not config.get("load_from"))):
         resume = RESUME_LATEST
     if resume == RESUME_LATEST:
         resume = latest_checkpoint(config.work_dir)

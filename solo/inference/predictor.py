@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from solo.checkpoints import load_checkpoint, load_weights
-from solo.checkpoints.preprocessing import check_preprocessing
+from solo.checkpoints.fitting import check_preprocessing
 from solo.config.load import configured_class_names, load_config
 from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from solo import SOLOPredictor
-from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.convert import export_checkpoint, import_checkpoint
 from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.state_dict import convert_from_ours
 from solo.config import load_config
 from solo.errors import CheckpointError
 from solo.registry import MODELS
@@ -156,7 +156,7 @@ def test_our_own_checkpoint_is_nothing_to_convert(tmp_path: Path, ours: dict[str
 
 def test_source_and_target_are_not_one_file(tmp_path: Path, theirs: dict[str, Tensor]) -> None:
     source = save(tmp_path / "theirs.pth", theirs)
-    with pytest.raises(CheckpointError, match="are one file"):
+    with pytest.raises(CheckpointError, match="are the same file"):
         import_checkpoint(source, source, config=NANO)
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from solo.checkpoints.conversion import COUNTER, convert_from_ours, convert_to_ours, find_dialect
 from solo.checkpoints.dialects import DIALECTS, Dialect
 from solo.checkpoints.fitting import model_on_meta
+from solo.checkpoints.state_dict import BATCH_COUNTER, convert_from_ours, convert_to_ours, find_dialect
 from solo.config import load_config
 from tests.helpers.paths import CONFIGS
 
@@ -134,7 +134,7 @@ def random_weights(
     model = model_on_meta(load_config(CONFIGS / config, overrides)).state_dict()
     return {
         name: torch.zeros((), dtype=torch.int64)
-        if name.endswith(COUNTER)
+        if name.endswith(BATCH_COUNTER)
         else torch.empty(tensor.shape).uniform_(-1, 1, generator=generator)
         for name, tensor in model.items()
     }

@@ -13,6 +13,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
+from solo.checkpoints.loading import check_resumable, count_fitting
 from solo.errors import CheckpointError
 
 
@@ -61,7 +62,7 @@ def test_arrays_of_both_numpy_generations_are_loaded(tmp_path: Path, core: str) 
     writer.write_record("data.pkl", pickled, len(pickled))
     writer.write_record("byteorder", b"little", 6)
     writer.write_end_of_file()
-    np.testing.assert_array_equal(load_checkpoint(other)["array"], [0.0, 1.0, 2.0])
+    assert load_checkpoint(other)["array"].tolist() == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
@@ -132,8 +133,68 @@ def test_weights_of_another_model_are_listed_and_nothing_is_copied() -> None:
         load_weights(model, {"state_dict": weights}, source="epoch_1.pth")
     message = str(caught.value)
     assert message.startswith("epoch_1.pth does not fit the model Sequential:")
-    assert "1 of another shape: 0.weight: expected (2, 3), came (4, 3)" in message
+    assert "1 of another shape: 0.weight: expected (2, 3), found (4, 3)" in message
     assert "2 missing: 1.weight (2, 2), 1.bias (2,)" in message
     assert "7 unexpected: head.0 (1,)" in message
     assert "(2 more)" in message
     assert torch.equal(model[0].bias, before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_an_error(value: float) -> None:
+    model = nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    weights = {"weight": torch.zeros(2, 3), "bias": torch.tensor([1.0, value])}
+    for load in (load_weights, count_fitting):
+        with pytest.raises(CheckpointError, match=r"a\.pth: 1 tensors have NaN or infinite values: bias \(1 of 2"):
+            load(model, {"state_dict": weights}, source="a.pth")
+    assert torch.equal(model.weight, before)
+
+
+def test_a_cast_to_infinity_is_an_error() -> None:
+    weights = {"weight": torch.full((2, 3), 1e300, dtype=torch.float64), "bias": torch.zeros(2)}
+    with pytest.raises(CheckpointError, match="NaN or infinite values: weight"):
+        load_weights(nn.Linear(3, 2), {"state_dict": weights})
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.uint8])
+def test_a_cast_from_whole_numbers_is_an_error(dtype: torch.dtype) -> None:
+    weights = {"weight": torch.ones(2, 3).to(dtype), "bias": torch.zeros(2)}
+    with pytest.raises(CheckpointError, match=r"weight: expected \(2, 3\), found \(2, 3\) of integers"):
+        load_weights(nn.Linear(3, 2), {"state_dict": weights})
+
+
+@pytest.mark.parametrize("value", [None, 3, [1], "text", torch.ones(2)])
+def test_weights_that_are_no_tensors_are_an_error(value: object) -> None:
+    with pytest.raises(CheckpointError, match=rf"weight: expected \(2, 3\), found {type(value).__name__}|\(2,\)"):
+        load_weights(nn.Linear(3, 2), {"state_dict": {"weight": value, "bias": torch.zeros(2)}})
+
+
+@pytest.mark.parametrize("meta", [3, "text", [1], {"dataset_meta": "text"}, {"dataset_meta": [1]}])
+def test_odd_meta_is_an_error(tmp_path: Path, meta: object) -> None:
+    with pytest.raises(CheckpointError, match=r"a\.pth: expected dict as meta"):
+        load_checkpoint(saved(tmp_path / "a.pth", {"state_dict": {}, "meta": meta}))
+
+
+HUB = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+RESUMABLE = {"meta": {"epoch": 1, "iter": 2}, "message_hub": HUB, "optimizer": {}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": None}, "expected dict as optimizer, found NoneType"),
+        ({"message_hub": 3}, "expected dict as message_hub, found int"),
+        ({"message_hub": {**HUB, "log_scalars": 3}}, "expected dict as message_hub.log_scalars"),
+        ({"meta": {"epoch": "1", "iter": 2}}, "expected int as meta.epoch, found str"),
+        ({"meta": {"epoch": True, "iter": 2}}, "expected int as meta.epoch, found bool"),
+        ({"meta": {"epoch": 1, "iter": -2}}, "expected meta.iter from 0 to"),
+        ({"meta": {"epoch": 1, "iter": 2, "seed": 2**40}}, "expected meta.seed from 0 to"),
+        ({"meta": {"iter": 2}}, "cannot be resumed: it has no meta.epoch"),
+        ({"meta": {}}, "cannot be resumed: it has no meta.epoch, meta.iter"),
+    ],
+)
+def test_a_state_that_cannot_be_resumed_is_named(change: dict[str, object], message: str) -> None:
+    check_resumable(RESUMABLE, source="a.pth")
+    with pytest.raises(CheckpointError, match=message):
+        check_resumable({**RESUMABLE, **change}, source="a.pth")

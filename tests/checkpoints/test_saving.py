@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 
 from solo.checkpoints import load_checkpoint
 from solo.checkpoints.saving import UNFINISHED, remove_unfinished, save_atomically
@@ -39,9 +42,35 @@ def test_a_failure_leaves_the_former_file_as_it_was(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, is_folder: bool) -> None:
     path = tmp_path / "taken" / ("" if is_folder else "epoch_1.pth")
     (tmp_path / "taken").mkdir() if is_folder else (tmp_path / "taken").write_text("a file")
-    with pytest.raises(CheckpointError, match=r"taken.* cannot be written: .* MB are free in .*are as they were"):
+    with pytest.raises(
+        CheckpointError, match=r"taken.* cannot be written: .* MB are free in .*Earlier ones are unchanged"
+    ):
         save_atomically(CONTENT, path)
     assert not list(tmp_path.rglob(f"*{UNFINISHED}"))
+
+
+def test_what_mmengine_records_is_stored_without_numpy(tmp_path: Path) -> None:
+    """So that `torch.load(weights_only=True)` reads it anywhere; histories come back as they were."""
+    hub = {
+        "log_scalars": OrderedDict(loss=HistoryBuffer([1.5, 2.5], [1, 2], 100)),
+        "runtime_info": OrderedDict(best=np.float64(0.5), epoch=np.int64(3), flag=np.bool_(True), nested=[np.ones(2)]),
+        "resumed_keys": {"loss": True},
+    }
+    weights = torch.nn.BatchNorm2d(2).state_dict()
+    save_atomically({"state_dict": weights, "message_hub": hub, "pair": (np.float32(2), "a")}, tmp_path / "a.pth")
+    assert "numpy" not in str(torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / "a.pth"))
+    torch.load(tmp_path / "a.pth", weights_only=True)
+    loaded = load_checkpoint(tmp_path / "a.pth")
+    history = loaded["message_hub"]["log_scalars"]["loss"]
+    assert isinstance(history, HistoryBuffer)
+    assert [array.tolist() for array in history.data] == [[1.5, 2.5], [1, 2]]
+    assert history.max_length == 100
+    assert history.mean() == 4 / 3
+    info = loaded["message_hub"]["runtime_info"]
+    assert (info["best"], info["epoch"], info["flag"]) == (0.5, 3, True)
+    assert torch.equal(info["nested"][0], torch.ones(2, dtype=torch.float64))
+    assert loaded["pair"] == (2.0, "a")
+    assert loaded["state_dict"]._metadata == weights._metadata
 
 
 DISK_FULL = """

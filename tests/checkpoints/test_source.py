@@ -53,14 +53,14 @@ def test_a_second_set_of_weights_is_reported_and_can_be_chosen(tmp_path: Path) -
     path = saved(tmp_path, {"model": WEIGHTS, "ema": OTHER})
     source = read_source(path)
     assert_is(source.weights, WEIGHTS)
-    assert source.ignored == {"ema": "another set of weights; --weights-key ema takes it instead"}
+    assert source.ignored == {"ema": "another set of weights; --weights-key ema selects it"}
     assert_is(read_source(path, weights_key="ema").weights, OTHER)
 
 
 def test_values_that_are_no_tensors_are_reported(tmp_path: Path) -> None:
     source = read_source(saved(tmp_path, {**WEIGHTS, "epoch": 3}))
     assert_is(source.weights, WEIGHTS)
-    assert source.ignored == {"epoch": "no tensor but int"}
+    assert source.ignored == {"epoch": "not a tensor but int"}
 
 
 @pytest.mark.parametrize("name", ["source.pdparams", "source.pkl"])
@@ -70,7 +70,7 @@ def test_pickles_of_arrays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(pickle.dumps(content, protocol=2))
     source = read_source(tmp_path / name)
     assert_is(source.weights, WEIGHTS)
-    assert source.ignored == {"StructuredToParameterName@@": "no tensor but dict"}
+    assert source.ignored == {"StructuredToParameterName@@": "not a tensor but dict"}
 
 
 def test_paddles_pairs_of_name_and_array_and_foreign_byte_order(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_missing_file_and_missing_key(tmp_path: Path) -> None:
     path = saved(tmp_path, {"model": WEIGHTS})
     with pytest.raises(CheckpointError, match=r"did you mean 'source\.pth'"):
         read_source(tmp_path / "sourc.pth")
-    with pytest.raises(CheckpointError, match=r"has no key 'model\.ema'; where 'ema' is looked for it has \['a\.bias'"):
+    with pytest.raises(CheckpointError, match=r"has no key 'model\.ema': 'ema' is not among \['a\.bias'"):
         read_source(path, weights_key="model.ema")
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from solo.checkpoints import load_checkpoint
 from solo.config.overrides import encode_masks_for_evaluation
 from solo.engine.runner import SOLORunner, test, train
 from solo.errors import CheckpointError, ConfigError, DataError
@@ -91,6 +92,69 @@ def test_resume_continues(tmp_path: Path, from_latest: bool) -> None:
     assert runner.train_dataloader.dataset.epochs == [2]
     whole = train(str(config), work_dir=str(tmp_path / "whole"))
     assert torch.equal(runner.model.weight, whole.model.weight)
+
+
+def test_a_config_in_a_checkpoint_is_not_evaluated_at_resume(
+    trained: tuple[Path, Path, SOLORunner], tmp_path: Path
+) -> None:
+    config, work_dir, _ = trained
+    checkpoint = torch.load(work_dir / "epoch_2.pth", weights_only=True)
+    text = f"open({str(tmp_path / 'trace')!r}, 'w')\n"
+    checkpoint["meta"] |= {"config": text, "cfg": text}
+    checkpoint["message_hub"]["runtime_info"]["cfg"] = text
+    torch.save(checkpoint, tmp_path / "bad.pth")
+    runner = train(str(config), work_dir=str(tmp_path / "work"), resume=str(tmp_path / "bad.pth"))
+    assert runner.epoch == 3
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_path_in_a_checkpoint_does_not_make_the_hook_remove_other_files(
+    trained: tuple[Path, Path, SOLORunner], tmp_path: Path
+) -> None:
+    """CheckpointHook removes the former best checkpoint, whose path it takes from the resumed one."""
+    config, work_dir, _ = trained
+    checkpoint = torch.load(work_dir / "epoch_1.pth", weights_only=True)
+    (tmp_path / "precious").write_text("kept")
+    info = {"best_ckpt": str(tmp_path / "precious"), "best_score": -1.0, "last_ckpt": str(tmp_path / "precious")}
+    checkpoint["message_hub"]["runtime_info"] |= info
+    checkpoint["message_hub"]["resumed_keys"] |= dict.fromkeys(info, True)
+    torch.save(checkpoint, tmp_path / "bad.pth")
+    best = {"default_hooks.checkpoint.save_best": "coco/segm_mAP", "default_hooks.checkpoint.max_keep_ckpts": 1}
+    train(str(config), work_dir=str(tmp_path / "work"), resume=str(tmp_path / "bad.pth"), overrides=best)
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["converted", "optimizer", "groups", "moments", "schedulers"])
+def test_a_checkpoint_that_cannot_be_resumed_is_one_line(
+    trained: tuple[Path, Path, SOLORunner], tmp_path: Path, kind: str
+) -> None:
+    config, work_dir, _ = trained
+    checkpoint = torch.load(work_dir / "epoch_1.pth", weights_only=True)
+    if kind == "converted":
+        checkpoint = {"state_dict": checkpoint["state_dict"], "meta": {"converted_from": {}}}
+    elif kind == "optimizer":
+        checkpoint["optimizer"] = {"anything": 3}
+    elif kind == "groups":
+        checkpoint["optimizer"]["param_groups"] = [{"params": [0, 1, 2]}] * 3
+    elif kind == "moments":
+        checkpoint["optimizer"]["state"] = {0: {"momentum_buffer": torch.ones(7)}}
+    else:
+        checkpoint["param_schedulers"] = [3, "text"]
+    scheduler = {"param_scheduler": [dict(type="LinearLR", start_factor=0.5, end=2)]}
+    torch.save(checkpoint, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match=r"bad\.pth .*cannot be resumed") as caught:
+        train(str(config), work_dir=str(tmp_path / "work"), resume=str(tmp_path / "bad.pth"), overrides=scheduler)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_histories_of_older_checkpoints_are_resumed(trained: tuple[Path, Path, SOLORunner], tmp_path: Path) -> None:
+    """They were pickled with numpy arrays and the functions of their statistics."""
+    config, work_dir, _ = trained
+    torch.save(load_checkpoint(work_dir / "epoch_2.pth"), tmp_path / "older.pth")
+    assert b"HistoryBuffer" in (tmp_path / "older.pth").read_bytes()
+    runner = train(str(config), work_dir=str(tmp_path / "work"), resume=str(tmp_path / "older.pth"))
+    whole = trained[2].message_hub.get_scalar("train/loss").data[0]
+    assert runner.message_hub.get_scalar("train/loss").data[0].tolist() == whole.tolist()
 
 
 def test_latest_without_a_checkpoint_starts_afresh(tmp_path: Path) -> None:

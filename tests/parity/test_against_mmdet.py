@@ -14,8 +14,8 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.state_dict import convert_from_ours
 from solo.masks.bitmaps import mass_centers
 from solo.models import SOLOv2
 from solo.structures import GroundTruth

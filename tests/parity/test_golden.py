@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor
 
-from solo.checkpoints.conversion import convert_to_ours, find_dialect
 from solo.checkpoints.dialects import DIALECTS
-from solo.checkpoints.preprocessing import convention_problems
+from solo.checkpoints.fitting import compare_conventions
+from solo.checkpoints.state_dict import convert_to_ours, find_dialect
 from solo.config import load_config
 from solo.masks.bitmaps import boxes_from_masks
 from solo.models import SOLOv2
@@ -110,7 +110,7 @@ def outputs(model: SOLOv2, golden: Golden) -> SOLOv2Outputs:
 
 def test_source_and_config_are_recognised(golden, peer, config):
     assert find_dialect([name for name, _, _ in golden.meta["state_dict"]]).name == peer.dialect
-    assert convention_problems(config, DIALECTS[peer.dialect]) == []
+    assert compare_conventions(config, DIALECTS[peer.dialect]) == []
 
 
 def test_network(model, outputs, golden, within):

@@ -15,8 +15,8 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.state_dict import convert_from_ours
 from solo.models import SOLOv2
 from solo.models.decoders import build_mask_decoder
 from tests.helpers.mmdet_oracle import HEADS, MMDetSOLOv2, build_our_solo, model_options, our_state_dict, randomise

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from solo.checkpoints.conversion import convert_from_ours
 from solo.checkpoints.dialects import DIALECTS
+from solo.checkpoints.state_dict import convert_from_ours
 from solo.config import load_config
 from solo.registry import MODELS
 from tests.helpers.commands import run_tool
@@ -32,7 +32,7 @@ def test_there_and_back(source: Path, tmp_path: Path) -> None:
     assert lines["source"].startswith(f"{source} (wxinlong, sha256 ")
     tensors = MODELS.build(load_config(NANO).model).state_dict().values()
     assert lines["mapped"] == f"{len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors):,} numbers"
-    assert lines["note"] == "class names are the source's"
+    assert lines["note"] == "class names are those of the source"
     assert (tmp_path / "ours.pth.report.json").is_file()
     back = run_tool("convert_checkpoint.py", "ours.pth", "mm.pth", "--config", NANO, "--to", "mmdet", folder=tmp_path)
     assert back.returncode == 0, back.stderr

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from solo.registry import HOOKS
 
 POINTER = "last_checkpoint"
+MAX_POINTER_BYTES = 4096
 _NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
@@ -79,10 +80,9 @@ def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
     folder = Path(work_dir)
     pointer = folder / POINTER
     if pointer.is_file():
-        named = Path(pointer.read_text().strip() or POINTER)
-        # The folder may have been moved since it was written.
-        for path in (named, folder / named.name):
-            if path.is_file() and path.name != POINTER:
-                return path
+        # A file of this folder only, wherever the folder was when it was written.
+        name = Path(pointer.read_bytes()[:MAX_POINTER_BYTES].decode("utf-8", "replace").strip()).name
+        if name != POINTER and name in os.listdir(folder) and (folder / name).is_file():
+            return folder / name
     numbered = [(int(match[1]), path) for path in folder.glob("*.pth") if (match := _NUMBERED.fullmatch(path.name))]
     return max(numbered)[1] if numbered else None

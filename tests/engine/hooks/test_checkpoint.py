@@ -134,3 +134,33 @@ def test_a_folder_that_was_moved_keeps_its_checkpoint(tmp_path: Path) -> None:
     files(tmp_path, "iter_100.pth", "iter_200.pth")
     (tmp_path / "last_checkpoint").write_text("/elsewhere/iter_100.pth")
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_100.pth"
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        b"\xff\xfe\x00",
+        b"\x00",
+        b"a\x00b.pth",
+        b"x" * 10_000,
+        b"..",
+        b"../other",
+        b"/",
+        b"last_checkpoint",
+        b"http://x/y.pth",
+    ],
+)
+def test_a_pointer_of_odd_bytes_is_ignored(tmp_path: Path, pointer: bytes) -> None:
+    files(tmp_path, "epoch_1.pth", "epoch_2.pth")
+    (tmp_path / "last_checkpoint").write_bytes(pointer)
+    assert latest_checkpoint(tmp_path) == tmp_path / "epoch_2.pth"
+
+
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_a_pointer_names_a_file_of_its_own_folder_only(tmp_path: Path, is_relative: bool) -> None:
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    files(work_dir, "epoch_1.pth")
+    files(tmp_path, "elsewhere.pth")
+    (work_dir / "last_checkpoint").write_text("../elsewhere.pth" if is_relative else str(tmp_path / "elsewhere.pth"))
+    assert latest_checkpoint(work_dir) == work_dir / "epoch_1.pth"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from mmengine.runner import Runner
 
+from solo.checkpoints import load_checkpoint
 from solo.engine.hooks import PeakMemoryHook
 from solo.engine.hooks.runtime_info import peak_memory_mb
 from solo.engine.runner import SOLORunner, train
@@ -53,7 +53,7 @@ def test_checkpoints_hold_the_whole_history(tmp_path: Path) -> None:
     for name, lines in (("plain", ""), ("deferred", DEFERRED)):
         run(tmp_path / name, config_lines=lines, **by_iteration)
     histories = [
-        torch.load(tmp_path / name / "work" / "iter_2.pth", weights_only=False)["message_hub"]["log_scalars"]
+        load_checkpoint(tmp_path / name / "work" / "iter_2.pth")["message_hub"]["log_scalars"]
         for name in ("plain", "deferred")
     ]
     for name in ("train/loss", "train/grad_norm"):

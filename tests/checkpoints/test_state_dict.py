@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.checkpoints.conversion import COUNTER, convert_from_ours, convert_to_ours, find_dialect
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.fitting import model_on_meta
-from solo.checkpoints.report import ConversionReport
+from solo.checkpoints.state_dict import (
+    BATCH_COUNTER,
+    ConversionReport,
+    convert_from_ours,
+    convert_to_ours,
+    find_dialect,
+)
 from solo.config import load_config
 from solo.errors import CheckpointError
 from tests.helpers.paths import CONFIGS
@@ -27,7 +32,7 @@ def nano() -> dict[str, Tensor]:
     """Our weights of the smallest model, each tensor different."""
     shapes = model_on_meta(load_config(NANO)).state_dict()
     return {
-        name: torch.full(tensor.shape, float(index)).to(tensor.dtype) * (not name.endswith(COUNTER))
+        name: torch.full(tensor.shape, float(index)).to(tensor.dtype) * (not name.endswith(BATCH_COUNTER))
         for index, (name, tensor) in enumerate(shapes.items())
     }
 
@@ -58,7 +63,7 @@ def test_the_order_of_the_tensors_does_not_matter(dialect: str, data: st.DataObj
 @settings(max_examples=60, deadline=None)
 def test_a_missing_tensor_is_told(dialect: str, data: st.DataObject) -> None:
     weights = dict(written(dialect))
-    candidates = [name for name in weights if not name.endswith(COUNTER)]
+    candidates = [name for name in weights if not name.endswith(BATCH_COUNTER)]
     for name in data.draw(st.lists(st.sampled_from(candidates), min_size=1, max_size=5, unique=True)):
         del weights[name]
     report = read(weights, dialect)[1]
@@ -70,7 +75,7 @@ def test_a_missing_tensor_is_told(dialect: str, data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_renamed_tensor_is_told(dialect: str, data: st.DataObject) -> None:
     weights = dict(written(dialect))
-    old = data.draw(st.sampled_from([name for name in weights if not name.endswith(COUNTER)]))
+    old = data.draw(st.sampled_from([name for name in weights if not name.endswith(BATCH_COUNTER)]))
     position = data.draw(st.integers(0, len(old)))
     new = old[:position] + data.draw(st.sampled_from(["x", "0", ".", "_", "weight"])) + old[position + 1 :]
     if new == old or new in weights:
@@ -86,7 +91,7 @@ def test_a_renamed_tensor_is_told(dialect: str, data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_tensor_of_another_form_is_told(dialect: str, data: st.DataObject) -> None:
     weights = dict(written(dialect))
-    name = data.draw(st.sampled_from([name for name in weights if not name.endswith(COUNTER)]))
+    name = data.draw(st.sampled_from([name for name in weights if not name.endswith(BATCH_COUNTER)]))
     tensor = weights[name]
     others = [tensor.flatten()[:-1], tensor[None], tensor.long(), torch.cat([tensor, tensor]), tensor[:0]]
     if tensor.ndim > 1 and tensor.shape[0] != tensor.shape[1]:
@@ -162,7 +167,7 @@ def test_allow_missing_takes_names_of_the_source_and_of_the_model() -> None:
 def test_problems_are_counted_and_named() -> None:
     report = read({}, "mmdet")[1]
     (line,) = report.problems()
-    count = sum(not name.endswith(COUNTER) for name in nano())
+    count = sum(not name.endswith(BATCH_COUNTER) for name in nano())
     assert line.startswith(f"{count} of the model missing: backbone.conv1.weight (16, 3, 7, 7), ")
     assert line.endswith(f"({count - 8} more)")
 

@@ -1,0 +1,172 @@
+"""Reading checkpoint files of all formats: torch's (zip and older), pickles of arrays, safetensors.
+
+No code of a file is run and no text in it is evaluated (see `solo.checkpoints.unpickling`); sizes that a file declares
+are compared with the size of the file before memory is allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from solo.checkpoints.unpickling import DTYPES, CheckpointUnpickler, CodeRefusedError, build_history
+from solo.errors import CheckpointError, missing_file_message
+
+ZIP_MAGIC = b"PK\x03\x04"
+# The first two pickles of a file of torch before 1.6.
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+# Texts of `meta` and of the runtime info that mmengine would evaluate as Python configs.
+CONFIG_KEYS = ("config", "cfg")
+
+
+def read_file(path: str | os.PathLike[str]) -> Any:
+    """Read a checkpoint onto the CPU.
+
+    Args:
+        path: what `torch.save` wrote, a pickle of numpy arrays (`.pkl`, `.pdparams`), or `.safetensors`.
+
+    Returns:
+        Plain values and tensors. Configs that mmengine stores as text are renamed: `meta["config"]` to
+        `meta["config_text"]`, `meta["cfg"]` to `meta["cfg_text"]`, so that nothing evaluates them.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, carries code, or holds values that weights do not need.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(missing_file_message(path, kind="checkpoint"))
+    size = path.stat().st_size
+    try:
+        if path.suffix.lower() == ".safetensors":
+            return _read_safetensors(path)
+        with path.open("rb") as file:
+            is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+            file.seek(0)
+            return _prepare_for_mmengine(_read_zip(file, size) if is_zip else _read_pickles(file, size))
+    except CodeRefusedError as error:
+        raise CheckpointError(
+            f"checkpoint {path} carries code: loading it would call {_one_line(error)!r}, which is refused. "
+            "Expected tensors and plain values only"
+        ) from error
+    except Exception as error:  # damaged bytes may raise anything
+        reason = "the file is empty" if size == 0 else f"{type(error).__name__}: {_one_line(error)}"
+        raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint ({size} bytes; {reason})") from error
+
+
+def _read_zip(file: BinaryIO, size: int) -> Any:
+    """Read torch's zip format: `NAME/data.pkl` and the storages `NAME/data/KEY`, uncompressed."""
+    archive = zipfile.ZipFile(file)
+    names = archive.NameToInfo
+    roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(roots) != 1 or f"{roots[0]}constants.pkl" in names:
+        raise pickle.UnpicklingError("it is no archive of torch.save")
+    remaining = size
+
+    def read(name: str) -> bytes:
+        nonlocal remaining
+        entry = names[roots[0] + name]
+        remaining -= entry.file_size
+        if entry.compress_type != zipfile.ZIP_STORED or remaining < 0:
+            raise pickle.UnpicklingError(f"entry {name} declares {entry.file_size} bytes, compressed or overlapping")
+        return archive.read(entry)
+
+    if f"{roots[0]}byteorder" in names and read("byteorder") != b"little":
+        raise pickle.UnpicklingError("it is of a big-endian machine")
+    storages: dict[str, Tensor] = {}
+
+    def load_storage(key: Any, expected: int) -> Tensor:
+        if key not in storages:
+            storages[key] = _as_bytes(read(f"data/{key}"))
+        if len(storages[key]) != expected:
+            raise pickle.UnpicklingError(f"storage {key} has {len(storages[key])} bytes instead of {expected}")
+        return storages[key]
+
+    return CheckpointUnpickler(io.BytesIO(read("data.pkl")), size=size, load_storage=load_storage).load()
+
+
+def _read_pickles(file: BinaryIO, size: int) -> Any:
+    """Read a pickle of arrays, or torch's format before 1.6: pickles, then the storages."""
+    content = CheckpointUnpickler(file, size=size).load()
+    if content == LEGACY_MAGIC and isinstance(content, int):
+        return _read_legacy(file, size)
+    if file.read(1):
+        raise pickle.UnpicklingError("bytes follow after the pickle's end")
+    return content
+
+
+def _read_legacy(file: BinaryIO, size: int) -> Any:
+    protocol, system = (CheckpointUnpickler(file, size=size).load() for _ in range(2))
+    if protocol != LEGACY_PROTOCOL or system.get("little_endian") is not True:
+        raise pickle.UnpicklingError("it is of another protocol or a big-endian machine")
+    storages: dict[str, Tensor] = {}
+    remaining = size
+
+    def reserve_storage(key: Any, expected: int) -> Tensor:
+        nonlocal remaining
+        if key not in storages:
+            remaining -= expected
+            if remaining < 0:
+                raise pickle.UnpicklingError(f"storage {key} declares {expected} bytes, more than the file has")
+            storages[key] = torch.zeros(expected, dtype=torch.uint8)
+        if len(storages[key]) != expected:
+            raise pickle.UnpicklingError(f"storage {key} has {len(storages[key])} bytes instead of {expected}")
+        return storages[key]
+
+    content = CheckpointUnpickler(file, size=size, load_storage=reserve_storage).load()
+    keys = CheckpointUnpickler(file, size=size).load()
+    if sorted(keys) != sorted(storages):
+        raise pickle.UnpicklingError("its storages are not those of its tensors")
+    for key in keys:
+        count, expected = int.from_bytes(file.read(8), "little"), len(storages[key])
+        block = file.read(expected)
+        if len(block) != expected or (expected % count if count else expected):
+            raise pickle.UnpicklingError(f"storage {key} is cut off")
+        storages[key].copy_(_as_bytes(block))
+    return content
+
+
+def _as_bytes(block: bytes) -> Tensor:
+    """The bytes as a writable uint8 tensor."""
+    return torch.frombuffer(bytearray(block), dtype=torch.uint8) if block else torch.empty(0, dtype=torch.uint8)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    odd = next((name for name, tensor in tensors.items() if tensor.dtype not in DTYPES), None)
+    if odd is not None:
+        raise pickle.UnpicklingError(f"{odd} is of type {tensors[odd].dtype}; expected real numbers")
+    return tensors
+
+
+def _prepare_for_mmengine(content: Any) -> Any:
+    """Rename configs that mmengine would evaluate, and restore the histories that `saving` stores as tensors."""
+    if not isinstance(content, dict):
+        return content
+    message_hub = content.get("message_hub")
+    message_hub = message_hub if isinstance(message_hub, dict) else {}
+    for values in (content.get("meta"), message_hub.get("runtime_info")):
+        for key in CONFIG_KEYS:
+            if isinstance(values, dict) and key in values:
+                values[f"{key}_text"] = values.pop(key)
+    scalars = message_hub.get("log_scalars")
+    scalars = scalars if isinstance(scalars, dict) else {}
+    for name, history in scalars.items():
+        if isinstance(history, dict) and history.keys() == {"values", "counts", "max_length"}:
+            scalars[name] = build_history(**history)
+    return content
+
+
+def _one_line(error: BaseException) -> str:
+    """The first line of an error, without control characters."""
+    line = next(iter(str(error).splitlines()), "")
+    return "".join(letter for letter in line if letter.isprintable())[:200]

@@ -1,0 +1,245 @@
+"""Convert state dicts between the names of two code bases, with a report on every tensor."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solo.checkpoints.dialects import DIALECTS, Dialect
+from solo.errors import CheckpointError
+
+OURS = "solo"
+OUR_PREDICTOR = "head.category_predictor.weight"
+BATCH_COUNTER = ".num_batches_tracked"
+MAX_NAMES_IN_MESSAGE = 8
+
+
+@dataclass
+class FileFacts:
+    """Source or target of a conversion.
+
+    Attributes:
+        path: the file.
+        dialect: the naming scheme of its tensors.
+        sha256: of the whole file.
+    """
+
+    path: str
+    dialect: str
+    sha256: str
+
+
+@dataclass
+class ConversionReport:
+    """What became of every tensor; each name of source and target is in exactly one collection of its side.
+
+    Attributes:
+        mapped: (source name, target name, shape) of converted tensors.
+        dropped: reason by source name.
+        unexplained: reason by source name.
+        generated: reason by target name, for tensors that the source does not hold and that need no source.
+        missing: shape by target name, for tensors that no tensor of the source fills.
+        allowed: names that `--allow-missing` accepts.
+        notes: further remarks, such as changed dtypes.
+        source: the file that was read.
+        target: the file that was written.
+        config: the config of the model.
+    """
+
+    mapped: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
+    unexplained: dict[str, str] = field(default_factory=dict)
+    generated: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    allowed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    source: FileFacts | None = None
+    target: FileFacts | None = None
+    config: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every unexplained or missing tensor is allowed."""
+        return not {*self.unexplained, *self.missing}.difference(self.allowed)
+
+    def problems(self) -> list[str]:
+        """One line for each kind of problem, names shortened."""
+        unexplained = [f"{name} ({reason})" for name, reason in self.unexplained.items() if name not in self.allowed]
+        missing = [f"{name} {shape}" for name, shape in self.missing.items() if name not in self.allowed]
+        lines = {"of the source unexplained": unexplained, "of the model missing": missing}
+        return [f"{len(names)} {kind}: {_shorten(names)}" for kind, names in lines.items() if names]
+
+    def summary(self) -> str:
+        """The lines that the command prints."""
+        numbers = sum(prod(shape) for _, _, shape in self.mapped)
+        lines = [
+            *([f"source    {_describe_file(self.source)}"] if self.source else []),
+            f"config    {self.config}",
+            f"mapped    {len(self.mapped)} tensors, {numbers:,} numbers",
+            *(f"dropped   {count} ({reason})" for reason, count in Counter(self.dropped.values()).items()),
+            *(f"generated {count} ({reason})" for reason, count in Counter(self.generated.values()).items()),
+            *(f"allowed   {name}" for name in self.allowed),
+            *(f"note      {note}" for note in self.notes),
+            *([f"target    {_describe_file(self.target)}"] if self.target else []),
+        ]
+        return "\n".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write the whole report as JSON."""
+        mapped = [{"source": source, "target": target, "shape": shape} for source, target, shape in self.mapped]
+        content: dict[str, Any] = {**asdict(self), "mapped": mapped, "complete": self.complete}
+        path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def find_dialect(names: Sequence[str]) -> Dialect:
+    """Find the dialect that explains most of the names.
+
+    Args:
+        names: names of tensors.
+
+    Raises:
+        CheckpointError: the names are those of `solo` already, or no dialect explains half of them.
+    """
+    if OUR_PREDICTOR in names:
+        raise CheckpointError("its names are those of solo already: there is nothing to convert")
+    explained = {
+        name: sum(found is not None for found in dialect.key_map.to_ours(names).values())
+        for name, dialect in DIALECTS.items()
+    }
+    best = max(explained, key=lambda name: explained[name])
+    if 2 * explained[best] < len(names):
+        raise CheckpointError(
+            f"its names are of no known dialect ({', '.join(DIALECTS)}): {', '.join(sorted(names)[:5])}, ..."
+        )
+    return DIALECTS[best]
+
+
+def convert_to_ours(
+    weights: Mapping[str, Tensor],
+    model: Mapping[str, Tensor],
+    *,
+    dialect: Dialect,
+    allow_missing: Sequence[str] = (),
+) -> tuple[dict[str, Tensor], ConversionReport]:
+    """Convert the weights of a dialect for a model of `solo`.
+
+    Args:
+        weights: tensors by their names in the dialect.
+        model: state dict of the model to fill; only shapes and dtypes are read, so it may be on the meta device.
+        dialect: the naming scheme of `weights`.
+        allow_missing: shell patterns of names (of the source or of the model) that may be unexplained or missing.
+
+    Returns:
+        The weights under our names in the dtypes and order of the model, and the report. Without `allow_missing`
+        they fill the whole model exactly if the report is complete.
+    """
+    report = ConversionReport()
+    taken: dict[str, tuple[str, Tensor]] = {}
+    translated = dialect.key_map.to_ours(list(weights))
+    for name, target in translated.items():
+        _assign(report, taken, name, target, weights[name], model, dialect)
+    filled: dict[str, Tensor] = {}
+    for target, expected in model.items():
+        if target in taken:
+            report.mapped.append((taken[target][0], target, tuple(expected.shape)))
+            filled[target] = taken[target][1].to(expected.dtype)
+        elif target.endswith(BATCH_COUNTER):
+            report.generated[target] = "0, a count that the source does not record"
+            filled[target] = torch.zeros((), dtype=expected.dtype)
+        else:
+            report.missing[target] = tuple(expected.shape)
+    _allow(report, allow_missing, translated)
+    dtypes = Counter((_name(old.dtype), _name(filled[target].dtype)) for target, (_, old) in taken.items())
+    report.notes += [f"{n} tensors changed from {old} to {new}" for (old, new), n in dtypes.items() if old != new]
+    return filled, report
+
+
+def convert_from_ours(weights: Mapping[str, Tensor], *, dialect: Dialect) -> tuple[dict[str, Tensor], ConversionReport]:
+    """Convert weights of `solo` to the names of a dialect.
+
+    Args:
+        weights: tensors by our names.
+        dialect: the naming scheme of the result.
+
+    Returns:
+        The same tensors under the names of the dialect, and the report; tensors without such a name are unexplained.
+    """
+    report = ConversionReport()
+    converted: dict[str, Tensor] = {}
+    for name, target in dialect.key_map.to_theirs(list(weights)).items():
+        if name.endswith(BATCH_COUNTER) and (target is None or not dialect.counts_batches):
+            report.dropped[name] = f"{dialect.title} does not record it"
+        elif target is None:
+            report.unexplained[name] = f"{dialect.title} has no name for it"
+        else:
+            converted[target] = weights[name]
+            report.mapped.append((name, target, tuple(weights[name].shape)))
+    return converted, report
+
+
+def _assign(
+    report: ConversionReport,
+    taken: dict[str, tuple[str, Tensor]],
+    name: str,
+    target: str | None,
+    tensor: Tensor,
+    model: Mapping[str, Tensor],
+    dialect: Dialect,
+) -> None:
+    """Take one tensor of the source for its target, drop it, or report it as unexplained."""
+    reason = next((entry.reason for entry in dialect.dropped if fnmatchcase(name, entry.pattern)), None)
+    if reason and target not in model:
+        report.dropped[name] = reason
+    elif target is None:
+        report.unexplained[name] = "no name of this dialect"
+    elif target not in model and target.endswith(BATCH_COUNTER):
+        report.dropped[name] = "counts batches of a normalisation that does not use the count"
+    elif target not in model:
+        report.unexplained[name] = f"the model of the config has no {target}"
+    elif _describe_tensor(tensor) != _describe_tensor(model[target]):
+        report.unexplained[name] = f"{_describe_tensor(tensor)}, but {target} is {_describe_tensor(model[target])}"
+    elif target not in taken:
+        taken[target] = (name, tensor)
+    elif torch.equal(tensor, taken[target][1]):
+        report.dropped[name] = "in the file a second time, with equal values"
+    else:
+        report.unexplained[name] = f"its values differ from those of {taken[target][0]}, which is {target} too"
+
+
+def _allow(report: ConversionReport, patterns: Sequence[str], translated: Mapping[str, str | None]) -> None:
+    """Allow names of the model, names of the source, and names of the source whose target matches a pattern."""
+    for pattern in patterns:
+        matched = [
+            name
+            for name in [*report.unexplained, *report.missing]
+            if fnmatchcase(name, pattern) or fnmatchcase(translated.get(name) or "", pattern)
+        ]
+        if not matched:
+            report.notes.append(f"--allow-missing {pattern!r} matches nothing that is unexplained or missing")
+        report.allowed += [name for name in matched if name not in report.allowed]
+
+
+def _describe_tensor(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)}{'' if tensor.is_floating_point() else ' of integers'}"
+
+
+def _describe_file(file: FileFacts) -> str:
+    return f"{file.path} ({file.dialect}, sha256 {file.sha256})"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _shorten(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES_IN_MESSAGE
+    return ", ".join(names[:MAX_NAMES_IN_MESSAGE]) + (f", ... ({more} more)" if more > 0 else "")
