@@ -141,7 +141,7 @@ def test_model_settings(name: str, config: Config) -> None:
 
 
 def test_built_model_settings(name: str, config: Config) -> None:
-    """What the classes' defaults add to the config; the weights take no memory on the meta device."""
+    """Settings of the built model, with the defaults of its classes; built on the meta device to save memory."""
     published = PUBLISHED[name]
     config.model.backbone.init_cfg = None
     with torch.device("meta"):
@@ -182,7 +182,7 @@ def assert_deformable_where_published(model: SOLOv2, published: Published) -> No
 
 
 def test_shapes_at_the_test_scale(name: str, config: Config) -> None:
-    """The whole network runs, in shapes alone."""
+    """The whole network runs on the meta device."""
     config.model.backbone.init_cfg = None
     long_side, short_side = PUBLISHED[name].test_scale
     height, width = short_side // 32 * 32, -(-long_side // 32) * 32
@@ -257,10 +257,10 @@ def test_one_variable_moves_all_splits(
 
 
 def paths_of(key: str, node: Any, path: str = "") -> list[str]:
-    """Where in a config a key stands."""
+    """Paths of a key in a config."""
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     found = [f"{path}{name}" for name, _ in entries if name == key]
-    return found + [place for name, value in entries for place in paths_of(key, value, f"{path}{name}.")]
+    return found + [path_below for name, value in entries for path_below in paths_of(key, value, f"{path}{name}.")]
 
 
 def test_number_of_classes_is_stated_once(name: str) -> None:

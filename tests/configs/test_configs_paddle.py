@@ -258,7 +258,7 @@ def test_paddles_rates_and_decays(name: str, expected: dict[str, tuple[float, fl
 
 
 def test_what_paddle_freezes() -> None:
-    """Normalisation is fixed in ResNet and MobileNetV3, but for the two light ResNets, where it is synchronised."""
+    """Normalisation is frozen, except in the two light ResNets, where it is synchronised."""
     for name in PADDLE_RECIPES:
         trained = settings_by_name(paddle_config(name))
         norms = [key for key in trained if key.startswith("backbone.") and ("bn" in key or "stem.1." in key)]

@@ -1,4 +1,4 @@
-"""Every shipped config: its settings as frozen, its size, and that it trains and predicts on photos."""
+"""Every shipped config: frozen settings, size, and two training steps and a prediction on photos."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.helpers.paths import CONFIGS
 CELLS = 3872
 # Size of the image; millions of parameters; GFLOP of backbone, neck, mask feature branch, heads. The first four rows'
 # sums are known from mmdetection's models (505.1, 664.2, 138.2, 103.0); heads and necks of the others follow from
-# them; what deformable convolutions add is derived below; the rest is our count, frozen.
+# them; what deformable convolutions add is derived below; the rest is counted by solo and frozen.
 SIZES: dict[str, tuple[tuple[int, int], float, tuple[float, float, float, float]]] = {
     "solov2/solov2_r50_fpn_1x_coco.py": ((800, 1344), 46.59, (175.2, 121.8, 68.2, 140.0)),
     "solov2/solov2_r101_fpn_ms-3x_coco.py": ((800, 1344), 65.59, (334.3, 121.8, 68.2, 140.0)),
@@ -241,7 +241,7 @@ def assert_what_has_a_rate_has_moved(
     assert all(value.isfinite().all() for value in after.values())
     same = {name for name, value in after.items() if torch.equal(value, before[name])}
     assert {name for name, value in after.items() if id(value) in fixed} <= same
-    # Without ImageNet weights each residual branch starts at zero, and what stands before that may learn nothing yet.
+    # Without ImageNet weights residual branches start at zero, so layers before them may have no gradient yet.
     assert {name.partition(".")[0] for name in same} <= {"backbone"}
     assert len(same) < 0.5 * len(after)
 
