@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Evaluate on the GPUs of this machine: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py]
-# On several machines, the same on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set. Without GPUs: processes.
+# On several machines run it on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set. Without GPUs, GPUS is the
+# number of processes.
 set -euo pipefail
 if (($# < 3)); then
     echo "usage: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py]" >&2

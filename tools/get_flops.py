@@ -11,18 +11,22 @@ from solo.engine.flops import describe_model
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options keep mmdet's spelling."""
+    """Parse the command line; options keep mmdet's spelling."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument(
-        "--shape", nargs=2, type=int, metavar=("H", "W"), help="image in pixels (default: the test pipeline's scale)"
+        "--shape",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="image size in pixels (default: the test pipeline's scale)",
     )
     add_config_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Parse, count, print."""
+    """Parse the command line, count and print."""
     arguments = parse_arguments()
     config = load_config(arguments.config, overrides=arguments.cfg_options)
     print(describe_model(config, arguments.shape and tuple(arguments.shape)))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What dist_train.sh and dist_test.sh share: `launch.sh TOOL PROCESSES ARGUMENTS...` runs tools/TOOL with torchrun.
-# From the environment: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (29500), MAX_RESTARTS (0), PYTHON.
+# Shared by dist_train.sh and dist_test.sh: `launch.sh TOOL PROCESSES ARGUMENTS...` runs tools/TOOL with torchrun.
+# Environment variables: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (29500), MAX_RESTARTS (0), PYTHON.
 set -euo pipefail
 
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -9,14 +9,14 @@ tool=$1 processes=$2
 shift 2
 
 if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
-    echo "error: the number of processes (GPUs) must be a whole number above 0, not '$processes'" >&2
+    echo "error: the number of processes (GPUs) must be a positive integer, not '$processes'" >&2
     exit 2
 fi
 
 nodes=${NNODES:-1}
 port=${PORT:-29500}
 if [[ $nodes == 1 ]]; then
-    # One machine meets itself anywhere: a taken port is no reason to stop.
+    # On a single machine any free port will do.
     free=$("$PYTHON" - "$port" <<'PY'
 import socket, sys
 with socket.socket() as probe:
@@ -27,11 +27,11 @@ with socket.socket() as probe:
     print(probe.getsockname()[1])
 PY
 )
-    [[ $free == "$port" ]] || echo "port $port is taken, using $free" >&2
+    [[ $free == "$port" ]] || echo "port $port is in use, using $free" >&2
     port=$free
 fi
 
-# Without GPUs the processes share the cores; torchrun would give each of them one thread.
+# Without GPUs the processes share the cores; by default torchrun gives each process one thread.
 if [[ -z ${OMP_NUM_THREADS:-} ]]; then
     threads=$(($(nproc) / processes))
     export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))

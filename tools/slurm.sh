@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What slurm_train.sh and slurm_test.sh share: `slurm.sh PARTITION JOB_NAME TOOL ARGUMENTS...` runs tools/TOOL with srun.
+# Shared by slurm_train.sh and slurm_test.sh: `slurm.sh PARTITION JOB_NAME TOOL ARGUMENTS...` runs tools/TOOL with srun.
 set -euo pipefail
 
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -9,7 +9,7 @@ gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}
 ((per_node <= gpus)) || per_node=$gpus
 
-# SRUN_ARGS is a list of options: it has to be split at its spaces.
+# SRUN_ARGS holds several options, to be split at spaces.
 # shellcheck disable=SC2086
 exec srun --partition="$partition" \
     --job-name="$job" \

@@ -18,18 +18,22 @@ from solo.engine.runner import test
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options keep mmdet's spelling."""
+    """Parse the command line; options keep mmdet's spelling."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--work-dir", help="folder of log and detections so far (default: work_dirs/<config name>)")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted evaluation of the work folder")
+    parser.add_argument(
+        "--work-dir", help="folder of the log and of the detections on disk (default: work_dirs/<config name>)"
+    )
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted evaluation of the work folder")
     parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
-    parser.add_argument("--show-dir", metavar="DIR", help="draw the predictions into this folder")
-    parser.add_argument("--show-score-thr", type=score, default=0.3, help="lowest score drawn (default: %(default)s)")
-    parser.add_argument("--max-pictures", type=int, help="draw at most this many pictures (default: all)")
-    parser.add_argument("--classwise", action="store_true", help="print the AP of every class too")
-    parser.add_argument("--tta", action="store_true", help="merge what several views of each image show")
+    parser.add_argument("--show-dir", metavar="DIR", help="folder for visualisations of the predictions")
+    parser.add_argument(
+        "--show-score-thr", type=score, default=0.3, help="lowest score of a drawn instance (default: %(default)s)"
+    )
+    parser.add_argument("--max-pictures", type=int, help="maximum number of visualisations (default: all images)")
+    parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation with scales and flips")
     add_deployment_options(parser, default="none")
     add_config_options(parser)
     add_launcher_options(parser)
@@ -37,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Parse and test."""
+    """Parse the command line and test."""
     arguments = parse_arguments()
     set_local_rank(arguments)
     test(

@@ -10,7 +10,7 @@ from solo.engine.runner import train
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options keep mmdet's spelling."""
+    """Parse the command line; options keep mmdet's spelling."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="folder of logs and checkpoints (default: work_dirs/<config name>)")
@@ -19,13 +19,15 @@ def parse_arguments() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="continue from a checkpoint; without a value, from the latest one of the work folder",
+        help="resume from a checkpoint; without a value, from the latest one of the work folder",
     )
     parser.add_argument("--amp", action="store_true", help="automatic mixed precision (on the CPU: bfloat16)")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate by the real batch size")
-    parser.add_argument("--seed", type=int, help="seed of everything random (default: the config's)")
+    parser.add_argument("--seed", type=int, help="random seed (default: the config's)")
     parser.add_argument(
-        "--deterministic", action="store_true", help="the same weights from the same seed, also on a GPU; slower"
+        "--deterministic",
+        action="store_true",
+        help="use deterministic operations only: equal runs on a GPU too; slower",
     )
     add_config_options(parser)
     add_launcher_options(parser)
@@ -33,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Parse and train."""
+    """Parse the command line and train."""
     arguments = parse_arguments()
     set_local_rank(arguments)
     train(

@@ -160,10 +160,10 @@ atexit.register(lambda: _kill(list(_started)))
 
 
 class _WorkerInit:
-    """A `worker_init_fn` that lets a worker survive SIGTERM for a while.
+    """A `worker_init_fn` that lets a worker survive Ctrl-C, and SIGTERM for a while.
 
-    Launchers and schedulers send SIGTERM to all processes. Workers that end at once would keep the training from
-    finishing its step and saving.
+    Terminals, launchers and schedulers send these signals to all processes. Workers that exit at once would keep the
+    training from finishing its step and saving. The loader terminates its workers itself.
 
     Args:
         inner: the loader's own `worker_init_fn`.
@@ -173,6 +173,7 @@ class _WorkerInit:
         self.inner = inner
 
     def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _exit_after_grace_period)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if self.inner is not None:

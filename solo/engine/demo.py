@@ -1,4 +1,4 @@
-"""The demonstration behind `make demo`: train, evaluate, draw, report."""
+"""The demonstration behind `make demo`: train, evaluate, visualise, report."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def run_demo(
     folder = Path(work_dir)
     pictures = folder / "pictures"
     start = time.perf_counter()
-    # The data set is drawn when it is first built: before the training, whose time this is not.
+    # The data set is generated when it is first built; that does not count as training time.
     DATASETS.build(load_config(config_path, overrides=overrides).train_dataloader.dataset)
     prepared = time.perf_counter()
     train(config_path, work_dir=work_dir, seed=seed, overrides=overrides)
     trained = time.perf_counter()
     checkpoint = latest_checkpoint(work_dir)
     if checkpoint is None:
-        raise CheckpointError(f"{work_dir}: the training left no checkpoint; its config needs a CheckpointHook")
+        raise CheckpointError(f"{work_dir}: the training saved no checkpoint; its config needs a CheckpointHook")
     metrics = test(
         config_path,
         str(checkpoint),

@@ -7,10 +7,8 @@ from itertools import count, islice
 from typing import Any
 
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
-from mmengine.runner.loops import BaseLoop
 
 from solo.datasets.seeding import batch_numbered
-from solo.engine.hooks.stop_signals import StopSignalsHook
 from solo.errors import DataError
 from solo.registry import LOOPS
 
@@ -112,7 +110,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._batches.skip = done
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        for batch_idx, data_batch in enumerate(_loaded_batches(self), start=done):
+        for batch_idx, data_batch in enumerate(self.dataloader, start=done):
             self.run_iter(batch_idx, data_batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
@@ -137,7 +135,7 @@ class ResumableIterationLoop(IterBasedTrainLoop):
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self._batches.skip = self._iter
-        self.dataloader_iterator = _loaded_batches(self)
+        self.dataloader_iterator = _generate(self.dataloader)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
@@ -161,12 +159,6 @@ def _replace(dataloader: Any, **parts: Any) -> None:
         object.__setattr__(dataloader, name, part)
 
 
-def _loaded_batches(loop: BaseLoop) -> Iterator[Any]:
-    """The batches of the loader; when a signal has ended its workers, save and exit as that signal asks."""
-    try:
-        yield from loop.dataloader
-    except RuntimeError:
-        for hook in loop.runner.hooks:
-            if isinstance(hook, StopSignalsHook):
-                hook.stop_between_steps(loop.runner)
-        raise
+def _generate(dataloader: Any) -> Iterator[Any]:
+    """Iterate a loader by a generator, whose `close` also ends the loader's workers."""
+    yield from dataloader

@@ -70,17 +70,6 @@ class SOLORunner(Runner):
                 handler.addFilter(_is_for_console)
         return logger
 
-    def build_model(self, model: Any) -> nn.Module:
-        """Build the model.
-
-        Raises:
-            ConfigError: values of the config's `model` are inconsistent.
-        """
-        try:
-            return super().build_model(model)
-        except ValueError as error:
-            raise ConfigError(f"config key 'model' cannot be built: {error}") from error
-
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes.
 

@@ -217,7 +217,10 @@ def test_amp_with_a_wrapper_of_another_kind_is_an_error(tmp_path: Path) -> None:
 
 def test_model_settings_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
     shapes = CONFIGS / "shapes" / "solov2-nano_shapes.py"
-    with pytest.raises(ConfigError, match=r"'model' cannot be built: .*64 channels cannot be normalised in 7 groups"):
+    with pytest.raises(
+        ConfigError,
+        match=r"config section .*num_groups=7.* cannot be built: .*64 channels cannot be normalised in 7 groups",
+    ):
         train(str(shapes), work_dir=str(tmp_path), overrides={"model.head.num_groups": 7})
 
 

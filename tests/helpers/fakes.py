@@ -1,4 +1,4 @@
-"""A model and a data set that train in milliseconds, so that the commands can be tested without the real ones."""
+"""A model and a data set that train in milliseconds, for tests of the commands."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CLASSES = ("dark", "bright")
 
 @MODELS.register_module(force=True)
 class OneSquareModel(BaseModel):
-    """Predicts one square, at (4, 4) to (20, 20), with the class that `weight` prefers.
+    """Predicts one square from (4, 4) to (20, 20), of the class with the highest `weight`.
 
-    With `moving` it is as many pixels further right as the image's id says, and less certain the further. The loss of
-    batches with an image of `bad_images` is no number. `ballast` weights more make a checkpoint large.
+    With `moving` it lies as many pixels further right as the image's id, with a score that falls with the distance. The
+    loss of batches with an image in `bad_images` is NaN. `ballast` adds values that make a checkpoint large.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class OneSquareModel(BaseModel):
 
 @HOOKS.register_module(force=True)
 class SlowHook(Hook):
-    """Gives a test the time to interfere."""
+    """Slows each step down, so that a test can interfere."""
 
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
         time.sleep(0.1)
@@ -77,7 +77,7 @@ class SlowHook(Hook):
 
 @HOOKS.register_module(force=True)
 class RankWeightsHook(Hook):
-    """At the end each process writes its weights, and how many objects each of its steps had, to `rankN.pth`."""
+    """Writes the weights of each process and the number of objects in each of its steps to `rankN.pth`."""
 
     def __init__(self) -> None:
         self.objects: list[int] = []
@@ -97,7 +97,7 @@ class RankWeightsHook(Hook):
 
 @HOOKS.register_module(force=True)
 class FullDiskHook(Hook):
-    """From an epoch's end on no file can grow beyond a megabyte: the disk is full for checkpoints with ballast."""
+    """Limits files to a megabyte from the end of an epoch on, as if the disk were full for checkpoints with ballast."""
 
     priority = "HIGH"
 
@@ -111,7 +111,7 @@ class FullDiskHook(Hook):
 
 @DATASETS.register_module(force=True)
 class SquareImages(Dataset):
-    """Images with one bright square each, whose class is "bright"."""
+    """Images with one square of the class "bright" each."""
 
     def __init__(self, *, folder: str, unreadable: int = 0, classes: tuple[str, ...] = CLASSES) -> None:
         self.paths = sorted(Path(folder).glob("*.png"))
@@ -141,7 +141,7 @@ def square_mask() -> np.ndarray:
 
 
 def write_data(folder: Path, *, count: int = 4) -> Path:
-    """Images, and an annotation file whose ids are the images' indices."""
+    """Write images and an annotation file, in which the image ids are indices."""
     images, annotations = [], []
     for index in range(count):
         cv2.imwrite(str(folder / f"{index}.png"), np.where(square_mask()[..., None], 200, 20).repeat(3, 2).astype("u1"))
@@ -209,7 +209,7 @@ randomness = dict(seed=1)
 
 
 def write_config(folder: Path, *, count: int = 4) -> Path:
-    """Data of `count` images, and a config file beside it."""
+    """Write `count` images with annotations, and a config file beside them."""
     data = folder / "data"
     data.mkdir(parents=True)
     ann_file = write_data(data, count=count)
@@ -219,7 +219,7 @@ def write_config(folder: Path, *, count: int = 4) -> Path:
 
 
 def write_checkpoint(path: Path, *, num_classes: int = 2, classes: tuple[str, ...] | None = CLASSES) -> Path:
-    """The weights of a model that says "bright"."""
+    """Write the weights of a model that predicts "bright"."""
     model = OneSquareModel(num_classes=num_classes)
     model.weight.data[1] = 2.0
     meta = {} if classes is None else dict(dataset_meta=dict(classes=classes))

@@ -1,6 +1,6 @@
-"""A training run of a few milliseconds, started as a program by the tests: WORK_DIR EPOCHS [--resume] [--without M,N].
+"""A training of a few milliseconds, run as a program by the tests: WORK_DIR EPOCHS [--resume] [--without M,N].
 
-`--without` makes the named modules impossible to import, as they are on another Python.
+`--without` makes the named modules impossible to import, as on a Python that does not have them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Absent(MetaPathFinder):
-    """Makes modules absent; it stands first on `sys.meta_path`."""
+    """Makes modules impossible to import; it is first on `sys.meta_path`."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def train(work_dir: str, *, epochs: int, resume: bool) -> None:
-    """Train mmdet's backbone and neck through mmengine's Runner, with everything that a checkpoint of ours may hold."""
+    """Train mmdet's backbone and neck with mmengine's Runner, with everything that a checkpoint may hold."""
     import torch
     from mmengine.model import BaseModel
     from mmengine.runner import Runner

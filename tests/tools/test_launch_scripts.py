@@ -80,7 +80,7 @@ def test_a_taken_port_is_no_reason_to_stop(tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         _, error = finish(start_script("dist_test.sh", config, checkpoint, "1", folder=tmp_path, PORT=port))
-    assert f"port {port} is taken, using " in error
+    assert f"port {port} is in use, using " in error
 
 
 @pytest.mark.long

@@ -59,14 +59,6 @@ class StopSignalsHook(Hook):
         if self._before:
             self._stop_if_signalled(runner, step=batch_idx + 1, iterations_done=runner.iter)
 
-    def stop_between_steps(self, runner: Runner) -> None:
-        """Do the same when there is no next batch because the signal ended the workers of another kind of loader.
-
-        Several processes cannot agree on it here: they resume from their last checkpoint.
-        """
-        if get_world_size() == 1:
-            self._stop_if_signalled(runner, step=runner.iter, iterations_done=runner.iter)
-
     def _stop_if_signalled(self, runner: Runner, *, step: int, iterations_done: int) -> None:
         number = self._agreed_signal(step)
         if not number:
@@ -86,8 +78,6 @@ class StopSignalsHook(Hook):
         if number == signal.SIGINT and self._received == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = number
-        # Workers of another kind of loader die of the signal; torch would raise an error in the middle of the step.
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def _agreed_signal(self, step: int) -> int:
         """The signal that any process received, 0 for none: all processes must stop after the same step."""
