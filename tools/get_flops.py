@@ -19,7 +19,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="image size in pixels (default: the test pipeline's scale)",
+        help="image size (default: the test pipeline's scale)",
     )
     add_config_options(parser)
     return parser.parse_args()

@@ -23,13 +23,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument(
-        "--work-dir", help="folder of the log and of the detections on disk (default: work_dirs/<config name>)"
+        "--work-dir", help="folder of log and detections (default: work_dirs/<config name>)"
     )
     parser.add_argument("--resume", action="store_true", help="resume an interrupted evaluation of the work folder")
     parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
     parser.add_argument("--show-dir", metavar="DIR", help="folder for visualisations of the predictions")
     parser.add_argument(
-        "--show-score-thr", type=score, default=0.3, help="lowest score of a drawn instance (default: %(default)s)"
+        "--show-score-thr", type=score, default=0.3, help="lowest score shown (default: %(default)s)"
     )
     parser.add_argument("--max-pictures", type=int, help="maximum number of visualisations (default: all images)")
     parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")

@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--deterministic",
         action="store_true",
-        help="use deterministic operations only: equal runs on a GPU too; slower",
+        help="use deterministic operations only (equal runs on a GPU; slower)",
     )
     add_config_options(parser)
     add_launcher_options(parser)
