@@ -22,15 +22,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument(
-        "--work-dir", help="folder of log and detections (default: work_dirs/<config name>)"
-    )
+    parser.add_argument("--work-dir", help="folder of log and detections (default: work_dirs/<config name>)")
     parser.add_argument("--resume", action="store_true", help="resume an interrupted evaluation of the work folder")
     parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
     parser.add_argument("--show-dir", metavar="DIR", help="folder for visualisations of the predictions")
-    parser.add_argument(
-        "--show-score-thr", type=score, default=0.3, help="lowest score shown (default: %(default)s)"
-    )
+    parser.add_argument("--show-score-thr", type=score, default=0.3, help="lowest score shown (default: %(default)s)")
     parser.add_argument("--max-pictures", type=int, help="maximum number of visualisations (default: all images)")
     parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation with scales and flips")
