@@ -1,18 +1,20 @@
-"""Batch normalisation multiplied into the convolution before it, in any network: what follows what is watched."""
+"""Batch normalisation folded into the convolution before it, in any network."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._pytree import tree_leaves
 
 TOLERANCE = 1e-3
-"""A convolution that does not do, to this share of the largest value, what it did with its norm keeps the norm."""
+"""Folded norms must not change an output of the sample by more than this share of its largest value."""
+
+Pairs: TypeAlias = Mapping[_BatchNorm, nn.Conv2d]
 
 
 class FoldedNorms(NamedTuple):
@@ -20,7 +22,7 @@ class FoldedNorms(NamedTuple):
 
     Attributes:
         folded: those that are part of a convolution now.
-        kept: those that stay: no convolution alone feeds them, or something else reads its output too.
+        kept: those that stay: no convolution alone feeds them, or its output has other readers.
     """
 
     folded: list[str]
@@ -29,10 +31,10 @@ class FoldedNorms(NamedTuple):
 
 @torch.no_grad()
 def fold_norms(network: nn.Module, sample: Tensor) -> FoldedNorms:
-    """Multiply each batch normalisation into the convolution that alone feeds it; an identity takes its place.
+    """Fold each batch normalisation into the convolution whose output it reads; an identity takes its place.
 
-    Modules are not matched by their names or order: the network runs once, and a pair is one whose convolution's output
-    went into the norm and nowhere else, in every call. Afterwards each new convolution is compared with the old pair.
+    Pairs are found by running the network once, not by names or order. The outputs of the sample tell whether a
+    convolution also feeds something else: all pairs are folded at once, or, if the outputs differ then, one by one.
 
     Args:
         network: in evaluation mode; changed in place.
@@ -44,112 +46,67 @@ def fold_norms(network: nn.Module, sample: Tensor) -> FoldedNorms:
     if network.training:
         raise ValueError("norms can only be folded in evaluation mode, the network is in training mode")
     norms = {name: part for name, part in network.named_modules() if isinstance(part, _BatchNorm)}
-    if not norms:
-        return FoldedNorms([], [])
-    with _Watch(network) as watch:
-        network(sample)
-    folded = {norm for norm, conv in watch.pairs().items() if _fold(conv, norm, watch.example(norm))}
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if child in folded:
-                setattr(parent, name, nn.Identity())
+    pairs = _find_pairs(network, sample)
+    expected = _outputs(network, sample)
+    folded = set(pairs)
+    if not _fold_if_same(network, pairs, sample, expected):
+        folded = {norm for norm, conv in pairs.items() if _fold_if_same(network, {norm: conv}, sample, expected)}
     return FoldedNorms(
         folded=[name for name, norm in norms.items() if norm in folded],
         kept=[name for name, norm in norms.items() if norm not in folded],
     )
 
 
-class _Call(NamedTuple):
-    """Of a convolution the very output and a copy of the input, of a norm the other way round: the copies keep what
-    later operations change in place."""
-
-    module: nn.Module
-    input: Tensor
-    output: Tensor
+def _outputs(network: nn.Module, sample: Tensor) -> list[Tensor]:
+    """All tensors that the network returns; the sample is copied, as the network may write into it."""
+    return [leaf for leaf in tree_leaves(network(sample.clone())) if isinstance(leaf, Tensor)]
 
 
-class _Watch(TorchDispatchMode):
-    """Within it, who calls what with which tensors, and how many operations read each."""
+def _find_pairs(network: nn.Module, sample: Tensor) -> dict[_BatchNorm, nn.Conv2d]:
+    """The norms that read the output of one and the same convolution in every call, with that convolution."""
+    made_by: dict[int, nn.Conv2d] = {}  # by the id of the output
+    outputs: list[Tensor] = []  # kept alive, so that no other tensor takes their ids
+    sources: dict[_BatchNorm, set[nn.Conv2d | None]] = {}
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self._parts = [part for part in network.modules() if isinstance(part, (nn.Conv2d, _BatchNorm))]
-        self._shared = Counter(id(part.weight) for part in self._parts if isinstance(part, nn.Conv2d))
-        self._calls: list[_Call] = []  # holds the tensors, so that no other takes their ids
-        self._reads: Counter[int] = Counter()
-        self._hooks: list[Any] = []
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            outputs.append(output)
+            made_by[id(output)] = module
+        elif isinstance(module, _BatchNorm):
+            sources.setdefault(module, set()).add(made_by.get(id(inputs[0])))
 
-    def __enter__(self) -> _Watch:
-        self._hooks = [part.register_forward_hook(self._note) for part in self._parts]
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        for hook in self._hooks:
-            hook.remove()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._reads.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        return func(*args, **(kwargs or {}))
-
-    def _note(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        is_norm = isinstance(module, _BatchNorm)
-        given, made = (inputs[0], output.clone()) if is_norm else (inputs[0].clone(), output)
-        self._calls.append(_Call(module, given, made))
-        # Until now the id was another tensor's.
-        self._reads.pop(id(made), None)
-
-    def pairs(self) -> dict[_BatchNorm, nn.Conv2d]:
-        """The convolution of each norm that one convolution alone feeds, and which feeds nothing else."""
-        made_by = {id(call.output): call for call in self._calls if isinstance(call.module, nn.Conv2d)}
-        sources: dict[nn.Module, set[nn.Module | None]] = {}
-        readers: dict[nn.Module, set[nn.Module | None]] = {}
-        for call in self._calls:
-            source = made_by.get(id(call.input)) if isinstance(call.module, _BatchNorm) else None
-            if source is not None and self._reads[id(source.output)] == 1:
-                sources.setdefault(call.module, set()).add(source.module)
-                readers.setdefault(source.module, set()).add(call.module)
-            elif isinstance(call.module, _BatchNorm):
-                sources.setdefault(call.module, set()).add(None)
-        fed = {id(call.input) for call in self._calls if isinstance(call.module, _BatchNorm)}
-        for call in made_by.values():
-            if id(call.output) not in fed or self._shared[id(call.module.weight)] > 1:
-                readers.setdefault(call.module, set()).add(None)
-        return {
-            norm: conv
-            for norm, (conv, *others) in ((norm, list(found)) for norm, found in sources.items())
-            if isinstance(norm, _BatchNorm)
-            and isinstance(conv, nn.Conv2d)
-            and not others
-            and readers[conv] == {norm}
-            and norm.track_running_stats
-        }
-
-    def example(self, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-        """What went into the convolution before a norm of `pairs`, and what came out of the norm."""
-        after = next(call for call in self._calls if call.module is norm)
-        before = next(call for call in self._calls if call.output is after.input)
-        return before.input, after.output
+    hooks = [
+        part.register_forward_hook(note) for part in network.modules() if isinstance(part, (nn.Conv2d, _BatchNorm))
+    ]
+    network(sample.clone())
+    for hook in hooks:
+        hook.remove()
+    found = {norm: next(iter(convs)) for norm, convs in sources.items() if len(convs) == 1}
+    return {norm: conv for norm, conv in found.items() if conv is not None and norm.track_running_stats}
 
 
-def _fold(conv: nn.Conv2d, norm: _BatchNorm, example: tuple[Tensor, Tensor]) -> bool:
-    """Make a convolution do what its norm did as well; False, and all as it was, if it then does something else."""
-    weight, bias = conv.weight, conv.bias
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
-    scale = (variance.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -mean.double() * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.double()
-    if bias is not None:
-        shift = shift + bias.double() * scale
-    conv.weight = nn.Parameter((weight.double() * scale[:, None, None, None]).to(weight.dtype))
-    conv.bias = nn.Parameter(shift.to(weight.dtype))
-    given, expected = example
-    if (conv(given) - expected).abs().max() <= TOLERANCE * expected.abs().max():
+def _fold_if_same(network: nn.Module, pairs: Pairs, sample: Tensor, expected: Sequence[Tensor]) -> bool:
+    """Fold the pairs; False, and all as it was, if the network then returns something else."""
+    former = {conv: (conv.weight, conv.bias) for conv in pairs.values()}
+    identities = {norm: nn.Identity() for norm in pairs}
+    for norm, conv in pairs.items():
+        assert norm.running_mean is not None and norm.running_var is not None
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+    _replace(network, identities)
+    found = _outputs(network, sample)
+    if all((x - y).abs().max() <= TOLERANCE * y.abs().max() for x, y in zip(found, expected, strict=True)):
         return True
-    conv.weight, conv.bias = weight, bias
+    for conv, (weight, bias) in former.items():
+        conv.weight, conv.bias = weight, bias
+    _replace(network, {identity: norm for norm, identity in identities.items()})
     return False
+
+
+def _replace(network: nn.Module, replacements: Mapping[Any, nn.Module]) -> None:
+    """Put the values in the places of the keys, everywhere in the network."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if child in replacements:
+                setattr(parent, name, replacements[child])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from solo.models.layers import ConvNormReLU, append_coordinates, draw_weights
+from solo.models.layers import ConvNormReLU, append_coordinates, init_conv_weights
 from solo.models.solov2_head import HEAD_INIT_STD
 from solo.registry import MODELS
 
@@ -48,7 +48,7 @@ class MaskFeatureBranch(BaseModule):
             for level in range(num_levels)
         )
         self.predictor = ConvNormReLU(feat_channels, out_channels, kernel_size=1, **block)
-        draw_weights(self, std=HEAD_INIT_STD)
+        init_conv_weights(self, std=HEAD_INIT_STD)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Fuse the maps.

@@ -11,13 +11,13 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from solo.models.grid import Grid
-from solo.models.layers import append_coordinates, conv_tower, draw_weights
-from solo.models.solov2_head import HEAD_INIT_STD, GridLevels, start_at_prior
+from solo.models.layers import append_coordinates, conv_tower, init_conv_weights
+from solo.models.solov2_head import HEAD_INIT_STD, PyramidResizer, init_focal_bias
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, SOLOOutputs
 
 
-class _PlaceHead(BaseModule):
+class _SOLOHeadBase(BaseModule):
     """The category branch, and what both heads share; a subclass adds the towers and predictors of masks.
 
     Masks are at twice the resolution that their level reads.
@@ -35,7 +35,7 @@ class _PlaceHead(BaseModule):
         init_cfg: dict[str, Any] | None,
     ) -> None:
         super().__init__(init_cfg)
-        self.levels = GridLevels(grid, feature_strides)
+        self.resizer = PyramidResizer(grid, feature_strides)
         self.grid = grid
         self.mask_strides = tuple(stride // 2 for stride in grid.strides)
         self.category_tower = conv_tower(in_channels, feat_channels, **tower)
@@ -51,7 +51,7 @@ class _PlaceHead(BaseModule):
 
 
 @MODELS.register_module()
-class SOLOHead(_PlaceHead):
+class SOLOHead(_SOLOHeadBase):
     """Head of SOLO (arXiv 1912.04488, section 3.2): a mask channel for each cell, read from one tower.
 
     The channels are a 1x1 convolution, so that a channel is a learned kernel on the features of the tower. Only the
@@ -100,8 +100,8 @@ class SOLOHead(_PlaceHead):
         )
         self.mask_tower = conv_tower(in_channels + 2, feat_channels, **tower)
         self.mask_predictors = nn.ModuleList(nn.Conv2d(feat_channels, size, 1) for size in grid.level_sizes)
-        draw_weights(self, std=HEAD_INIT_STD)
-        start_at_prior(self.category_predictor, *_convs(self.mask_predictors))
+        init_conv_weights(self, std=HEAD_INIT_STD)
+        init_focal_bias(self.category_predictor, *_convs(self.mask_predictors))
 
     def forward(self, features: Sequence[Tensor]) -> SOLOOutputs:
         """Predict for all cells of all levels.
@@ -112,7 +112,7 @@ class SOLOHead(_PlaceHead):
         Returns:
             The outputs of the network.
         """
-        levels = self.levels.resize(features)
+        levels = self.resizer.resize(features)
         predictors = _convs(self.mask_predictors)
         return SOLOOutputs(
             cls_logits=self._category_logits(levels),
@@ -124,7 +124,7 @@ class SOLOHead(_PlaceHead):
 
 
 @MODELS.register_module()
-class DecoupledSOLOHead(_PlaceHead):
+class DecoupledSOLOHead(_SOLOHeadBase):
     """Head of Decoupled SOLO (arXiv 1912.04488, section 3.4): a channel for each column and one for each row of cells.
 
     Args:
@@ -179,8 +179,8 @@ class DecoupledSOLOHead(_PlaceHead):
         self.mask_predictors_x, self.mask_predictors_y = (
             nn.ModuleList(nn.Conv2d(feat_channels, side, 3, padding=1) for side in grid.num_grids) for _ in "xy"
         )
-        draw_weights(self, std=HEAD_INIT_STD)
-        start_at_prior(self.category_predictor, *_convs(self.mask_predictors_x), *_convs(self.mask_predictors_y))
+        init_conv_weights(self, std=HEAD_INIT_STD)
+        init_focal_bias(self.category_predictor, *_convs(self.mask_predictors_x), *_convs(self.mask_predictors_y))
 
     def forward(self, features: Sequence[Tensor]) -> DecoupledSOLOOutputs:
         """Predict for all cells of all levels.
@@ -191,7 +191,7 @@ class DecoupledSOLOHead(_PlaceHead):
         Returns:
             The outputs of the network.
         """
-        levels = self.levels.resize(features)
+        levels = self.resizer.resize(features)
         x_logits, y_logits = [], []
         for level, predict_x, predict_y in zip(levels, self.mask_predictors_x, self.mask_predictors_y, strict=True):
             x, y = self._mask_features(level)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from solo.masks.bitmaps import MASK_STRIDE
 from solo.models.grid import Grid
-from solo.models.layers import DropBlock, append_coordinates, conv_tower, draw_weights
+from solo.models.layers import DropBlock, append_coordinates, conv_tower, init_conv_weights
 from solo.registry import MODELS
 
 HEAD_INIT_STD = 0.01
 PRIOR_PROBABILITY = 0.01
 
 
-class GridLevels:
+class PyramidResizer:
     """Brings each map of a feature pyramid to the size that its grid level reads.
 
     Args:
@@ -47,7 +47,7 @@ class GridLevels:
         ]
 
 
-def start_at_prior(*predictors: nn.Conv2d) -> None:
+def init_focal_bias(*predictors: nn.Conv2d) -> None:
     """Set the biases so that all outputs start near a probability of one per cent."""
     for predictor in predictors:
         nn.init.constant_(predictor.get_parameter("bias"), -math.log(1 / PRIOR_PROBABILITY - 1))
@@ -100,7 +100,7 @@ class SOLOv2Head(BaseModule):
         super().__init__(init_cfg)
         if kernel_channels is None:
             raise ValueError("SOLOv2Head predicts kernels: the model needs `mask_feature`, features that they convolve")
-        self.levels = GridLevels(grid, feature_strides)
+        self.resizer = PyramidResizer(grid, feature_strides)
         self.grid = grid
         self.mask_strides = (MASK_STRIDE,) * grid.num_levels
         tower: dict[str, Any] = dict(num_convs=num_convs, num_groups=num_groups, dcn=dcn, dcn_convs=dcn_convs)
@@ -109,8 +109,8 @@ class SOLOv2Head(BaseModule):
         self.drop_block = _drop_block(drop_block, grid)
         self.category_predictor = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
         self.kernel_predictor = nn.Conv2d(feat_channels, kernel_channels, 3, padding=1)
-        draw_weights(self, std=HEAD_INIT_STD)
-        start_at_prior(self.category_predictor)
+        init_conv_weights(self, std=HEAD_INIT_STD)
+        init_focal_bias(self.category_predictor)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Predict for all cells of all levels.
@@ -122,7 +122,7 @@ class SOLOv2Head(BaseModule):
             (B, S, C) class logits and (B, S, K) kernels.
         """
         cls_logits, kernels = [], []
-        for feature, side in zip(self.levels.resize(features), self.grid.num_grids, strict=True):
+        for feature, side in zip(self.resizer.resize(features), self.grid.num_grids, strict=True):
             cells = F.interpolate(append_coordinates(feature), size=(side, side), mode="bilinear")
             cls_logits.append(self.category_predictor(self.drop_block(self.category_tower(cells[:, :-2]))))
             kernels.append(self.kernel_predictor(self.drop_block(self.kernel_tower(cells))))

@@ -111,7 +111,6 @@ KEPT = {
         lambda parts, x: parts.bn(parts.conv(x)) + parts.bn(parts.other(x)), other=nn.Conv2d(3, 3, 3, padding=1)
     ),
     "the convolution alone, elsewhere": lambda: Wired(lambda parts, x: parts.bn(parts.conv(x)) + parts.conv(x)),
-    "weights that two share": tied,
     "another kind of convolution": lambda: Wired(
         lambda parts, x: parts.bn(parts.scaled(x)), scaled=ScaledConv(3, 3, 3, padding=1)
     ),
@@ -146,6 +145,30 @@ def test_a_pair_that_runs_twice_and_changes_in_place_is_folded() -> None:
         found = fold_norms(network, inputs)
         torch.testing.assert_close(network(inputs.clone()), expected)
     assert found.folded == ["bn"]
+
+
+def test_of_two_convolutions_that_share_weights_one_is_folded() -> None:
+    torch.manual_seed(0)
+    network = tied().eval()
+    draw_norms(network)
+    inputs = images(1, 3, 8, 8)
+    with torch.no_grad():
+        expected = network(inputs)
+        assert fold_norms(network, inputs).folded == ["bn"]
+        torch.testing.assert_close(network(inputs), expected)
+
+
+def test_a_pair_that_cannot_be_folded_leaves_the_others_folded() -> None:
+    torch.manual_seed(0)
+    odd = Wired(lambda parts, x: parts.bn(y := parts.conv(x)) + y)
+    network = nn.Sequential(Wired(lambda parts, x: parts.bn(parts.conv(x))), odd).eval()
+    draw_norms(network)
+    inputs = images(1, 3, 8, 8)
+    with torch.no_grad():
+        expected = network(inputs)
+        found = fold_norms(network, inputs)
+        torch.testing.assert_close(network(inputs), expected, rtol=1e-5, atol=1e-5)
+    assert (found.folded, found.kept) == (["0.bn"], ["1.bn"])
 
 
 def test_a_deformable_convolution_with_moved_taps() -> None:

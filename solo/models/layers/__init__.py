@@ -1,8 +1,8 @@
 """Building blocks that the branches share."""
 
-from solo.models.layers.conv import ConvNormReLU, conv_tower, draw_weights
+from solo.models.layers.conv import ConvNormReLU, conv_tower, init_conv_weights
 from solo.models.layers.coordinates import append_coordinates
-from solo.models.layers.deform_conv import DeformConv2d
+from solo.models.layers.dcn import DeformConv2d
 from solo.models.layers.drop_block import DropBlock
 
 __all__ = [
@@ -11,5 +11,5 @@ __all__ = [
     "DropBlock",
     "append_coordinates",
     "conv_tower",
-    "draw_weights",
+    "init_conv_weights",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from solo.models.layers.deform_conv import DeformConv2d
+from solo.models.layers.dcn import DeformConv2d
 from solo.registry import MODELS
 
 
@@ -94,7 +94,7 @@ def conv_tower(
     )
 
 
-def draw_weights(module: nn.Module, *, std: float) -> None:
+def init_conv_weights(module: nn.Module, *, std: float) -> None:
     """Draw the weights of all convolutions inside from Normal(0, std); biases are zero and no tap is moved."""
     convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     for conv in convs:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from solo.models.layers import ConvNormReLU, DeformConv2d, conv_tower, draw_weights
+from solo.models.layers import ConvNormReLU, DeformConv2d, conv_tower, init_conv_weights
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
@@ -107,7 +107,7 @@ def test_drawn_weights() -> None:
     tower = conv_tower(32, 64, num_convs=2, num_groups=2, dcn=dict(type="DCNv2", bias=True), dcn_convs=[1])
     for parameter in tower.parameters():
         torch.nn.init.ones_(parameter)
-    draw_weights(tower, std=0.1)
+    init_conv_weights(tower, std=0.1)
     for block in tower:
         assert block.conv.weight.std().item() == pytest.approx(0.1, rel=0.05)
         assert block.norm.weight.all() and block.norm.bias.all(), "the normalisation is left alone"
