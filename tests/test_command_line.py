@@ -1,4 +1,4 @@
-"""What `--deploy` and `--cfg-options` say."""
+"""Parsing of `--deploy` and `--cfg-options`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_words_of_deploy() -> None:
         (["threads=many"], "threads must be a number"),
     ],
 )
-def test_mistakes_are_named(words: list[str], message: str) -> None:
+def test_errors_name_the_cause(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_deployment(words)
 
@@ -66,7 +66,7 @@ def test_values_of_config_options(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("word", ["novalue", "=3", "grids=[40,36", "hooks=[dict(a=1,b=2)]", "hook=dict(a=1,b=2)"])
-def test_words_that_are_no_config_option(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_config_options(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         config_options(word)
     assert f"--cfg-options {word}: " in capsys.readouterr().err

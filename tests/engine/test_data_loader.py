@@ -64,7 +64,7 @@ print(len(list(loader)), "images", flush=True)
 
 @pytest.mark.long
 def test_a_stuck_worker_names_its_image_and_ends(tmp_path: Path) -> None:
-    """A pipe that nobody writes to: opening it waits for ever, as a network disk that has gone does."""
+    """Opening a pipe without a writer blocks forever, like an unreachable network disk."""
     build(tmp_path, objects(6))
     (tmp_path / "3.png").unlink()
     os.mkfifo(tmp_path / "3.png")
@@ -178,8 +178,8 @@ def test_a_worker_that_was_killed_while_it_handed_over(
         next(loader(tmp_path, num_workers=0)._batches(iterator))
 
 
-def test_a_request_to_stop_does_not_end_workers(tmp_path: Path) -> None:
-    """Launchers and schedulers send it to all processes; the training has to finish its step and save."""
+def test_sigterm_does_not_end_workers(tmp_path: Path) -> None:
+    """Launchers and schedulers send it to all processes; the training must finish its step and save."""
     timed = loader(tmp_path, num_workers=1)
     batches = iter(timed)
     ids = [sample.img_id for sample in next(batches)["data_samples"]]
@@ -206,7 +206,9 @@ def test_time_outs_are_the_default_where_there_are_workers() -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_draws_of_a_training_by_iterations_depend_on_its_batches_alone(tmp_path: Path, num_workers: int) -> None:
+def test_random_transforms_of_an_iteration_based_training_depend_on_its_batches_alone(
+    tmp_path: Path, num_workers: int
+) -> None:
     """Two and a half passes, from the first batch and from the middle of one."""
     dataset = build(tmp_path, objects(7))
     drawn = {}

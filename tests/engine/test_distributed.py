@@ -1,4 +1,4 @@
-"""Joining the processes of a launcher: from its variables, on the CPU here."""
+"""Joining the process group of a launcher from its environment variables, on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solo.errors import ConfigError
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the tests set is gone afterwards, and what joining sets too."""
+    """Restore the environment variables that a test or `process_group` sets."""
     for name in (
         "RANK",
         "LOCAL_RANK",
@@ -36,7 +36,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def test_a_single_process_joins_nothing() -> None:
+def test_a_single_process_has_no_group() -> None:
     config = Config(dict(model={}))
     with process_group(config, "none"):
         assert not distributed.is_initialized()
@@ -44,7 +44,7 @@ def test_a_single_process_joins_nothing() -> None:
     assert "model_wrapper_cfg" not in config
 
 
-def test_without_gpus_processes_speak_through_gloo_and_leave_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gpus_the_backend_is_gloo_and_the_group_is_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in dict(
         RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port()
     ).items():
@@ -68,7 +68,7 @@ def test_without_gpus_processes_speak_through_gloo_and_leave_at_the_end(monkeypa
         ("mpi", "OMPI_COMM_WORLD_RANK, .*; start it with mpirun"),
     ],
 )
-def test_a_launcher_that_did_not_start_the_process_is_told(launcher: str, told: str) -> None:
+def test_missing_variables_of_a_launcher_are_named(launcher: str, told: str) -> None:
     message = f"--launcher {launcher}: the environment has no {told}"
     with pytest.raises(ConfigError, match=message), process_group(Config({}), launcher):
         pass
@@ -83,7 +83,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _ranks_and_world_size("pytorch", {**variables, "LOCAL_RANK": "1"}) == (6, 1, 8)
 
 
-def test_slurm_names_the_first_host_as_the_meeting_place() -> None:
+def test_slurm_uses_the_first_host_as_master() -> None:
     variables = dict(SLURM_PROCID="3", SLURM_LOCALID="1", SLURM_NTASKS="4", SLURM_NODELIST="gpu[07-08]")
     assert _ranks_and_world_size("slurm", variables) == (3, 1, 4)
     assert os.environ["MASTER_ADDR"] == "gpu07"

@@ -1,4 +1,4 @@
-"""The rest of an epoch has the batches that an uninterrupted one would have had."""
+"""The rest of a resumed epoch has the batches of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def batches() -> SkippableBatches:
     return SkippableBatches(BatchSampler(SequentialSampler(range(7)), batch_size=2, drop_last=False))
 
 
-def test_batches_are_left_out_once() -> None:
+def test_batches_are_skipped_once() -> None:
     skippable = batches()
     skippable.skip = 2
     assert list(skippable) == [[4, 5], [6]]
@@ -19,20 +19,20 @@ def test_batches_are_left_out_once() -> None:
     assert len(skippable) == 4
 
 
-def test_all_may_be_left_out() -> None:
+def test_all_batches_can_be_skipped() -> None:
     skippable = batches()
     skippable.skip = 4
     assert list(skippable) == []
 
 
-def test_an_iteration_that_is_dropped_leaves_nothing_out() -> None:
+def test_an_unused_iterator_skips_nothing() -> None:
     skippable = batches()
     skippable.skip = 3
     iter(skippable)
     assert list(skippable) == [[6]]
 
 
-def test_what_else_a_batch_sampler_has_is_there() -> None:
+def test_other_attributes_of_the_batch_sampler_are_kept() -> None:
     assert batches().batch_size == 2
     assert isinstance(batches().sampler, SequentialSampler)
 

@@ -1,4 +1,4 @@
-"""What the optimizer's wrapper can be told: precision, accumulation, fused updates."""
+"""Options of the optimizer wrapper: precision, accumulation, fused updates."""
 
 from __future__ import annotations
 

@@ -89,6 +89,6 @@ def test_without_decay_in_the_optimizer() -> None:
         (dict(bias_lr_mult=2.0), "paramwise_cfg has 'bias_lr_mult'"),
     ],
 )
-def test_mistakes_are_named(paramwise: dict[str, Any], message: str) -> None:
+def test_errors_name_the_cause(paramwise: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings(**paramwise)

@@ -48,11 +48,11 @@ def test_class_names_travel_in_the_checkpoint(trained: tuple[Path, Path, SOLORun
     assert checkpoint["meta"]["dataset_meta"]["classes"] == ("dark", "bright")
 
 
-def test_dataset_is_told_every_epoch(trained: tuple[Path, Path, SOLORunner]) -> None:
+def test_the_dataset_receives_every_epoch(trained: tuple[Path, Path, SOLORunner]) -> None:
     assert trained[2].train_dataloader.dataset.epochs == [0, 1, 2]
 
 
-def test_console_spares_dumps_that_the_log_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dumps_go_to_the_log_file_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path)
     train(str(config), work_dir=str(tmp_path / "work"), overrides={"train_cfg.max_epochs": 1})
     console = capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_histories_of_older_checkpoints_are_resumed(trained: tuple[Path, Path, S
     assert runner.message_hub.get_scalar("train/loss").data[0].tolist() == whole.tolist()
 
 
-def test_latest_without_a_checkpoint_starts_afresh(tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_starts_a_new_training(tmp_path: Path) -> None:
     runner = train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), resume="auto")
     assert runner.train_dataloader.dataset.epochs == [0, 1, 2]
 
@@ -174,7 +174,7 @@ def test_auto_scale_lr_follows_the_batch_size(tmp_path: Path) -> None:
     assert runner.optim_wrapper.get_lr()["lr"] == [pytest.approx(0.1 * 2 / 4)]
 
 
-def test_seed_wins_over_the_config(tmp_path: Path) -> None:
+def test_seed_overrides_the_config(tmp_path: Path) -> None:
     assert train(str(write_config(tmp_path)), work_dir=str(tmp_path / "work"), seed=7).seed == 7
 
 
@@ -298,7 +298,7 @@ def test_synchronised_norms_of_several_processes_need_gpus(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("option", ["out", "show_dir"])
-def test_results_that_could_not_be_written_are_said_before_the_test(tmp_path: Path, option: str) -> None:
+def test_an_unwritable_output_is_an_error_before_the_test(tmp_path: Path, option: str) -> None:
     (tmp_path / "file").touch()
     where = dict(out=str(tmp_path / "file" / "results.json"), show_dir=str(tmp_path / "file"))[option]
     with pytest.raises(ConfigError, match=r"--(out|show-dir): folder .*file cannot be made: "):

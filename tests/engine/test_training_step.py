@@ -1,7 +1,7 @@
-"""A training step on a device whose values nobody can read: what can be said without a GPU of how often it waits.
+"""A training step on torch's "meta" device: no value is read and no copy blocks, so the CPU never waits.
 
-torch's "meta" device knows shapes alone: whatever looks at a value of it is an error. So, here, is an operation on
-tensors of both devices. That a copy does not block is what the code asks for; what a GPU makes of it is not seen.
+The meta device has shapes but no values, so every read of a value is an error; here an operation that mixes devices is
+one too. The tests check that copies are requested as non-blocking, not what a GPU does with them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ QUICK = {
 
 
 class Copies(TorchDispatchMode):
-    """Context that collects, of each copy from the host to the device, whether it is asked not to block.
+    """Context that records for each copy from the CPU to the device whether it is non-blocking.
 
-    Other operations may take a number from the host, but no tensor with an axis.
+    Other operations may take scalars from the CPU, but no tensors with axes.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""A device for machines without a GPU: tensors on it hold real values, and every place where a GPU would object does.
+"""A simulated GPU for machines without one.
 
-`torch.device("meta")` gives its name to tensors whose values lie in the host's memory. Operations compute there; but
-tensors of both devices do not meet, and what makes the host wait for the device is counted.
+Its tensors report `torch.device("meta")` and hold their values in CPU memory, where operations are computed. Operations
+that mix devices raise an error as on a GPU, and operations that make the CPU wait for the device are counted.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tests.helpers.counters import reads_values
 DEVICE = torch.device("meta")
 _HOST = torch.device("cpu")
 _FROM_DATA = (torch.tensor, torch.as_tensor)
-# Their indices may be on the host: they are copied.
+# Their indices may be on the CPU: torch copies them.
 _INDEXING = ("index", "index_put", "index_put_")
 
 
 class _OnDevice(Tensor):
-    """A tensor of the device; `values` is the host's tensor with what it holds."""
+    """A tensor on the device; `values` is the CPU tensor with its values."""
 
     values: Tensor
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -46,11 +46,11 @@ class _OnDevice(Tensor):
 
 
 class StandIn(TorchDispatchMode):
-    """What operations do while the device is there.
+    """Runs the operations of the device.
 
     Attributes:
-        waits: names of what the host waited for, and how often: reads of values, shapes that depend on values, copies
-            that block.
+        waits: how often the CPU waited for which operation: reads of values, shapes that depend on values, blocking
+            copies.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class StandIn(TorchDispatchMode):
         self._count_copy(name, args, kwargs, target)
         if (target or (DEVICE if here else _HOST)) == _HOST and not (name == "copy_" and here):
             return found
-        # What an operation changes in place comes back as the tensor that it was given.
+        # An in-place operation returns the tensor that it was given.
         known = {id(value.values): value for value in here}
         return tree_map_only(Tensor, lambda value: known[id(value)] if id(value) in known else _OnDevice(value), found)
 
@@ -97,7 +97,7 @@ class StandIn(TorchDispatchMode):
 
 
 class _FromPython(TorchFunctionMode):
-    """Tensors from Python's numbers, and numbers from tensors, which no dispatch mode sees."""
+    """Conversions between Python numbers and tensors, which dispatch modes do not see."""
 
     def __init__(self, stand_in: StandIn) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def _values(tree: Any) -> Any:
 
 @contextmanager
 def without_autocast() -> Iterator[None]:
-    """Autocast, which does not know "meta", does nothing: so nothing is said of mixed precision."""
+    """Disable autocast, which does not support "meta"; mixed precision is not tested."""
     with mock.patch.multiple(
         torch, autocast=lambda *args, **options: nullcontext(), is_autocast_enabled=lambda *args: False
     ):
@@ -132,7 +132,7 @@ def without_autocast() -> Iterator[None]:
 
 @contextmanager
 def stand_in_device() -> Iterator[StandIn]:
-    """While this lasts, `DEVICE` is a device with values."""
+    """Inside the context `DEVICE` is a device with values."""
     with without_autocast(), StandIn() as stand_in, _FromPython(stand_in):
         yield stand_in
 

@@ -32,7 +32,7 @@ def test_exit_codes() -> None:
     assert run_command(interrupt) == 130
 
 
-def test_defects_keep_their_traceback() -> None:
+def test_bugs_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)
 

@@ -1,4 +1,4 @@
-"""The starter for one's own data: the file is copied, two lines are set, and the commands run."""
+"""The config template for custom data: copy the file, set two lines, run the commands."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_trains_on_nuclei(shared_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_wrong_class_name_is_said(tmp_path: Path) -> None:
+def test_a_wrong_class_name_is_an_error(tmp_path: Path) -> None:
     ensure_shapes(str(tmp_path / "drawn"), num_train=2, num_val=1, image_size=64, seed=0)
     config = copied_starter(tmp_path, data_root=tmp_path / "drawn", classes=("elipse",))
     done = run_tool("train.py", config, folder=tmp_path)

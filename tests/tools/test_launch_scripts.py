@@ -1,4 +1,4 @@
-"""Several processes as a user starts them: real ones on this machine, and Slurm's commands as they are written."""
+"""The launch scripts: real processes on this machine, and the commands passed to Slurm."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.helpers.tiny_model import tiny_config
 
 @pytest.fixture(autouse=True)
 def no_process_is_left(tmp_path: Path) -> Iterator[None]:
-    """A test that fails does not leave its processes to the next one."""
+    """Kill the processes that a failed test has left."""
     yield
     for process in processes_in(tmp_path):
         os.kill(process, signal.SIGKILL)
@@ -72,7 +72,7 @@ def test_two_machines_with_one_process_each_train_together(tmp_path: Path) -> No
 
 
 @pytest.mark.long
-def test_a_taken_port_is_no_reason_to_stop(tmp_path: Path) -> None:
+def test_a_port_in_use_is_replaced(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     checkpoint = write_checkpoint(tmp_path / "checkpoint.pth")
     with socket.socket() as taken:
@@ -84,7 +84,7 @@ def test_a_taken_port_is_no_reason_to_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_killed_rank_is_brought_back_from_the_last_checkpoint(tmp_path: Path) -> None:
+def test_a_killed_rank_is_restarted_from_the_last_checkpoint(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     options = ["--cfg-options", "train_cfg.max_epochs=40", "train_cfg.val_interval=100"]
     slow = "custom_hooks.0.type=SlowHook"
@@ -123,7 +123,7 @@ randomness = dict(seed=1)
 
 
 @pytest.mark.long
-def test_a_rank_without_objects_trains_on_with_the_others(tmp_path: Path) -> None:
+def test_a_rank_without_objects_trains_with_the_others(tmp_path: Path) -> None:
     """The images of rank 1 have no object, and in the second step of each epoch those of rank 0 have none either."""
     data = tmp_path / "data"
     data.mkdir()
@@ -175,7 +175,7 @@ def test_too_few_arguments_show_the_usage(script: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", ["0", "two", "-1", "--work-dir"])
-def test_a_wrong_number_of_processes_is_told(processes: str, tmp_path: Path) -> None:
+def test_a_wrong_number_of_processes_is_an_error(processes: str, tmp_path: Path) -> None:
     _, error = finish(start_script("dist_train.sh", "config.py", processes, folder=tmp_path), code=2)
     assert f"not '{processes}'" in error
 

@@ -1,4 +1,4 @@
-"""A training that is killed, or asked to stop, and resumed has the losses and weights of one that was left alone."""
+"""A training that is killed or stopped by a signal and resumed has the losses and weights of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def wait_for_iteration(work_dir: Path, iteration: int, process: subprocess.Popen
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The work folder of a training that was left alone."""
+    """The work folder of an uninterrupted training."""
     folder = tmp_path_factory.mktemp("alone")
     work_dir = folder / "uninterrupted"
     finish(start(write_config(folder), work_dir), work_dir)
@@ -105,7 +105,7 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
 @pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_asked_to_stop_and_resumed_equals_uninterrupted(
+def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
     uninterrupted: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     """A scheduler and a terminal send the signal to the loader's workers too."""

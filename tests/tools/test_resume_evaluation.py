@@ -1,4 +1,4 @@
-"""An evaluation that is killed and resumed has the detections and AP of one that was left alone."""
+"""An evaluation that is killed and resumed has the detections and AP of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_killed_and_resumed_equals_uninterrupted(drawn: tuple[Path, Path], tmp_p
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_two_killed_ranks_go_on_as_two_or_as_one(tmp_path: Path) -> None:
+def test_two_killed_ranks_resume_as_two_or_as_one(tmp_path: Path) -> None:
     config = write_config(tmp_path, count=31)
     checkpoint = write_checkpoint(tmp_path / "checkpoint.pth")
     options = ["--work-dir", "work", "--cfg-options", "model.moving=True", "custom_hooks.0.type=SlowHook"]

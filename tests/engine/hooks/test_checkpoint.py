@@ -1,4 +1,4 @@
-"""There is a whole checkpoint at every moment, also when just one is kept and the disk is full."""
+"""A whole checkpoint exists at every moment, also with `max_keep_ckpts=1` and a full disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.pth"))
 
 
-def test_the_old_ones_go_when_the_new_ones_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_checkpoints_are_removed_after_new_ones_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work_dir = tmp_path / "work"
     before_each_save: list[list[str]] = []
     save = saving.save_atomically
@@ -45,7 +47,7 @@ def test_the_old_ones_go_when_the_new_ones_are_there(tmp_path: Path, monkeypatch
     ]
 
 
-def test_a_better_one_replaces_the_best_once_it_is_there(tmp_path: Path) -> None:
+def test_a_better_checkpoint_replaces_the_best_after_it_is_written(tmp_path: Path) -> None:
     options = dict(interval=1, max_keep_ckpts=1, save_best="coco/segm_mAP", rule="greater")
     hook: Any = HOOKS.build(dict(type="CheckpointHook", **options))
     runner = Saver(tmp_path)
@@ -84,7 +86,7 @@ class Saver:
 
 
 @pytest.mark.long
-def test_a_training_on_a_full_disk_says_so_and_goes_on_later(tmp_path: Path) -> None:
+def test_a_training_on_a_full_disk_fails_and_can_be_resumed(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     options = [*(f"{key}={value}" for key, value in KEEP_ONE.items()), "model.ballast=1000000"]
     full = ["custom_hooks.0.type=FullDiskHook", "custom_hooks.0.epoch=2"]
@@ -116,14 +118,14 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) is None
 
 
-def test_the_pointer_counts(tmp_path: Path) -> None:
+def test_the_pointer_wins(tmp_path: Path) -> None:
     files(tmp_path, "epoch_1.pth", "epoch_2.pth")
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
     assert latest_checkpoint(tmp_path) == tmp_path / "epoch_1.pth"
 
 
 @pytest.mark.parametrize("pointer", ["", "\n", "nowhere/epoch_9.pth", None])
-def test_a_torn_or_outdated_pointer_gives_way_to_the_highest_number(tmp_path: Path, pointer: str | None) -> None:
+def test_without_a_usable_pointer_the_highest_number_wins(tmp_path: Path, pointer: str | None) -> None:
     files(tmp_path, "epoch_9.pth" if pointer is None else "epoch_8.pth", "epoch_10.pth", "best_epoch_11.pth")
     if pointer is not None:
         (tmp_path / "last_checkpoint").write_text(pointer)

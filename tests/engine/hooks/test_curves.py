@@ -1,4 +1,4 @@
-"""Records of interrupted trainings, and their picture."""
+"""Records of interrupted trainings, and their plot."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def test_picture_has_a_panel_more_with_metrics(tmp_path: Path) -> None:
     assert widths == [1000, 1500]
 
 
-def test_nothing_recorded(tmp_path: Path) -> None:
+def test_no_records(tmp_path: Path) -> None:
     assert plot_curves(tmp_path, tmp_path / "curves.png") is None
     assert not (tmp_path / "curves.png").exists()

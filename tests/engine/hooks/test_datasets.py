@@ -50,7 +50,7 @@ def test_seed_and_epoch_reach_wrapped_datasets() -> None:
     assert dataset.epochs == [5]
 
 
-def test_datasets_that_draw_nothing_are_left_alone() -> None:
+def test_datasets_without_seed_and_epoch_are_left_alone() -> None:
     loader = SimpleNamespace(dataset=[1, 2, 3])
     runner: Any = SimpleNamespace(seed=7, epoch=5, train_dataloader=loader)
     DatasetEpochHook().before_train(runner)

@@ -1,4 +1,4 @@
-"""The ramped average: shares by hand, Paddle's buffers from zero as the oracle, checkpoints and resuming."""
+"""The bias-corrected average: shares by hand, Paddle's buffers as the oracle, checkpoints and resuming."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_average_against_paddles_buffers(decay: float, generator: torch.Generato
             torch.testing.assert_close(value, expected.get(name, torch.tensor(step)), rtol=1e-4, atol=1e-6)
 
 
-def test_average_of_constant_weights_is_those() -> None:
+def test_average_of_constant_weights_is_constant() -> None:
     model = Counted()
     average = BiasCorrectedEMA(model)
     nn.init.constant_(model.linear.weight, 3.0)
