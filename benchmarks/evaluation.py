@@ -189,7 +189,6 @@ class _Loop:
 def _loops(
     config: Config, predictors: Sequence[Predictor], dataset: Mapping[str, Any], *, batch_size: int | None
 ) -> list[_Loop]:
-    predictors[0].model.postprocess.mask_format = "rle"  # as `tools/test.py` has it
     pipelines = [dataset["pipeline"], mmdet_validation_pipeline(dataset["pipeline"])]
     loops = []
     kinds: tuple[Callable[..., _Metric], ...] = (_OurMetric, MMDetMetric)

@@ -136,15 +136,23 @@ class OurPredictor:
         self.device = self._predictor.device
         # Not the model's state dict, which deployment may have changed.
         self.weights: dict[str, Tensor] = load_checkpoint(checkpoint)["state_dict"]
-        self._encoder = copy.copy(self.model.postprocess)
-        self._encoder.mask_format = "rle"
+        self._decoder = copy.copy(self.model.postprocess)
+        self._decoder.mask_format = "bool"
         self._computed: dict[str, Any] = {}
         self._replacement = _ReplacementOutputs(self.convert_outputs)
         self.model.head.register_forward_hook(self._on_head)
         self.model.mask_feature.register_forward_hook(self._on_mask_feature)
 
     def predict(self, paths: Sequence[str]) -> list[InstanceData]:
-        return self._predictor(paths, batch_size=len(paths))
+        return [
+            InstanceData(
+                labels=torch.from_numpy(found.labels),
+                scores=torch.from_numpy(found.scores),
+                bboxes=torch.from_numpy(found.boxes),
+                masks=torch.from_numpy(found.to_bool()),
+            )
+            for found in self._predictor(paths, batch_size=len(paths))
+        ]
 
     def replace_outputs(self, generated: GeneratedOutputs | None) -> None:
         self._replacement.generated = generated
@@ -157,10 +165,10 @@ class OurPredictor:
         return SOLOv2Outputs(*(tensor.to(self.device) for tensor in outputs))
 
     def detect(self, outputs: SOLOv2Outputs, *, image_size: Size, original_size: Size) -> InstanceData:
-        return self.model.postprocess(outputs, image_sizes=[image_size], original_sizes=[original_size])[0]
+        return self._decoder(outputs, image_sizes=[image_size], original_sizes=[original_size])[0]
 
     def detect_encoded(self, outputs: SOLOv2Outputs, *, image_size: Size, original_size: Size) -> list[Any]:
-        found = self._encoder(outputs, image_sizes=[image_size], original_sizes=[original_size])[0]
+        found = self.model.postprocess(outputs, image_sizes=[image_size], original_sizes=[original_size])[0]
         rles: list[Any] = found.masks
         return rles
 
@@ -175,8 +183,7 @@ class OurPredictor:
             TimedFunction(self.model, "compute_outputs", "network"),
             TimedFunction(self.model, "postprocess", "decode"),
             TimedFunction(self.model.postprocess, "nms", "nms"),
-            TimedFunction(solo.models.postprocess, "resize_masks", "resize"),
-            TimedFunction(solo.models.postprocess, "boxes_from_masks", "resize"),
+            TimedFunction(solo.models.postprocess, "encode_resized", "resize"),
         ]
 
     def _on_head(self, module: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> Any:

@@ -1,4 +1,4 @@
-"""All patches of the OpenMMLab packages; `import solo` applies them before these packages are used.
+"""All patches of the OpenMMLab packages; after `import solo` they are applied when mmengine is first imported.
 
 | patch | why | until |
 |---|---|---|
@@ -227,20 +227,8 @@ def _replace(module_name: str, name: str, replacement: Callable[..., Any]) -> No
 # -------------------------------------------------------------------------------------------------------- --- warnings
 def _silence_warnings() -> None:
     """Silence warnings that mmengine's own code causes: `CheckpointHook` uses the deprecated `FileClient`."""
-    _fill_registries()
     file_client: Any = importlib.import_module("mmengine.fileio.file_client")
     file_client.print_log = lambda *args, **kwargs: None
-
-
-def _fill_registries() -> None:
-    """Add empty registries to our scope where `solo.registry` has none: mmengine warns at every lookup otherwise."""
-    from mmengine.registry import Registry, root
-
-    from solo.registry import SCOPE
-
-    for parent in vars(root).values():
-        if isinstance(parent, Registry) and SCOPE not in parent.children:
-            Registry(parent.name, parent=parent, scope=SCOPE)
 
 
 # ------------------------------------------------------------------------------------------------------ build errors

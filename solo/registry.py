@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmengine import registry as mmengine_registry
-from mmengine.registry import Registry
+from mmengine.registry import Registry, root
 
 SCOPE = "solo"
 
@@ -22,3 +22,8 @@ HOOKS = _child(mmengine_registry.HOOKS, "solo.engine")
 LOOPS = _child(mmengine_registry.LOOPS, "solo.engine")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS, "solo.engine")
 VISUALIZERS = _child(mmengine_registry.VISUALIZERS, "solo.inference.visualization")
+
+# mmengine warns at every lookup in a registry that has no child of the default scope.
+for _parent in vars(root).values():
+    if isinstance(_parent, Registry) and SCOPE not in _parent.children:
+        Registry(_parent.name, parent=_parent, scope=SCOPE)

@@ -7,7 +7,7 @@ import pytest
 import solo
 import solo.checkpoints
 
-PUBLIC = ["SOLOPredictor", "__version__", "draw_instances", "load_config"]
+PUBLIC = ["Instances", "SOLOPredictor", "__version__", "draw_instances", "load_config"]
 
 
 def test_names_are_pinned() -> None:

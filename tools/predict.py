@@ -1,4 +1,4 @@
-"""Predict instances on image files: draws a picture of each and writes predictions.json."""
+"""Predict the instances of image files; write a visualisation of each and predictions.json."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 
 from solo.command_line import add_config_options, add_deployment_options, parse_deployment, run_command, score
 from solo.config import load_config
-from solo.inference.predict_files import PREDICTIONS_FILE, find_images, predict_files
+from solo.inference.predict_files import find_images, predict_files
 from solo.inference.predictor import SOLOPredictor
+from solo.inference.writers import PREDICTIONS_FILE
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -20,21 +21,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out-dir", default="predictions", help="folder of the results (default: %(default)s)")
     parser.add_argument("--score-thr", type=score, default=0.3, help="lowest score kept (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--tta", action="store_true", help="merge what several views of each image show")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation: merge several views of each image")
     add_deployment_options(parser, default="auto")
     add_config_options(parser)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Predict and say what was done; the exit code is 1 when no image could be read."""
+    """Predict and print a summary; the exit code is 1 if no image could be read."""
     arguments = parse_arguments()
     images = find_images(arguments.inputs)
     predictor = SOLOPredictor(
         load_config(arguments.config, overrides=arguments.cfg_options),
         arguments.checkpoint,
         device=None if arguments.device == "auto" else arguments.device,
-        mask_format="rle",
         tta=arguments.tta,
         deployment=parse_deployment(arguments.deploy),
     )
@@ -43,7 +43,7 @@ def main() -> int:
         print(f"skipped: {problem}", file=sys.stderr)
     print(
         f"{summary.images} images, {summary.objects} objects, {summary.seconds:.1f} s on {predictor.device};"
-        f" pictures and {PREDICTIONS_FILE} are in {arguments.out_dir}"
+        f" visualisations and {PREDICTIONS_FILE} are in {arguments.out_dir}"
         + (f"; {len(summary.unreadable)} could not be read" if summary.unreadable else "")
     )
     return 0 if summary.images else 1

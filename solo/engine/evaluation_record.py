@@ -17,7 +17,7 @@ from solo.evaluation import CocoMaskMetric
 STEM = "detections"
 CONFIG_KEYS = ("model", "test_dataloader", "test_cfg", "custom_hooks", "tta_model", "tta_pipeline")
 """Parts of a config that detections depend on."""
-HOOKS_WITHOUT_EFFECT = {"PicturesHook"}
+HOOKS_WITHOUT_EFFECT = {"VisualizationHook"}
 LOADER_KEYS = {"num_workers", "persistent_workers", "pin_memory", "prefetch_factor"}
 """What of the loader they do not depend on."""
 

@@ -252,7 +252,7 @@ def test(
         _make_folder(Path(out).parent, option="--out")
     if show_dir is not None:
         _make_folder(show_dir, option="--show-dir")
-        _add_hook(config, "PicturesHook", show_dir=show_dir, score_thr=show_score_thr, max_pictures=max_pictures)
+        _add_hook(config, "VisualizationHook", show_dir=show_dir, score_thr=show_score_thr, max_images=max_pictures)
     if deployment != AS_TRAINED:
         _add_hook(config, "DeploymentHook", options=None if deployment is None else asdict(deployment))
     encode_masks_for_evaluation(config)

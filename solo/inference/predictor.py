@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import cv2
 import numpy as np
@@ -13,14 +13,16 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement
 
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.fitting import check_preprocessing
 from solo.config.load import configured_class_names, load_config
 from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
+from solo.inference.instances import Instances
 from solo.inference.tta.config import single_view_pipeline, tta_model, tta_pipeline
+from solo.masks.encoding import encode_bitmaps
 from solo.registry import MODELS, SCOPE, TRANSFORMS
 
 Image: TypeAlias = str | Path | np.ndarray
@@ -28,11 +30,11 @@ _KINDS = "a path, or an array of 8 or 16 bits: (H, W, 3) BGR or (H, W) gray"
 
 
 class SOLOPredictor:
-    """A trained model, ready for images.
+    """A trained model that predicts the instances of images.
 
     Attributes:
-        classes: names of the labels, from the checkpoint.
-        model: the model in evaluation mode; deployed, so that its weights have other names than the checkpoint's.
+        classes: class names, from the checkpoint.
+        model: the model in evaluation mode. It is deployed, so its weights have other names than the checkpoint's.
         device: where it runs.
     """
 
@@ -42,26 +44,24 @@ class SOLOPredictor:
         checkpoint: str | Path,
         device: str | torch.device | None = None,
         *,
-        mask_format: Literal["bool", "rle"] = "bool",
         tta: bool = False,
         deployment: DeploymentOptions | None = None,
     ) -> None:
         """Build the model of a config and fill it from a checkpoint.
 
         Args:
-            config: a config file, or a config that has been read.
+            config: a config file, or a loaded config.
             checkpoint: the weights that a training wrote.
-            device: "cpu", "cuda", ...; None is the GPU where there is one, else the CPU.
-            mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's run-length encoding, for which
-                no full-size mask is made).
-            tta: look at each image in several views, flipped and at other sizes, and merge the results.
-            deployment: how the network is run; None for what is recommended on the device, which makes it faster and
-                changes scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained.
+            device: "cpu", "cuda", ...; None selects the GPU if there is one, else the CPU.
+            tta: test-time augmentation: predict several views of each image, flipped and resized, and merge them.
+            deployment: how the network is run; None for the recommended options of the device, which make it faster and
+                change scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained.
 
         Raises:
-            ConfigError: the config is missing, wrong, or has no test pipeline; the device is not there, or does not
-                allow the deployment.
-            CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs other images.
+            ConfigError: the config is missing, wrong, or has no test pipeline; the device is unavailable, or does not
+                support the deployment options.
+            CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs another image
+                preprocessing.
         """
         config = config if isinstance(config, Config) else load_config(config)
         weights = load_checkpoint(checkpoint)
@@ -73,7 +73,7 @@ class SOLOPredictor:
         if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
             model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
         if "postprocess" in model_config:
-            model_config["postprocess"] = {**model_config["postprocess"], "mask_format": mask_format}
+            model_config["postprocess"] = {**model_config["postprocess"], "mask_format": "rle"}
         self.model = MODELS.build(model_config)
         self.classes = _class_names(config, weights, num_classes=self.model.num_classes, source=str(checkpoint))
         check_preprocessing(weights, config, source=f"checkpoint {checkpoint}")
@@ -84,28 +84,26 @@ class SOLOPredictor:
             self.model = _with_views(config, self.model)
 
     @overload
-    def __call__(self, images: Image, *, batch_size: int = 1) -> InstanceData: ...
+    def __call__(self, images: Image, *, batch_size: int = 1) -> Instances: ...  # type: ignore[overload-overlap]  # str
 
     @overload
-    def __call__(self, images: Sequence[Image], *, batch_size: int = 1) -> list[InstanceData]: ...
+    def __call__(self, images: Sequence[Image], *, batch_size: int = 1) -> list[Instances]: ...
 
-    # Not `inference_mode`, whose tensors nobody may change in place afterwards.
+    # Not `inference_mode`: training could not use tensors that the model caches here.
     @torch.no_grad()
-    def __call__(self, images: Image | Sequence[Image], *, batch_size: int = 1) -> InstanceData | list[InstanceData]:
+    def __call__(self, images: Image | Sequence[Image], *, batch_size: int = 1) -> Instances | list[Instances]:
         """Predict the instances of one image or of several.
 
         Args:
             images: a path, an array as `cv2.imread` returns it (uint8 or uint16; (H, W, 3) BGR, (H, W, 4) BGRA or
-                (H, W) gray), or a sequence of them. Files are turned as their EXIF orientation says.
+                (H, W) gray), or a sequence of them. Files are rotated by their EXIF orientation.
             batch_size: how many images go through the model at once.
 
         Returns:
-            Of each image, on the CPU, by falling score, in the frame of the image: labels (D,) int64, scores (D,)
-            float32, masks (D, H, W) bool or D encodings as `mask_format` says, bboxes (D, 4) float32 x1 y1 x2 y2.
-            A list for a sequence.
+            The instances of the image by descending score, in the pixels of the image; a list of them for a sequence.
 
         Raises:
-            DataError: a file is missing or is no image, or what came is none of the above.
+            DataError: a file is missing or is not an image, or the argument is none of the above.
             ValueError: batch_size is below 1.
         """
         if batch_size < 1:
@@ -113,19 +111,31 @@ class SOLOPredictor:
         if isinstance(images, (str, Path, np.ndarray)):
             return self._predict_batch([images])[0]
         if not isinstance(images, Sequence):
-            raise DataError(f"expected an image ({_KINDS}) or a sequence of them, came {type(images).__name__}")
-        results: list[InstanceData] = []
+            raise DataError(f"expected an image ({_KINDS}) or a sequence of them, got {type(images).__name__}")
+        results: list[Instances] = []
         for start in range(0, len(images), batch_size):
             results += self._predict_batch(images[start : start + batch_size])
         return results
 
-    def _predict_batch(self, images: Sequence[Image]) -> list[InstanceData]:
+    def _predict_batch(self, images: Sequence[Image]) -> list[Instances]:
         batch = pseudo_collate([self._prepare(image) for image in images])
-        return [sample.pred_instances.to("cpu") for sample in self.model.test_step(batch)]
+        return [self._to_instances(sample) for sample in self.model.test_step(batch)]
+
+    def _to_instances(self, sample: BaseDataElement) -> Instances:
+        found = sample.pred_instances
+        return Instances(
+            labels=found.labels.cpu().numpy(),
+            scores=found.scores.cpu().numpy(),
+            boxes=found.bboxes.cpu().numpy(),
+            # A model without SOLOv2's post-processor may return bitmaps.
+            rles=found.masks if isinstance(found.masks, list) else encode_bitmaps(found.masks).rles,
+            image_size=sample.ori_shape[:2],
+            classes=self.classes,
+        )
 
     def _prepare(self, image: Image) -> Any:
         if not isinstance(image, (str, Path, np.ndarray)):
-            raise DataError(f"expected an image ({_KINDS}), came {type(image).__name__}")
+            raise DataError(f"expected an image ({_KINDS}), got {type(image).__name__}")
         given: dict[str, Any]
         if isinstance(image, np.ndarray):
             given, name = dict(img=image, img_path=None), "given as an array"
@@ -155,11 +165,11 @@ def _device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, TypeError):
         raise ConfigError(f"device {device!r} is unknown, expected cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {device} is not there: torch sees {torch.cuda.device_count()} GPUs")
+        raise ConfigError(f"device {device} is unavailable: torch sees {torch.cuda.device_count()} GPUs")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {device} is not there: {next(iter(str(error).splitlines()), '')}") from None
+        raise ConfigError(f"device {device} is unavailable: {next(iter(str(error).splitlines()), '')}") from None
     return device
 
 

@@ -6,12 +6,17 @@ import colorsys
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
-from mmengine.structures import InstanceData
+
+from solo.errors import DataError
+from solo.inference.instances import Instances
+from solo.masks.rle import RLE, decode_masks, encode_masks, rle_areas
+
+if TYPE_CHECKING:
+    from mmengine.structures import InstanceData
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LEGIBLE_SIDE = 320
@@ -28,8 +33,8 @@ def instance_color(index: int) -> tuple[int, int, int]:
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def picture_name(image: Path, *, taken: Collection[str]) -> str:
-    """The PNG name for a picture of an image: the image's own, with a number where that is taken."""
+def visualization_name(image: Path, *, taken: Collection[str]) -> str:
+    """The PNG name for the visualisation of an image: the image's own, with a number where that is taken."""
     name, number = f"{image.stem}.png", 1
     while name in taken:
         number += 1
@@ -37,10 +42,20 @@ def picture_name(image: Path, *, taken: Collection[str]) -> str:
     return name
 
 
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    if not cv2.imwrite(str(path), image):
+        raise DataError(f"visualisation {path} cannot be written; is the folder writable, and is there space?")
+
+
 def draw_instances(
     image: np.ndarray,
-    instances: InstanceData,
-    classes: Sequence[str],
+    instances: Instances | InstanceData,
+    classes: Sequence[str] | None = None,
     *,
     score_thr: float = 0.3,
     alpha: float = 0.45,
@@ -51,15 +66,17 @@ def draw_instances(
     """Draw filled masks, their contours and a label each; smaller objects lie on top.
 
     Args:
-        image: uint8 (H, W, 3) BGR, or (H, W) gray; it stays as it is.
-        instances: labels (D,), masks (D, H, W) bool in the image's frame; scores (D,) and bboxes (D, 4) x1 y1 x2 y2
-            when there are some (ground truth has no scores).
-        classes: name of each label.
+        image: uint8 (H, W, 3) BGR, or (H, W) gray; it is not changed.
+        instances: what a predictor returns, or an mmengine record in the frame of the image: labels (D,), masks
+            (D, H, W) bool or D encodings; scores (D,) and bboxes (D, 4) x1 y1 x2 y2 if there are any (ground truth has
+            no scores).
+        classes: name of each label; needed for an mmengine record only.
         score_thr: instances with a lower score are left out.
         alpha: opacity of the masks, 0 to 1.
         draw_boxes: draw the boxes too.
         draw_labels: write class names and scores.
-        magnify: enlarge the picture so many times, for legible labels on small images (see `legible_magnification`).
+        magnify: enlarge the visualisation by this factor, for legible labels on small images (see
+            `legible_magnification`).
 
     Returns:
         A new uint8 image (H * magnify, W * magnify, 3), BGR.
@@ -70,32 +87,37 @@ def draw_instances(
     if magnify < 1:
         raise ValueError(f"magnify must be at least 1, got {magnify}")
     canvas = _checked_image(image)
+    size = canvas.shape[:2]
     labels = _to_numpy(instances.labels)
-    masks = _checked_masks(instances.masks, count=len(labels), size=canvas.shape[:2])
-    scores = _to_numpy(instances.scores) if "scores" in instances else None
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-        raise ValueError(f"labels reach {labels.min()}..{labels.max()}, but there are {len(classes)} class names")
-    areas = masks.sum((1, 2))
+    scores = _to_numpy(instances.scores) if hasattr(instances, "scores") else None
+    names = _class_names(instances, classes, labels)
+    rles = _encoded_masks(instances, size=size)
+    areas = rle_areas(rles)
     order = [i for i in np.argsort(-areas, kind="stable") if areas[i] and (scores is None or scores[i] >= score_thr)]
     canvas = cv2.resize(canvas, None, fx=magnify, fy=magnify, interpolation=cv2.INTER_LINEAR)
-    drawn = {index: masks[index].repeat(magnify, axis=0).repeat(magnify, axis=1) for index in order}
     thickness = max(1, round(min(canvas.shape[:2]) / 400))
+
+    def magnified_mask(index: int) -> np.ndarray:
+        # One by one: all masks of a large image would take gigabytes.
+        mask = decode_masks([rles[index]], size=size)[0]
+        return mask.repeat(magnify, axis=0).repeat(magnify, axis=1)
+
     for index in order:
-        _draw_mask(canvas, drawn[index], instance_color(int(index)), alpha=alpha, thickness=thickness)
+        _draw_mask(canvas, magnified_mask(index), instance_color(int(index)), alpha=alpha, thickness=thickness)
     if draw_boxes:
-        boxes = _to_numpy(instances.bboxes)
+        boxes = _to_numpy(instances.boxes if isinstance(instances, Instances) else instances.bboxes)
         for index in order:
             x1, y1, x2, y2 = (round(float(side) * magnify) for side in boxes[index])
             cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), instance_color(int(index)), thickness)
     if draw_labels:
         for index in order:
-            text = classes[labels[index]] if scores is None else f"{classes[labels[index]]} {scores[index]:.2f}"
-            _draw_label(canvas, text, drawn[index], instance_color(int(index)))
+            text = names[index] if scores is None else f"{names[index]} {scores[index]:.2f}"
+            _draw_label(canvas, text, magnified_mask(index), instance_color(int(index)))
     return canvas
 
 
 def legible_magnification(height: int, width: int) -> int:
-    """How many times to enlarge a picture of this size (pixels) so that labels on it can be read and cover little."""
+    """The factor by which to enlarge an image of this size (pixels) so that labels are legible and cover little."""
     return int(np.clip(math.ceil(LEGIBLE_SIDE / min(height, width)), 1, MAX_MAGNIFICATION))
 
 
@@ -110,13 +132,24 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image.copy())
 
 
-def _checked_masks(masks: Any, *, count: int, size: tuple[int, ...]) -> np.ndarray:
-    array = _to_numpy(masks)
-    if array.shape != (count, *size):
-        raise ValueError(f"masks must have shape {(count, *size)} as labels and image say, got {array.shape}")
-    if array.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
-        raise ValueError(f"masks must be bool, got {array.dtype}")
-    return array.astype(bool, copy=False)
+def _class_names(instances: Any, classes: Sequence[str] | None, labels: np.ndarray) -> list[str]:
+    """The class name of each instance."""
+    if classes is None:
+        classes = instances.classes if isinstance(instances, Instances) else ()
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError(f"labels reach {labels.min()}..{labels.max()}, but there are {len(classes)} class names")
+    return [classes[label] for label in labels]
+
+
+def _encoded_masks(instances: Any, *, size: tuple[int, ...]) -> Sequence[RLE]:
+    """The masks as RLEs, checked against the image."""
+    masks = instances.rles if isinstance(instances, Instances) else instances.masks
+    rles = masks if isinstance(masks, (list, tuple)) else encode_masks(_to_numpy(masks))
+    expected = (len(instances.labels), *size)
+    shape = (len(rles), *(rles[0]["size"] if rles else size))
+    if shape != expected:
+        raise ValueError(f"masks must have shape {expected} for these labels and this image, got {shape}")
+    return rles
 
 
 def _draw_mask(
@@ -133,7 +166,7 @@ def _draw_mask(
 
 
 def _draw_label(canvas: np.ndarray, text: str, mask: np.ndarray, color: tuple[int, int, int]) -> None:
-    """Write the text on a plate of the instance's color: in the middle of the mask, above a mask that it would hide."""
+    """Write the text on a plate of the instance's color: on the centre of the mask, or above a small one."""
     image_height, image_width = canvas.shape[:2]
     scale = float(np.clip(min(image_height, image_width) / 1000, 0.3, 1.0))
     (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, 1)
@@ -154,4 +187,4 @@ def _draw_label(canvas: np.ndarray, text: str, mask: np.ndarray, color: tuple[in
 
 
 def _to_numpy(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)

@@ -75,7 +75,7 @@ def test_the_written_checkpoint_predicts(tmp_path: Path, theirs: dict[str, Tenso
     import_checkpoint(source, tmp_path / "ours.pth", config=NANO)
     predictor = SOLOPredictor(NANO, tmp_path / "ours.pth")
     assert predictor.classes == SHAPES
-    assert predictor(np.zeros((64, 64, 3), np.uint8)).masks.shape[1:] == (64, 64)
+    assert predictor(np.zeros((64, 64, 3), np.uint8)).image_size == (64, 64)
 
 
 def test_predicting_with_other_images_than_the_weights_need_is_refused(

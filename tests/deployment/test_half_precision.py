@@ -9,16 +9,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
-from mmengine.structures import InstanceData
 
 from solo.config import load_config
 from solo.datasets.coco.subset import write_subset
 from solo.deployment import DeploymentOptions
 from solo.deployment.packed_convs import packing_is_available
+from solo.inference.instances import Instances
 from solo.inference.predictor import SOLOPredictor
 from solo.ops.matrix_nms import mask_intersections
 from solo.registry import DATASETS, MODELS
@@ -80,28 +81,28 @@ def detect(learned: tuple[Any, Path, list[Path]], context: AbstractContextManage
         return [predictor(photo) for photo in photos]
 
 
-def unlike(detections: InstanceData, others: InstanceData) -> list[str]:
+def unlike(detections: Instances, others: Instances) -> list[str]:
     """Those sure enough that the others do not have, each other one taken once: label, score and mask."""
     problems = []
-    free = torch.ones(len(others), dtype=torch.bool)
+    free = np.ones(len(others), bool)
     sure = detections[detections.scores > SCORE_THR + SCORE_MARGIN]
     overlaps = mask_iou(sure, others)
     for place, (score, label) in enumerate(zip(sure.scores, sure.labels, strict=True)):
         near = (overlaps[place] > MIN_IOU) & (others.labels == label) & free
         near &= (others.scores - score).abs() < SCORE_MARGIN
         if near.any():
-            free[near.nonzero()[0]] = False
+            free[near.argmax()] = False
         else:
             problems.append(f"label {label}, score {score:.3f}: best IoU {overlaps[place].max():.3f}")
     return problems
 
 
-def mask_iou(some: InstanceData, others: InstanceData) -> torch.Tensor:
+def mask_iou(some: Instances, others: Instances) -> np.ndarray:
     """(D, D') float32."""
-    masks = torch.cat([some.masks, others.masks])
-    common = mask_intersections(masks)
+    masks = np.concatenate([some.to_bool(), others.to_bool()])
+    common = mask_intersections(torch.from_numpy(masks)).numpy()
     areas = common.diagonal()
-    return (common / (areas[:, None] + areas - common).clamp(min=1))[: len(some), len(some) :]
+    return (common / (areas[:, None] + areas - common).clip(min=1))[: len(some), len(some) :]
 
 
 @pytest.mark.long

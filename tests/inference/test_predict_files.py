@@ -1,4 +1,4 @@
-"""Files, folders and patterns; pictures and json."""
+"""Files, folders and patterns; visualisations and json."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from solo.errors import ConfigError, DataError
 from solo.inference.predict_files import find_images, predict_files
@@ -45,7 +47,7 @@ def test_input_without_images_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         find_images([entry])
 
 
-def test_pictures_and_json(predictor: SOLOPredictor, tmp_path: Path) -> None:
+def test_visualisations_and_json(predictor: SOLOPredictor, tmp_path: Path) -> None:
     images = [tmp_path / "data" / "0.png", tmp_path / "other" / "0.png"]
     images[1].parent.mkdir()
     cv2.imwrite(str(images[1]), np.zeros((SIDE, SIDE + 8, 3), np.uint8))
@@ -60,10 +62,24 @@ def test_pictures_and_json(predictor: SOLOPredictor, tmp_path: Path) -> None:
     assert (second["id"], second["image_id"], second["category"], second["category_id"]) == (2, 2, "bright", 2)
     assert second["bbox"] == [4, 4, 16, 16]
     assert mask_api.area(second["segmentation"]) == 256
-    picture = cv2.imread(str(out_dir / "0_2.png"))
-    assert picture.shape == (4 * SIDE, 4 * (SIDE + 8), 3)  # small images are enlarged
-    assert picture[4 * 24 :].sum() == 0
-    assert picture.sum() > 0
+    assert content["images"][1]["visualization"] == "0_2.png"
+    drawn = cv2.imread(str(out_dir / "0_2.png"))
+    assert drawn.shape == (4 * SIDE, 4 * (SIDE + 8), 3)  # small images are enlarged
+    assert drawn[4 * 24 :].sum() == 0
+    assert drawn.sum() > 0
+
+
+def test_pycocotools_takes_the_json_as_ground_truth_and_as_results(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    predict_files(
+        sorted((tmp_path / "data").glob("*.png"))[:3], predictor=predictor, out_dir=tmp_path / "results", score_thr=0.3
+    )
+    path = tmp_path / "results" / "predictions.json"
+    truth = COCO(str(path))
+    evaluation = COCOeval(truth, truth.loadRes(json.loads(path.read_text())["annotations"]), "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0)
 
 
 def test_low_scores_are_left_out(predictor: SOLOPredictor, tmp_path: Path) -> None:
@@ -91,7 +107,7 @@ def test_a_folder_of_folders_says_how_to_search_them(tmp_path: Path) -> None:
         find_images([str(tmp_path)])
 
 
-def test_pictures_never_take_the_place_of_images(predictor: SOLOPredictor, tmp_path: Path) -> None:
+def test_visualisations_never_overwrite_images(predictor: SOLOPredictor, tmp_path: Path) -> None:
     image = tmp_path / "data" / "0.png"
     before = image.read_bytes()
     with pytest.raises(ConfigError, match=r"would overwrite the image .*0\.png"):
@@ -101,7 +117,7 @@ def test_pictures_never_take_the_place_of_images(predictor: SOLOPredictor, tmp_p
 
 def test_folder_that_cannot_be_made(predictor: SOLOPredictor, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(ConfigError, match="cannot be created"):
         predict_files([tmp_path / "data" / "0.png"], predictor=predictor, out_dir=tmp_path / "file", score_thr=0.3)
 
 

@@ -9,9 +9,9 @@ from solo.engine.hooks.deploy import DeploymentHook
 from solo.engine.hooks.ema import BiasCorrectedEMAHook
 from solo.engine.hooks.network_options import NetworkOptionsHook
 from solo.engine.hooks.non_finite_loss import NonFiniteLossHook
-from solo.engine.hooks.pictures import PicturesHook
 from solo.engine.hooks.runtime_info import DeferredRuntimeInfoHook, PeakMemoryHook
 from solo.engine.hooks.stop_signals import StopSignalsHook
+from solo.engine.hooks.visualization import VisualizationHook
 
 __all__ = [
     "BiasCorrectedEMAHook",
@@ -23,8 +23,8 @@ __all__ = [
     "NetworkOptionsHook",
     "NonFiniteLossHook",
     "PeakMemoryHook",
-    "PicturesHook",
     "SafeCheckpointHook",
     "StopSignalsHook",
     "UnreadableImagesHook",
+    "VisualizationHook",
 ]

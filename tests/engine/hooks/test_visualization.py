@@ -1,4 +1,4 @@
-"""PicturesHook: masks in the forms that an evaluation has them, and where its pictures lie."""
+"""VisualizationHook: both forms of masks, and the names of its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
-from solo.engine.hooks import PicturesHook
+from solo.engine.hooks import VisualizationHook
 from solo.errors import DataError
 from solo.masks.encoding import encode_bitmaps
 
@@ -42,7 +42,7 @@ def two_masks() -> torch.Tensor:
 
 
 def draw(folder: Path, *samples: BaseDataElement, **options: Any) -> None:
-    hook = PicturesHook(show_dir=str(folder), **options)
+    hook = VisualizationHook(show_dir=str(folder), **options)
     hook.before_test(RUNNER)
     hook.after_test_iter(RUNNER, 0, outputs=samples)
 
@@ -63,11 +63,11 @@ def test_images_of_one_name_have_pictures_of_their_own(tmp_path: Path) -> None:
     samples = [sample_of(tmp_path / folder / "1.png", two_masks()) for folder in ("a", "b", "c")]
     draw(tmp_path / "all", *samples)
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["1.png", "1_2.png", "1_3.png"]
-    draw(tmp_path / "two", *samples, max_pictures=2)
+    draw(tmp_path / "two", *samples, max_images=2)
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["1.png", "1_2.png"]
 
 
 def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "out" / "1.png").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"picture .*1\.png cannot be written"):
+    with pytest.raises(DataError, match=r"visualisation .*1\.png cannot be written"):
         draw(tmp_path / "out", sample_of(tmp_path / "a" / "1.png", two_masks()))

@@ -1,0 +1,66 @@
+"""Visualisations of the predictions of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from solo.datasets import LoadImage
+from solo.inference.visualization import draw_instances, legible_magnification, visualization_name, write_image
+from solo.registry import HOOKS
+
+
+@HOOKS.register_module()
+class VisualizationHook(Hook):
+    """Draw the predictions onto the test images and write them to a folder, under the names of the images.
+
+    Images of the same name in several folders get a number. Each process of a distributed test draws its own images.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self, *, show_dir: str, score_thr: float = 0.3, max_images: int | None = None) -> None:
+        """Set the hook up.
+
+        Args:
+            show_dir: folder of the visualisations; created when missing.
+            score_thr: instances with a lower score are not drawn.
+            max_images: at most so many images are drawn; None for all.
+        """
+        self.show_dir = Path(show_dir)
+        self.score_thr = score_thr
+        self.max_images = max_images
+        self._names: set[str] = set()
+        self._load = LoadImage()
+
+    def before_test(self, runner: Runner) -> None:
+        """Create the folder."""
+        self.show_dir.mkdir(parents=True, exist_ok=True)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        """Draw the images of a batch.
+
+        Raises:
+            DataError: a visualisation cannot be written.
+        """
+        classes = runner.test_dataloader.dataset.metainfo["classes"]
+        for sample in outputs or ():
+            if self.max_images is not None and len(self._names) >= self.max_images:
+                return
+            height, width = sample.ori_shape[:2]
+            image = self._load(dict(img_path=sample.img_path, height=height, width=width))["img"]
+            magnify = legible_magnification(height, width)
+            drawn = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
+            name = visualization_name(Path(sample.img_path), taken=self._names)
+            write_image(self.show_dir / name, drawn)
+            self._names.add(name)
+
+    def after_test(self, runner: Runner) -> None:
+        """Log where the visualisations are."""
+        runner.logger.info(f"Wrote {len(self._names)} visualisations to {self.show_dir}")
