@@ -6,14 +6,17 @@ Nothing may raise but the errors that are meant for users, nothing may hang, and
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
+import pickle
 import random
 import signal
 import sys
 import tempfile
-from collections import Counter
+import zipfile
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +25,36 @@ from typing import Any
 
 import cv2
 import numpy as np
+import safetensors.torch
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import HistoryBuffer
 from pycocotools import mask as coco_mask
 
+from solo.checkpoints.source import read_source
 from solo.datasets import CocoInstances
 from solo.datasets.coco.annotations import AnnotationReport, read_annotations
-from solo.errors import DataError
+from solo.errors import CheckpointError, DataError
+from tests.helpers import hostile_pickles as hostile
+from tests.helpers.limits import run_limited
 from tests.helpers.tiny_model import build_tiny
 
 SECONDS_EACH = 20
+CHECKPOINTS_PER_PROCESS = 50
+HOSTILE_OPCODES = [
+    hostile.call("numpy dtype", hostile.constant("O8")),
+    hostile.dtype("f8", 63),
+    hostile.array((2,), hostile.dtype("f8", 63), bytes(16)),
+    hostile.array((2**20,), hostile.dtype("f4"), None),
+    hostile.tensor((2**20,), (1,)),
+    hostile.tensor((2**40,), (0,)),
+    hostile.call("torch FloatTensor", hostile.constant(10**9)),
+    hostile.call("builtins bytes", hostile.constant(10**9)),
+    hostile.nested_tuple(100_000),
+    hostile.billion_laughs(60),
+    *(bytes([code]) for code in (*b"RbsuaetoiQP0123()]}Nl", 0x81, 0x85, 0x86, 0x92, 0x8F, 0x90, 0x91, 0x94)),
+    *(bytes([code]) + b"\xff" * 8 for code in (0x8A, 0x8B, 0x8D, 0x8E, 0x95, 0x96, *b"XTBrjM")),
+]
 OBJECTS_PER_IMAGE = 20
 BATCH = 8
 SIZES = [(48, 64), (64, 48), (33, 57)]
@@ -311,17 +334,92 @@ def load(dataset: CocoInstances, index: int, trainer: Trainer) -> str:
     return "replaced"
 
 
+def fuzz_checkpoints(count: int, *, seed: int, folder: Path) -> Counter[str]:
+    """Damage checkpoints of every format: each is read, or refused in one line, within limits of time and memory."""
+    draw = random.Random(seed)
+    weights = {"a.weight": torch.arange(12.0).reshape(3, 4), "b.bias": torch.ones(2, dtype=torch.float16)}
+    sound = sound_checkpoints(weights)
+    found: Counter[str] = Counter(checkpoints=count)
+    for start in range(0, count, CHECKPOINTS_PER_PROCESS):
+        paths = []
+        for number in range(start, min(start + CHECKPOINTS_PER_PROCESS, count)):
+            suffix, content = draw.choice(sound)
+            paths.append(folder / f"{number}{suffix}")
+            paths[-1].write_bytes(damaged_checkpoint(content, draw))
+        outcomes = run_limited(lambda paths=paths: "\n".join(read_checkpoint(path, weights) for path in paths))
+        assert len(outcomes.splitlines()) == len(paths), f"checkpoints from {paths[0]} on: {outcomes}"
+        found.update(outcomes.splitlines())
+    return found
+
+
+def sound_checkpoints(weights: dict[str, torch.Tensor]) -> list[tuple[str, bytes]]:
+    """Suffix and content of a checkpoint in every format that is read."""
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    whole = {
+        "state_dict": OrderedDict(weights),
+        "meta": {"epoch": 1, "dataset_meta": {"classes": ("a", "b")}, "cfg": "x = 1"},
+        "message_hub": {"log_scalars": {"loss": history}, "runtime_info": {"best": np.float64(1)}},
+        "param_schedulers": [{"milestones": Counter([1, 2])}],
+    }
+    files = []
+    for is_zip in (True, False):
+        buffer = io.BytesIO()
+        torch.save(whole, buffer, _use_new_zipfile_serialization=is_zip)
+        files += [(".pth", buffer.getvalue())] * 4
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    files += [(".pdparams", pickle.dumps(arrays, protocol=protocol)) for protocol in range(6)]
+    return [*files, (".safetensors", safetensors.torch.save(weights))]
+
+
+def damaged_checkpoint(content: bytes, draw: random.Random) -> bytes:
+    """One or two places changed; in a zip file those of its pickle, so that the check sums hold, or any."""
+    if content.startswith(b"PK") and draw.random() < 0.8:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        name = next(name for name in entries if name.endswith("data.pkl"))
+        entries[name] = damaged_pickle(entries[name], draw)
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, entry in entries.items():
+                archive.writestr(name, entry)
+        return buffer.getvalue()
+    return damaged_pickle(content, draw)
+
+
+def damaged_pickle(content: bytes, draw: random.Random) -> bytes:
+    for _ in range(draw.choice([1, 1, 2])):
+        if draw.random() < 0.4:
+            place = draw.randrange(len(content) + 1)
+            content = content[:place] + draw.choice(HOSTILE_OPCODES) + content[place + draw.randrange(3) :]
+        else:
+            content = damaged_bytes(content, draw) or b"\x80"
+    return content
+
+
+def read_checkpoint(path: Path, weights: dict[str, torch.Tensor]) -> str:
+    """What became of a checkpoint: equal, read with other values, or refused in one line that names it."""
+    try:
+        read = read_source(path).weights
+    except CheckpointError as error:
+        message = str(error)
+        assert str(path) in message and "\n" not in message and len(message) < 1000, message
+        return "refused"
+    is_equal = read.keys() == weights.keys() and all(torch.equal(read[name], weights[name]) for name in weights)
+    return "equal" if is_equal else "read with other values"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--annotations", type=int, default=10_000)
     parser.add_argument("--files", type=int, default=1_000)
     parser.add_argument("--images", type=int, default=1_000)
+    parser.add_argument("--checkpoints", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     parts: dict[str, Callable[..., Counter[str]]] = dict(
-        annotations=fuzz_annotations, files=fuzz_files, images=fuzz_images
+        annotations=fuzz_annotations, files=fuzz_files, images=fuzz_images, checkpoints=fuzz_checkpoints
     )
     for name, part in parts.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""Names of tensors in two dialects, as pairs of templates that translate both ways.
+"""Pairs of name templates that convert names of tensors between two dialects in both directions.
 
 A template is a name with fields in braces. `{i}` is a whole number; `{i+2}` and `{i*3+1}` are numbers computed from it,
-so that a pair can say `res{stage+1}` on one side and `layer{stage}` on the other. `{rest}` is whatever follows. Any
-other field is a word of the map's vocabulary, a table of pairs (theirs, ours). Both templates of a rule have the same
+so that a pair can say `res{stage+1}` on one side and `layer{stage}` on the other. `{rest}` is any text. Any
+other field is a word of the vocabulary, a table of pairs (theirs, ours). Both templates of a rule have the same
 fields.
 """
 
@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 Words: TypeAlias = dict[str, str]
-"""A vocabulary: their word to ours. Where several of theirs mean the same, the first is the one written."""
+"""A vocabulary: their word to ours. Of several with the same meaning the first is written."""
 
 Vocabulary: TypeAlias = Mapping[str, Words]
 """Vocabularies by the name of the field."""
@@ -29,8 +29,8 @@ class Rule(NamedTuple):
     Attributes:
         theirs: template of the other dialect.
         ours: template of ours.
-        if_theirs: template of a name that must be among theirs for the rule to be read.
-        if_ours: template of a name that must be among ours for the rule to be written.
+        if_theirs: template of a name that must be among theirs for the rule to convert from theirs.
+        if_ours: template of a name that must be among ours for the rule to convert from ours.
         read_only: an old or second name of theirs, which is never written.
     """
 
@@ -71,7 +71,7 @@ class Template:
         return "|".join(map(re.escape, sorted(self._words.get(name, ()), key=len, reverse=True))) or r"\d+"
 
     def read(self, name: str) -> dict[str, str] | None:
-        """The fields of a name, words as they stand; None when the name is not of this form."""
+        """Parse a name into its fields, with unconverted words; None when it does not match."""
         match = self._pattern.fullmatch(name)
         if match is None:
             return None
@@ -88,7 +88,7 @@ class Template:
         return fields
 
     def write(self, fields: Mapping[str, str]) -> str:
-        """The name that has these fields; words are those of this side."""
+        """Fill the template with fields; words are those of this side."""
 
         def text(match: re.Match[str]) -> str:
             value = fields[match["name"]]
@@ -100,7 +100,7 @@ class Template:
 
 
 class KeyMap:
-    """Rules with their vocabulary; of several rules that fit a name the first one counts.
+    """Rules with their vocabulary; the first rule that matches a name applies.
 
     Args:
         rules: pairs of templates.
@@ -121,16 +121,16 @@ class KeyMap:
         ]
 
     def to_ours(self, names: Collection[str]) -> dict[str, str | None]:
-        """Our name of each of their names, None where no rule fits."""
+        """Convert their names to ours; None where no rule matches."""
         return _translate(names, self._reading)
 
     def to_theirs(self, names: Collection[str]) -> dict[str, str | None]:
-        """Their name of each of our names, None where they have none."""
+        """Convert our names to theirs; None where no rule matches."""
         return _translate(names, self._writing)
 
 
 class _Direction:
-    """A rule read in one direction."""
+    """A rule in one direction."""
 
     def __init__(
         self, source: str, target: str, condition: str | None, *, words: Vocabulary, written: Vocabulary

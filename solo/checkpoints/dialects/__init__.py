@@ -1,4 +1,4 @@
-"""The dialects of SOLOv2 weights, as data."""
+"""Naming schemes of SOLO and SOLOv2 weights of other code bases, as data."""
 
 from solo.checkpoints.dialects.adelaidet import ADELAIDET
 from solo.checkpoints.dialects.dialect import Dialect, Preprocessing
@@ -7,7 +7,7 @@ from solo.checkpoints.dialects.paddle import PADDLE
 from solo.checkpoints.dialects.paddle_static import PADDLE_STATIC
 from solo.checkpoints.dialects.wxinlong import WXINLONG
 
-# Of two that explain as many names the first is taken: mmdetection's rules let any name of a backbone pass.
+# The first of several that explain equally many names applies: mmdetection's rules accept any name of a backbone.
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect for dialect in (PADDLE, PADDLE_STATIC, ADELAIDET, MMDET, WXINLONG)
 }

@@ -29,7 +29,7 @@ ADELAIDET = Dialect(
             "backbone.bottom_up.res{stage+1}.{i}.shortcut.norm.{statistic}",
             "backbone.layer{stage}.{i}.downsample.1.{statistic}",
         ),
-        # detectron2 names the deformable 3x3's offsets beside it.
+        # In detectron2 the offsets are siblings of the deformable 3x3 convolution.
         Rule(
             "backbone.bottom_up.res{stage+1}.{i}.conv2_offset.{parameter}",
             "backbone.layer{stage}.{i}.conv2.conv_offset.{parameter}",

@@ -1,4 +1,4 @@
-"""What is known of one dialect of SOLOv2 weights."""
+"""Names and conventions of SOLO and SOLOv2 weights of one code base."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from solo.checkpoints.key_map import KeyMap, Rule, Vocabulary
 
 
 class Preprocessing(NamedTuple):
-    """What the images went through that the weights were trained on.
+    """Normalisation of the images that weights were trained on.
 
     Attributes:
         channel_order: "RGB" or "BGR".
-        mean: of each channel in that order, in units of 0 to 255.
-        std: likewise.
+        mean: per channel in that order, in units of 0 to 255.
+        std: per channel, in the same units.
     """
 
     channel_order: str
@@ -27,7 +27,7 @@ CAFFE = Preprocessing("BGR", mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0)
 
 
 class Dropped(NamedTuple):
-    """Tensors of a source that a model does not need.
+    """Tensors of a source that models do not need.
 
     Attributes:
         pattern: shell pattern (`*`) of their names.
@@ -42,13 +42,13 @@ class Dialect:
     """Names and conventions of one code base.
 
     Args:
-        name: what `--source` calls it.
-        title: the code base.
-        rules: its names and ours; of several that fit the first one counts.
-        vocabulary: words that the rules' fields may stand for.
-        dropped: what its files hold beside the model.
-        preprocessing: what its models expect of an image.
-        backbone_style: where a bottleneck has its stride: "pytorch" in the 3x3, "caffe" in the first 1x1 convolution.
+        name: value of `--source`.
+        title: name of the code base in messages.
+        rules: pairs of its names and ours; the first rule that matches a name applies.
+        vocabulary: words that the fields of the rules stand for.
+        dropped: content of its files that is not part of the model.
+        preprocessing: normalisation that its models expect.
+        backbone_style: stride of a bottleneck: "pytorch" in the 3x3, "caffe" in the first 1x1 convolution.
         counts_batches: whether its files record `num_batches_tracked`.
     """
 
@@ -74,5 +74,5 @@ class Dialect:
 
     @cached_property
     def key_map(self) -> KeyMap:
-        """The translation of its names."""
+        """Conversion of its names."""
         return KeyMap(self._rules, self._vocabulary)

@@ -1,4 +1,4 @@
-"""mmdetection 2 and 3: `SOLOv2` and `SOLO` with their heads as `mask_head`. Its backbones and necks are ours too."""
+"""mmdetection 2 and 3: `SOLOv2` and `SOLO` with their heads as `mask_head`. `solo` uses its backbones and necks."""
 
 from solo.checkpoints.dialects.dialect import Dialect, Dropped
 from solo.checkpoints.key_map import Rule
@@ -10,12 +10,12 @@ CONV_MODULE = {
     "conv.conv_offset.bias": "conv.conv_offset.bias",
     "gn.weight": "norm.weight",
     "gn.bias": "norm.bias",
-    # Before mmcv 1.0 the offsets stood beside the convolution.
+    # Before mmcv 1.0 the offsets were siblings of the convolution.
     "conv_offset.weight": "conv.conv_offset.weight",
     "conv_offset.bias": "conv.conv_offset.bias",
 }
 PARAMETER = {"weight": "weight", "bias": "bias"}
-# Of Decoupled SOLO, whose masks are products.
+# Of Decoupled SOLO, whose masks are products of columns and rows.
 AXIS = {"": "", "_x": "_x", "_y": "_y"}
 
 BACKBONE_AND_NECK = (

@@ -16,7 +16,7 @@ IF_LONG = "backbone.layer3.10.conv1.weight"
 IF_VD = "backbone.stem.0.weight"
 IF_THEIR_VD = "backbone.conv1.conv1_1.conv.weight"
 
-# Group normalisation follows, and yet a deformable convolution has a bias.
+# A deformable convolution has a bias, even before group normalisation.
 BLOCK = {"conv.weight": "conv.weight", "norm.weight": "norm.weight", "norm.bias": "norm.bias"}
 DEFORMABLE_BLOCK = {
     "conv.conv_dcn.weight": "conv.weight",
@@ -54,7 +54,7 @@ STEM = (
     Rule("backbone.conv1.conv1_{i+1}.conv.weight", "backbone.stem.{i*3}.weight"),
     Rule("backbone.conv1.conv1_{i+1}.norm.{statistic}", "backbone.stem.{i*3+1}.{statistic}"),
 )
-# In the vd variant a pooling stands before the convolution, in the first stage one of size 1.
+# In the vd variant a pooling precedes the convolution; in the first stage its size is 1.
 SHORTCUTS = (
     Rule("backbone.res2.res2a.short.conv.weight", "backbone.layer1.0.downsample.1.weight", IF_THEIR_VD, IF_VD),
     Rule(
