@@ -181,7 +181,10 @@ def _enclose(masks: TransformedRuns) -> Integers:
 
 
 def downsample_windows(masks: TransformedRuns, *, height: int, width: int, stride: int) -> WindowBitmaps:
-    """Shrink N masks as `solo.masks.bitmaps.downsample_masks` does their bitmaps, bit for bit.
+    """Downsample N masks as bilinear interpolation of 0/1 bytes does: `cv2.resize(..., INTER_LINEAR)`, bit for bit.
+
+    Bilinear interpolation by an even factor averages the 2x2 pixels in the middle of each block; rounded, the result is
+    set when at least two of them are. Sides that the stride does not divide are padded with background.
 
     Args:
         masks: N masks.
@@ -200,7 +203,7 @@ def downsample_windows(masks: TransformedRuns, *, height: int, width: int, strid
 def _count_middles(size: int, stride: int) -> Integers:
     """Count the two middle positions of each block of `stride` among the first 0, 1, ... positions: (size + 1,).
 
-    `downsample_masks` sets a pixel when at least two of the four pixels in the middle of its block are set.
+    A pixel of the result is set when at least two of the four pixels in the middle of its block are.
     """
     positions = np.arange(size + 1)
     middles = 2 * (positions // stride) + (positions % stride - (stride // 2 - 1)).clip(0, 2)

@@ -1,4 +1,4 @@
-"""Preprocessor: a list of byte images to one normalised, padded batch on the model's device."""
+"""Preprocessor: a list of uint8 images to one normalised, padded batch on the model's device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from solo.registry import MODELS
 
 SIZE_DIVISOR = 32
-"""The network halves its input five times and doubles it back: other sizes do not meet again."""
+"""Stride of the network's coarsest map: other sizes would not match after downsampling and upsampling."""
 
 
 @MODELS.register_module()
@@ -24,15 +24,15 @@ class ImagePreprocessor(BaseDataPreprocessor):
     Images are sent to the device as bytes. The samples stay as they are: the assigner takes the ground truth as arrays.
 
     Args:
-        mean: of each channel, in the order after the swap, in units of 0 to 255.
-        std: of each channel, likewise.
-        bgr_to_rgb: swap the channels of the data's BGR images.
+        mean: Mean of each channel, in the order after the swap, in units of 0 to 255.
+        std: Standard deviation of each channel, likewise.
+        bgr_to_rgb: Swap the channels of the data's BGR images.
         padded_sizes: (H, W) of the batches in training: each is padded to the smallest of these that holds its images,
             or as above if none does. With multi-scale images the network then sees few sizes, which bounds how often
-            `torch.compile` works, and cuDNN searches, at the price of computing on the padding. None to pad as above.
+            `torch.compile` compiles and cuDNN searches, at the cost of computing on the padding. None pads as above.
 
     Raises:
-        ValueError: a padded size that 32 does not divide.
+        ValueError: 32 does not divide a padded size.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
         Args:
             data: `inputs`, a list of (3, H, W) images of any size; `data_samples`, a list of as many samples, or None.
-            training: whether `padded_sizes` count.
+            training: Whether `padded_sizes` apply.
 
         Returns:
             `inputs` (B, 3, H, W) in the type of the model's weights, and the given `data_samples`.
@@ -73,9 +73,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return next((size for size in sizes if size[0] >= height and size[1] >= width), smallest)
 
     def _normalize(self, image: Tensor) -> Tensor:
-        # Images come as views of (H, W, 3): channels are put first here, where that is cheapest.
+        # Images come as views of (H, W, 3): the transposed copy is made on the device, where it is cheapest.
         image = image.to(self.device, non_blocking=True).contiguous()
         if self.bgr_to_rgb:
             image = image.flip(0)
-        # Half-precision weights (`model.bfloat16()`) take their own type alone.
+        # Half-precision weights (`model.bfloat16()`) take inputs of their own dtype only.
         return ((image.float() - self.mean) / self.std).to(self.mean.dtype)

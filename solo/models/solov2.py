@@ -1,4 +1,4 @@
-"""SOLOv2 and SOLO: the wiring of the steps, and the adapters between samples and plain tensors. No mathematics."""
+"""SOLOv2 and SOLO: the wiring of the steps, and the adapters between samples and the steps' records."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from solo.structures import GridTargets, GroundTruth, Outputs, SOLOv2Outputs, gt
 
 @MODELS.register_module(["SOLOv2", "SOLO"])
 class SOLOv2(BaseModel):
-    """SOLOv2: Dynamic and Fast Instance Segmentation (arXiv 2003.10152), and its forerunners (arXiv 1912.04488).
+    """SOLOv2: Dynamic and Fast Instance Segmentation (arXiv 2003.10152), and its predecessors (arXiv 1912.04488).
 
-    The head says which it is: a `SOLOv2Head` predicts kernels for the features of a mask feature branch; a `SOLOHead`
-    or `DecoupledSOLOHead` makes masks alone, without such a branch. All else is shared. Configs of the forerunners
-    call the class "SOLO".
+    The head decides which it is: a `SOLOv2Head` predicts kernels for the features of a mask feature branch, a
+    `SOLOHead` or `DecoupledSOLOHead` makes masks without such a branch. Everything else is shared. Configs of the
+    predecessors call the class "SOLO".
 
     Args:
-        num_classes: C, stated here and nowhere else.
+        num_classes: C, set here and nowhere else.
         backbone: config of a module from (B, 3, H, W) to maps at strides 4, 8, 16, 32.
         neck: config of a module from those to the feature pyramid.
         grid: arguments of `Grid`.
@@ -104,7 +104,7 @@ class SOLOv2(BaseModel):
         return self._detections(outputs, data_samples)
 
     def targets(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> GridTargets:
-        """What the network should say of a batch, which is given as `forward` takes it for its losses."""
+        """Targets of a batch, which is given as for the losses of `forward`."""
         height, width = ((side + -side % SIZE_DIVISOR) // MASK_STRIDE for side in inputs.shape[-2:])
         ground_truth = [self._ground_truth(sample.gt_instances) for sample in data_samples]
         return self.assigner(ground_truth, (height, width), device=inputs.device)
@@ -154,10 +154,10 @@ def _to_array(values: Any) -> Any:
 
 
 def _check_stride(mask_feats: Tensor, inputs: Tensor) -> None:
-    """Masks at another stride would be enlarged to a wrong size without a word."""
+    """Masks at another stride would silently be resized to a wrong size."""
     expected = tuple(side // MASK_STRIDE for side in inputs.shape[-2:])
     if mask_feats.shape[-2:] != expected:
         raise ValueError(
             f"the neck's first map must be at stride {MASK_STRIDE}: of inputs {tuple(inputs.shape)} the mask features "
-            f"should be {expected}, came {tuple(mask_feats.shape[-2:])}"
+            f"should be {expected}, got {tuple(mask_feats.shape[-2:])}"
         )

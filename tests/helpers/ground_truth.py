@@ -8,11 +8,12 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from solo.masks.bitmaps import boxes_from_masks, downsample_masks, mass_centers
+from solo.masks.bitmaps import boxes_from_masks
 from solo.masks.instance_masks import InstanceMasks
 from solo.masks.mask_windows import MaskWindows, pack_windows
 from solo.masks.transformed_runs import rasterise_windows
 from solo.structures import GroundTruth, gt_mask_key
+from tests.helpers.bitmaps import downsample_masks, mass_centers
 
 
 def pack_masks(masks: Tensor) -> MaskWindows:

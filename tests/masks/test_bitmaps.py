@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.masks.bitmaps import binarise_masks, boxes_from_masks, downsample_masks, mass_centers
+from solo.masks.bitmaps import binarise_masks, boxes_from_masks
+from tests.helpers.bitmaps import downsample_masks, mass_centers
 
 NAN, INF = float("nan"), float("inf")
 

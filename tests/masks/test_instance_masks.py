@@ -16,12 +16,12 @@ from pycocotools import mask as coco_mask
 
 from solo.datasets import InstanceMasks
 from solo.errors import DataError
-from solo.masks.bitmaps import downsample_masks, mass_centers
 from solo.masks.instance_masks import _map_nearest
 from solo.masks.mask_windows import pack_windows, unpack_masks
 from solo.masks.segmentations import pack_segmentation
 from solo.masks.transformed_runs import compute_moments, downsample_windows
 from solo.registry import TRANSFORMS
+from tests.helpers.bitmaps import downsample_masks, mass_centers
 
 SQUARE = [[2.0, 2.0, 10.0, 2.0, 10.0, 10.0, 2.0, 10.0]]
 

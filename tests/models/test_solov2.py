@@ -137,7 +137,7 @@ def test_unknown_mode(model: SOLOv2) -> None:
 
 def test_a_pyramid_that_does_not_start_at_stride_4() -> None:
     model = build_tiny(backbone=dict(out_indices=(1, 2, 3)), neck=dict(in_channels=[16, 32, 64]))
-    with pytest.raises(ValueError, match=r"must be at stride 4: .*should be \(32, 32\), came \(16, 16\)"):
+    with pytest.raises(ValueError, match=r"must be at stride 4: .*should be \(32, 32\), got \(16, 16\)"):
         model(torch.zeros(1, 3, 128, 128))
 
 

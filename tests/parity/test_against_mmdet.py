@@ -16,9 +16,9 @@ from torch import Tensor
 
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.state_dict import convert_from_ours
-from solo.masks.bitmaps import mass_centers
 from solo.models import SOLOv2
 from solo.structures import GroundTruth
+from tests.helpers.bitmaps import mass_centers
 from tests.helpers.ground_truth import ground_truth, sample_from
 from tests.helpers.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 

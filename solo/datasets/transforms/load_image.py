@@ -1,4 +1,4 @@
-"""Reads an image file of any usual kind as 8-bit BGR."""
+"""Reads image files of all common formats as 8-bit BGR."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solo.registry import TRANSFORMS
 
 Image = npt.NDArray[np.uint8]
 
-# OpenCV writes what it thinks of a damaged file straight to stderr; the error raised here says it instead.
+# OpenCV reports damaged files on stderr; the exception raised here replaces that.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
@@ -27,12 +27,12 @@ class UnreadableImageError(DataError):
     """An image file is missing, truncated or cannot be decoded."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str | None = None) -> None:
-        """Name the file and say why.
+        """Store the file and the reason.
 
         Args:
-            path: The file. Without a reason it is the whole message: that is how PyTorch's loader makes a worker's
-                exception anew in the main process.
-            reason: Why it cannot be read.
+            path: The file. Without a reason it is the whole message, as PyTorch's loader re-creates a worker's
+                exception from its message.
+            reason: Why the file cannot be read.
         """
         super().__init__(path, reason)
         self.path = os.fspath(path)
@@ -43,25 +43,25 @@ class UnreadableImageError(DataError):
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
-    """Read an image as it is meant to be looked at: EXIF orientation applied.
+    """Read an image with its EXIF orientation applied.
 
-    Grayscale and palette become colour, transparency is dropped, 16 bits are scaled to 8.
+    Grayscale and palette images are converted to colour, alpha is dropped, 16 bits are scaled to 8.
 
     Returns:
         (H, W, 3) BGR.
 
     Raises:
-        UnreadableImageError: The file is missing, truncated or no image.
+        UnreadableImageError: The file is missing, truncated or not an image.
     """
     return _decode(_read_bytes(path), path, apply_orientation=True)
 
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Read `img_path` into `img` (H, W, 3) BGR uint8, unless `img` is there already as an array.
+    """Read `img_path` into `img` (H, W, 3) BGR uint8, unless `img` already is an array.
 
-    When `height` and `width` of the annotation are given, the image must have that size. EXIF orientation is applied,
-    unless only the stored pixels have the annotated size: then they were annotated unrotated.
+    When the annotation gives `height` and `width`, the image must have that size. EXIF orientation is applied unless
+    only the unrotated pixels have the annotated size: then the annotation was made on the unrotated image.
 
     Adds `img`, `img_shape` and `ori_shape` (H, W).
     """
@@ -70,7 +70,7 @@ class LoadImage(BaseTransform):
         """See the class.
 
         Raises:
-            UnreadableImageError: The file is missing, truncated or no image.
+            UnreadableImageError: The file is missing, truncated or not an image.
             DataError: Its size is not the annotated one.
         """
         if results.get("img") is not None:
@@ -115,7 +115,7 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 def _decode(content: bytes, path: str | os.PathLike[str], *, apply_orientation: bool) -> Image:
     _refuse_truncated(content, path)
-    # Unlike IMREAD_UNCHANGED, these keep 16 bits and still apply the orientation.
+    # Unlike IMREAD_UNCHANGED, these flags keep 16 bits and still apply the orientation.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     if not apply_orientation:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
@@ -124,13 +124,13 @@ def _decode(content: bytes, path: str | os.PathLike[str], *, apply_orientation: 
     except cv2.error as error:
         raise UnreadableImageError(path, f"it cannot be decoded ({error.err})") from None
     if image is None:
-        raise UnreadableImageError(path, "it is damaged or no image of a known kind")
+        raise UnreadableImageError(path, "it is damaged or of an unknown format")
     return _as_bgr(image, path)
 
 
 def _refuse_truncated(content: bytes, path: str | os.PathLike[str]) -> None:
-    """Decoders fill up what is missing of a truncated file with gray, so the end marker is looked for first."""
-    # Sought from the end, where it is in a whole file.
+    """Check for the end marker first: decoders fill the missing part of a truncated file with gray."""
+    # Searched from the end, where it is in a complete file.
     if content.startswith(_JPEG_START) and content.rfind(_JPEG_END, _jpeg_scan_offset(content)) < 0:
         raise UnreadableImageError(path, f"the JPEG file is truncated ({len(content)} bytes without an end marker)")
     if content.startswith(_PNG_START) and content.rfind(_PNG_END) < 0:
@@ -138,7 +138,7 @@ def _refuse_truncated(content: bytes, path: str | os.PathLike[str]) -> None:
 
 
 def _jpeg_scan_offset(content: bytes) -> int:
-    """Where the pixels of a JPEG file begin: a thumbnail in the header brings an end marker of its own."""
+    """Offset of a JPEG file's pixels: a thumbnail in the header has an end marker of its own."""
     offset = len(_JPEG_START)
     while offset + 4 <= len(content) and content[offset] == 0xFF and content[offset + 1] != _JPEG_SCAN:
         is_fill_byte = content[offset + 1] == 0xFF
@@ -147,11 +147,11 @@ def _jpeg_scan_offset(content: bytes) -> int:
 
 
 def _as_bgr(image: npt.NDArray[Any], path: str | os.PathLike[str]) -> Image:
-    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 8 or 16 bits as (H, W, 3) of 8 bits."""
+    """Convert (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 8 or 16 bits to (H, W, 3) of 8 bits."""
     if image.dtype == np.uint16:
         image = np.rint(image / 257.0).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise DataError(f"image {path}: expected 8 or 16 bits without sign, got {image.dtype}")
+        raise DataError(f"image {path}: expected unsigned 8 or 16 bits, got {image.dtype}")
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
     if image.ndim == 2:

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from solo.datasets import CocoInstances, CopyPaste, InstanceMasks, PackSample
 from solo.errors import DataError
-from solo.masks.bitmaps import downsample_masks, mass_centers
 from solo.masks.mask_windows import unpack_masks
 from solo.registry import TRANSFORMS
+from tests.helpers.bitmaps import downsample_masks, mass_centers
 from tests.helpers.coco_files import annotation, content, write
 
 HEIGHT, WIDTH = 60, 80

@@ -15,9 +15,9 @@ from mmengine.structures import InstanceData
 from solo.config import load_config
 from solo.datasets import CocoInstances, PackSample
 from solo.errors import DataError
-from solo.masks.bitmaps import downsample_masks, mass_centers
 from solo.masks.mask_windows import unpack_masks
 from solo.registry import TRANSFORMS
+from tests.helpers.bitmaps import downsample_masks, mass_centers
 from tests.helpers.paths import CONFIGS as CONFIG_FILES
 
 HEIGHT, WIDTH = 10, 14
