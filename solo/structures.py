@@ -114,7 +114,7 @@ class GridTargets(NamedTuple):
         masks: (sum of N, h, w) bool, masks of all objects of the batch at stride 4.
         num_cells: () int64, the number of (image, cell) pairs with an object's label.
         positives_per_image: B integers that sum to P; on the CPU, so that splitting by image needs no sync.
-        positives_per_level: B times L integers that sum to P, likewise; empty where no level is told apart.
+        positives_per_level: B times L integers that sum to P, likewise; empty where levels do not matter.
         coarse_masks: (sum of N, H/stride, W/stride) bool by stride, the same masks where levels have other strides.
     """
 

@@ -22,7 +22,7 @@ class GraphedNetwork:
     """Runs a network through recorded graphs.
 
     A graph holds for one shape. Images are not padded further to share graphs: the grid cells divide the padded image,
-    hence another padding gives other detections. Pictures of one camera have one shape; a data set with photos of all
+    hence another padding gives other detections. Images of one camera have one shape; a data set with photos of all
     formats has dozens, of which the first `max_graphs` that come get a graph.
 
     Args:
@@ -70,7 +70,7 @@ def record_cuda_graph(network: Network, example: Tensor) -> Network:
     def replay(inputs: Tensor) -> Any:
         static_input.copy_(inputs)
         graph.replay()
-        # The next replay writes to the same places.
+        # The next replay writes to the same memory.
         return tree_map_only(Tensor, Tensor.clone, static_outputs)
 
     return replay

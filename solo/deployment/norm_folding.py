@@ -31,7 +31,7 @@ class FoldedNorms(NamedTuple):
 
 @torch.no_grad()
 def fold_norms(network: nn.Module, sample: Tensor) -> FoldedNorms:
-    """Fold each batch normalisation into the convolution whose output it reads; an identity takes its place.
+    """Fold each batch normalisation into the convolution whose output it reads; an identity replaces it.
 
     Pairs are found by running the network once, not by names or order. The outputs of the sample tell whether a
     convolution also feeds something else: all pairs are folded at once, or, if the outputs differ then, one by one.
@@ -105,7 +105,7 @@ def _fold_if_same(network: nn.Module, pairs: Pairs, sample: Tensor, expected: Se
 
 
 def _replace(network: nn.Module, replacements: Mapping[Any, nn.Module]) -> None:
-    """Put the values in the places of the keys, everywhere in the network."""
+    """Replace the keys by their values, everywhere in the network."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if child in replacements:

@@ -38,7 +38,7 @@ class PackedConv2d(nn.Module):
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach(), requires_grad=False)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be copied or pickled; torch would say so without a hint.
+        """Refuse to be copied or pickled; torch's own error gives no hint.
 
         Raises:
             TypeError: always.
@@ -71,13 +71,13 @@ def can_be_packed(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def pack_convs(network: nn.Module) -> list[str]:
-    """Put a `PackedConv2d` in the place of each convolution that can be packed; returns their names.
+    """Replace each convolution that can be packed by a `PackedConv2d`; returns their names.
 
     Args:
         network: changed in place.
     """
     names = [name for name, part in network.named_modules() if can_be_packed(part)]
-    packed: dict[nn.Module, PackedConv2d] = {}  # one for a convolution that has several places
+    packed: dict[nn.Module, PackedConv2d] = {}  # one for a convolution that is used several times
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d) and can_be_packed(child):

@@ -27,7 +27,7 @@ class MaskFeatureBranch(BaseModule):
         feat_channels: hidden channels.
         out_channels: E.
         num_groups: groups of the group normalisation.
-        dcn: config of the deformable convolutions that take the place of all others, as `dict(type="DCNv2")`.
+        dcn: config of the deformable convolutions that replace all others, as `dict(type="DCNv2")`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Heads of SOLO and Decoupled SOLO: the category branch of SOLOv2, and masks at the place of each cell."""
+"""Heads of SOLO and Decoupled SOLO: the category branch of SOLOv2, and masks made without dynamic kernels."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SOLOHead(_SOLOHeadBase):
     """Head of SOLO (arXiv 1912.04488, section 3.2): a mask channel for each cell, read from one tower.
 
     The channels are a 1x1 convolution, so that a channel is a learned kernel on the features of the tower. Only the
-    features are computed here; the mask decoder draws the cells it needs.
+    features are computed here; the mask decoder computes the masks of the cells it needs.
 
     Args:
         grid: the cells.

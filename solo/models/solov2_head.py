@@ -1,4 +1,4 @@
-"""Category branch and kernel branch: what every grid cell says about the object whose centre it holds."""
+"""Category branch and kernel branch: what every grid cell predicts for the object whose centre it holds."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ BLOCK_MASKS = 64
 
 
 def mask_intersections(masks: Tensor) -> Tensor:
-    """Pixels that each pair of binary masks has in common, exact whatever the surrounding autocast says.
+    """Pixels that each pair of binary masks has in common, exact under any autocast.
 
     A CPU multiplies bytes and adds integers, several times faster than in float32. Elsewhere it is float32, where a
     product of zeros and ones is exact up to 2**24 pixels; float16 overflows and bfloat16 rounds.

@@ -1,4 +1,4 @@
-"""Points NMS: a cheap suppression of neighbouring grid cells before any mask is drawn."""
+"""Points NMS: a cheap suppression of neighbouring grid cells before any mask is computed."""
 
 from __future__ import annotations
 

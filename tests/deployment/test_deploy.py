@@ -15,10 +15,10 @@ from solo.deployment.packed_convs import PackedConv2d, packing_is_available
 from solo.errors import ConfigError
 from solo.models import SOLOv2
 from solo.structures import SOLOv2Outputs
-from tests.helpers.deployment_models import build_drawn, images, largest_error
+from tests.helpers.deployment_models import build_random, images, largest_error
 from tests.helpers.fakes import OneSquareModel
 from tests.helpers.tiny_model import TINY_HEADS, prediction_sample, tiny_solo_config
-from tests.helpers.tiny_model import build_drawn as build_tiny_drawn
+from tests.helpers.tiny_model import build_random as build_tiny_random
 
 needs_mkldnn = pytest.mark.skipif(not packing_is_available(), reason="this torch has no oneDNN")
 ROUNDING_ALONE: list[dict[str, Any]] = [
@@ -44,8 +44,8 @@ def outputs_of(model: SOLOv2) -> SOLOv2Outputs:
 @pytest.mark.parametrize("options", ROUNDING_ALONE, ids=str)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile's own imports
 def test_outputs_are_those_of_the_trained_model(options: dict[str, Any]) -> None:
-    expected = outputs_of(build_drawn())
-    model = deploy(build_drawn(), DeploymentOptions(**{"threads": torch.get_num_threads(), **options}))
+    expected = outputs_of(build_random())
+    model = deploy(build_random(), DeploymentOptions(**{"threads": torch.get_num_threads(), **options}))
     found = outputs_of(model)
     assert largest_error(found, expected) < 1e-5
     assert all(field.dtype == torch.float32 for field in found)
@@ -60,8 +60,8 @@ def test_outputs_are_those_of_the_trained_model(options: dict[str, Any]) -> None
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile's own imports
 def test_bfloat16(other: dict[str, Any]) -> None:
-    expected = outputs_of(build_drawn())
-    model = deploy(build_drawn(), DeploymentOptions(dtype="bfloat16", **other))
+    expected = outputs_of(build_random())
+    model = deploy(build_random(), DeploymentOptions(dtype="bfloat16", **other))
     found = outputs_of(model)
     assert all(field.dtype == torch.float32 for field in found)
     assert 1e-4 < largest_error(found, expected) < 0.1
@@ -69,14 +69,14 @@ def test_bfloat16(other: dict[str, Any]) -> None:
 
 
 def test_float16() -> None:
-    expected = outputs_of(build_drawn())
-    found = outputs_of(deploy(build_drawn(), DeploymentOptions(dtype="float16")))
+    expected = outputs_of(build_random())
+    found = outputs_of(deploy(build_random(), DeploymentOptions(dtype="float16")))
     assert all(field.dtype == torch.float32 for field in found)
     assert 1e-5 < largest_error(found, expected) < 0.02
 
 
 def test_first_convolution_predictors_and_norms_stay_float32() -> None:
-    model = deploy(build_drawn(), DeploymentOptions(dtype="bfloat16"))
+    model = deploy(build_random(), DeploymentOptions(dtype="bfloat16"))
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
     kept = {name for name, conv in convs.items() if conv.weight.dtype == torch.float32}
     predictors = {"head.category_predictor", "head.kernel_predictor", "mask_feature.predictor.conv"}
@@ -87,7 +87,7 @@ def test_first_convolution_predictors_and_norms_stay_float32() -> None:
 
 
 def test_images_are_not_rounded_to_half_precision() -> None:
-    model, expected = build_drawn(), build_drawn()
+    model, expected = build_random(), build_random()
     deploy(model, DeploymentOptions(dtype="bfloat16"))
     with torch.no_grad():
         maps, reference = (part.backbone.bn1(part.backbone.conv1(images(1, 3, 64, 64))) for part in (model, expected))
@@ -122,8 +122,8 @@ def test_layers_of_a_transformer_in_bfloat16() -> None:
 @pytest.mark.parametrize("kind", TINY_HEADS)
 def test_other_heads_in_bfloat16(kind: str) -> None:
     with torch.no_grad():
-        expected = build_tiny_drawn(tiny_solo_config(kind))(images()).cls_logits
-        model = deploy(build_tiny_drawn(tiny_solo_config(kind)), DeploymentOptions(dtype="bfloat16"))
+        expected = build_tiny_random(tiny_solo_config(kind))(images()).cls_logits
+        model = deploy(build_tiny_random(tiny_solo_config(kind)), DeploymentOptions(dtype="bfloat16"))
         sample = model(images(1, 3, 64, 64), [prediction_sample((64, 64))], mode="predict")[0]
         found = model(images()).cls_logits
     assert found.dtype == torch.float32
@@ -132,7 +132,7 @@ def test_other_heads_in_bfloat16(kind: str) -> None:
 
 
 def test_detections_are_float32_whatever_the_network_is() -> None:
-    model = deploy(build_drawn(), DeploymentOptions(dtype="bfloat16", fold_norms=True))
+    model = deploy(build_random(), DeploymentOptions(dtype="bfloat16", fold_norms=True))
     with torch.no_grad():
         sample = model(images(1, 3, 64, 64), [prediction_sample((64, 64))], mode="predict")[0]
     assert len(sample.pred_instances) > 0
@@ -140,7 +140,7 @@ def test_detections_are_float32_whatever_the_network_is() -> None:
 
 
 def test_the_backbone_alone_is_channels_last() -> None:
-    model = deploy(build_drawn(), DeploymentOptions(channels_last="backbone"))
+    model = deploy(build_random(), DeploymentOptions(channels_last="backbone"))
     conv, neck_conv = model.backbone.layer1[0].conv1, model.neck.lateral_convs[0].conv
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
     assert not conv.weight.is_contiguous()
@@ -151,7 +151,7 @@ def test_the_backbone_alone_is_channels_last() -> None:
 
 @needs_mkldnn
 def test_recommended_options_leave_no_norm_and_no_plain_convolution() -> None:
-    model = deploy(build_drawn(), DeploymentOptions.recommended(torch.device("cpu")))
+    model = deploy(build_random(), DeploymentOptions.recommended(torch.device("cpu")))
     parts = [type(part) for part in model.modules()]
     assert nn.BatchNorm2d not in parts
     assert nn.Conv2d not in parts
@@ -160,7 +160,7 @@ def test_recommended_options_leave_no_norm_and_no_plain_convolution() -> None:
 
 
 def test_a_model_as_trained_takes_the_type_it_is_brought_to() -> None:
-    model = deploy(build_drawn(), DeploymentOptions()).bfloat16()
+    model = deploy(build_random(), DeploymentOptions()).bfloat16()
     with torch.no_grad():
         assert model(images(1, 3, 64, 64).bfloat16()).cls_logits.dtype == torch.bfloat16
 
@@ -168,14 +168,14 @@ def test_a_model_as_trained_takes_the_type_it_is_brought_to() -> None:
 def test_threads() -> None:
     before = torch.get_num_threads()
     try:
-        deploy(build_drawn(), DeploymentOptions(threads=1))
+        deploy(build_random(), DeploymentOptions(threads=1))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
 
 def test_norms_that_stay_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build_drawn()
+    model = build_random()
     warnings: list[str] = []
     monkeypatch.setattr(logging.Logger, "warning", lambda self, message, *args: warnings.append(message))
     model.backbone.layer1 = nn.Sequential(nn.BatchNorm2d(8), *model.backbone.layer1)
@@ -206,7 +206,7 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
 
 def test_cuda_graphs_need_a_gpu() -> None:
     with pytest.raises(ConfigError, match="cuda_graphs needs a model on a GPU; it is on cpu"):
-        deploy(build_drawn(), DeploymentOptions(cuda_graphs=True))
+        deploy(build_random(), DeploymentOptions(cuda_graphs=True))
 
 
 @pytest.mark.parametrize(

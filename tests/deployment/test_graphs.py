@@ -1,4 +1,4 @@
-"""Which shapes get a graph, with a recording of plain calls in the place of CUDA's."""
+"""Which shapes get a graph, with a recording of plain calls instead of CUDA's."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import solo  # noqa: F401  (makes mmdet importable)
 from solo.deployment.norm_folding import fold_norms
 from solo.models.layers import DeformConv2d
 from solo.registry import MODELS
-from tests.helpers.deployment_models import draw_norms, images, largest_error
+from tests.helpers.deployment_models import images, largest_error, randomise_norms
 
 BACKBONES = {
     "resnet": dict(type="mmdet.ResNet", depth=18, base_channels=8),
@@ -43,7 +43,7 @@ def test_all_norms_of_a_backbone_are_folded(name: str) -> None:
     with DefaultScope.overwrite_default_scope("solo"):  # where mmdet's backbones find our deformable convolutions
         backbone = MODELS.build(BACKBONES[name])
     backbone.eval()
-    draw_norms(backbone)
+    randomise_norms(backbone)
     inputs, names = images(2, 3, 64, 96), norms_of(backbone)
     with torch.no_grad():
         expected = backbone(inputs)
@@ -125,7 +125,7 @@ def test_a_norm_stays_and_is_named_if_its_convolution_does_not_feed_it_alone(rea
     torch.manual_seed(0)
     network = KEPT[reason]().eval()
     for norm in [part for part in network.modules() if isinstance(part, nn.BatchNorm2d) and part.track_running_stats]:
-        draw_norms(norm)
+        randomise_norms(norm)
     inputs = images(1, 3, 8, 8)
     with torch.no_grad():
         expected = network(inputs)
@@ -138,7 +138,7 @@ def test_a_norm_stays_and_is_named_if_its_convolution_does_not_feed_it_alone(rea
 def test_a_pair_that_runs_twice_and_changes_in_place_is_folded() -> None:
     torch.manual_seed(0)
     network = Wired(lambda parts, x: parts.bn(parts.conv(parts.bn(parts.conv(x)).relu_())).add_(x).relu_()).eval()
-    draw_norms(network)
+    randomise_norms(network)
     inputs = images(1, 3, 8, 8)
     with torch.no_grad():
         expected = network(inputs.clone())
@@ -150,7 +150,7 @@ def test_a_pair_that_runs_twice_and_changes_in_place_is_folded() -> None:
 def test_of_two_convolutions_that_share_weights_one_is_folded() -> None:
     torch.manual_seed(0)
     network = tied().eval()
-    draw_norms(network)
+    randomise_norms(network)
     inputs = images(1, 3, 8, 8)
     with torch.no_grad():
         expected = network(inputs)
@@ -162,7 +162,7 @@ def test_a_pair_that_cannot_be_folded_leaves_the_others_folded() -> None:
     torch.manual_seed(0)
     odd = Wired(lambda parts, x: parts.bn(y := parts.conv(x)) + y)
     network = nn.Sequential(Wired(lambda parts, x: parts.bn(parts.conv(x))), odd).eval()
-    draw_norms(network)
+    randomise_norms(network)
     inputs = images(1, 3, 8, 8)
     with torch.no_grad():
         expected = network(inputs)
@@ -175,7 +175,7 @@ def test_a_deformable_convolution_with_moved_taps() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(DeformConv2d(3, 4, 3, padding=1, bias=False, modulated=True), nn.BatchNorm2d(4)).eval()
     network[0].conv_offset.weight.data.normal_(0, 0.3)
-    draw_norms(network)
+    randomise_norms(network)
     inputs = images(1, 3, 12, 12)
     with torch.no_grad():
         expected = network(inputs)

@@ -1,4 +1,4 @@
-"""Models whose norms count: drawn statistics, as a training leaves them."""
+"""Models whose norms count: random statistics, as after a training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from solo.models import SOLOv2
 from tests.helpers.tiny_model import build_tiny
 
 
-def draw_norms(network: nn.Module) -> None:
-    """Draw statistics, weights and biases of all batch normalisations."""
+def randomise_norms(network: nn.Module) -> None:
+    """Randomise statistics, weights and biases of all batch normalisations."""
     generator = torch.Generator().manual_seed(1)
     for norm in [part for part in network.modules() if isinstance(part, _BatchNorm)]:
         assert norm.running_mean is not None and norm.running_var is not None
@@ -24,10 +24,10 @@ def draw_norms(network: nn.Module) -> None:
             norm.bias.data.normal_(0, 0.2, generator=generator)
 
 
-def build_drawn(**options: Any) -> SOLOv2:
+def build_random(**options: Any) -> SOLOv2:
     """The tiny model with such norms, in evaluation mode."""
     model = build_tiny(**options)
-    draw_norms(model)
+    randomise_norms(model)
     return model
 
 

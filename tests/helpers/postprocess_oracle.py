@@ -42,10 +42,10 @@ def loop_oracle(
                     ]
                     if score < max(behind) or score <= score_thr:
                         continue
-                    drawn = torch.einsum("e,ehw->hw", outputs.kernels[image, cell], outputs.mask_feats[image]).sigmoid()
-                    binary = drawn > mask_thr
+                    mask = torch.einsum("e,ehw->hw", outputs.kernels[image, cell], outputs.mask_feats[image]).sigmoid()
+                    binary = mask > mask_thr
                     if int(binary.sum()) > min_area_factor * stride:
-                        candidates.append((score * float(drawn[binary].mean()), label, drawn, binary))
+                        candidates.append((score * float(mask[binary].mean()), label, mask, binary))
         first_cell += side * side
     candidates = sorted(candidates, key=lambda candidate: -candidate[0])[:nms_pre]
 
@@ -57,13 +57,13 @@ def loop_oracle(
         return [other for other in range(row) if candidates[other][1] == candidates[row][1]]
 
     detections = []
-    for row, (score, label, drawn, _) in enumerate(candidates):
+    for row, (score, label, mask, _) in enumerate(candidates):
         factors = [1.0]
         for other in suppressors(row):
             compensation = max((iou(other, third) for third in suppressors(other)), default=0.0)
             factors.append(math.exp(-2 * iou(row, other) ** 2) / math.exp(-2 * compensation**2))
         if score * min(factors) >= filter_thr:
-            enlarged = F.interpolate(drawn[None, None], scale_factor=4, mode="bilinear")
+            enlarged = F.interpolate(mask[None, None], scale_factor=4, mode="bilinear")
             mask = F.interpolate(enlarged, original, mode="bilinear")[0, 0] > mask_thr
             detections.append((score * min(factors), label, mask))
     return sorted(detections, key=lambda detection: -detection[0])[:max_per_img]

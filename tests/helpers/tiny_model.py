@@ -66,12 +66,12 @@ def tiny_solo_config(kind: str, **parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_tiny(*, seed: int = 0, **options: Any) -> SOLOv2:
-    """The tiny model with drawn weights and class logits spread around the score threshold, in evaluation mode."""
-    return build_drawn(tiny_config(**options), seed=seed)
+    """The tiny model with random weights and class logits spread around the score threshold, in evaluation mode."""
+    return build_random(tiny_config(**options), seed=seed)
 
 
-def build_drawn(config: dict[str, Any], *, seed: int = 0) -> SOLOv2:
-    """A model with drawn weights and class logits spread around the score threshold, in evaluation mode."""
+def build_random(config: dict[str, Any], *, seed: int = 0) -> SOLOv2:
+    """A model with random weights and class logits spread around the score threshold, in evaluation mode."""
     torch.manual_seed(seed)
     model = MODELS.build(config)
     for name, parameter in model.named_parameters():

@@ -91,7 +91,7 @@ def test_over_the_job_two_processes_equal_one(tmp_path: Path, mask_loss_norm: st
 
 @pytest.mark.long
 def test_over_each_process_they_do_not(tmp_path: Path) -> None:
-    """What the peers do, and the default: an object among few counts for more than one among many."""
+    """The default, as in the reference implementations: an object among few counts for more than one among many."""
     _, weights = train_in_two_processes(tmp_path, "process", "targets")
     single = build("process", "targets")
     train(single, [0, 1, 2, 3])

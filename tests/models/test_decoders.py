@@ -27,25 +27,25 @@ KINDS = ["solo", "decoupled", "solov2"]
 def outputs_of(kind: str, *, images: int = 2, grid: Grid = GRID, size: tuple[int, int] = SIZE) -> Outputs:
     generator = torch.Generator().manual_seed(0)
 
-    def draw(*shape: int) -> Tensor:
+    def sample(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
     height, width = size
-    cls_logits = draw(images, grid.num_cells, CLASSES)
+    cls_logits = sample(images, grid.num_cells, CLASSES)
     if kind == "solov2":
-        kernels = draw(images, grid.num_cells, CHANNELS)
-        return SOLOv2Outputs(cls_logits, kernels, draw(images, CHANNELS, height // 4, width // 4))
+        kernels = sample(images, grid.num_cells, CHANNELS)
+        return SOLOv2Outputs(cls_logits, kernels, sample(images, CHANNELS, height // 4, width // 4))
     if kind == "solo":
         return SOLOOutputs(
             cls_logits,
-            mask_feats=tuple(draw(images, CHANNELS, height // s, width // s) for s in grid.strides),
-            kernels=tuple(draw(cells, CHANNELS) for cells in grid.level_sizes),
-            biases=tuple(draw(cells) for cells in grid.level_sizes),
+            mask_feats=tuple(sample(images, CHANNELS, height // s, width // s) for s in grid.strides),
+            kernels=tuple(sample(cells, CHANNELS) for cells in grid.level_sizes),
+            biases=tuple(sample(cells) for cells in grid.level_sizes),
             mask_strides=tuple(s // 2 for s in grid.strides),
         )
     x_logits, y_logits = (
         tuple(
-            2 * draw(images, side, 2 * height // s, 2 * width // s)
+            2 * sample(images, side, 2 * height // s, 2 * width // s)
             for side, s in zip(grid.num_grids, grid.strides, strict=True)
         )
         for _ in "xy"
@@ -178,8 +178,8 @@ def straightforward(outputs: Outputs, targets: GridTargets, weights: Tensor) -> 
         level = max(level for level, first in enumerate(first_cells) if cell >= first)
         stride = MASK_STRIDES[level]
         target = (targets.masks if stride == 4 else targets.coarse_masks[stride])[row_of_object].double()
-        drawn = level_logits(outputs, image, level)[cell - first_cells[level]].sigmoid()
-        loss = 1 - 2 * (drawn * target).sum() / ((drawn**2).sum() + target.sum() + 2e-3)
+        mask = level_logits(outputs, image, level)[cell - first_cells[level]].sigmoid()
+        loss = 1 - 2 * (mask * target).sum() / ((mask**2).sum() + target.sum() + 2e-3)
         total = total + weights[row] * loss
     return total
 

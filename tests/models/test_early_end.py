@@ -17,7 +17,7 @@ MASK_BYTES = 4 * 12 * 16
 
 
 class DecodesAll(MatrixNMS):
-    """The same suppression, which says nothing about what its scores depend on."""
+    """The same suppression, not marked as monotone."""
 
     is_monotone = False
 

@@ -43,8 +43,8 @@ def test_against_loops(limits: dict[str, Any], generator: torch.Generator) -> No
         assert len(result.labels) == len(expected) > 2
         assert result.scores.tolist() == pytest.approx([score for score, _, _ in expected], rel=1e-4)
         assert result.labels.tolist() == [label for _, label, _ in expected]
-        for mask, (_, _, drawn) in zip(result.masks, expected, strict=True):
-            assert (mask != drawn).sum() <= 3
+        for mask, (_, _, stripe) in zip(result.masks, expected, strict=True):
+            assert (mask != stripe).sum() <= 3
 
 
 # ---------------------------------------------------------------------------------------------------------- by hand
@@ -77,7 +77,7 @@ def test_points_nms_looks_at_its_own_level() -> None:
     for cell, score in enumerate([0.9, 0.8, 0.7, 0.6, 0.5]):
         put(outputs, cell, 0, score, channel=cell % 4)
     result = detect(outputs, min_area_factor=0.5)
-    # Cell 4 draws what cell 0 does, and is decayed by exp(-2).
+    # Cell 4 has the mask of cell 0, and is decayed by exp(-2).
     assert result.scores.tolist() == pytest.approx([0.9, 0.5 * math.exp(-2)])
 
 
@@ -153,7 +153,7 @@ def test_equal_scores_keep_the_order_of_the_cells() -> None:
 
 
 def test_padding_and_original_size() -> None:
-    """The image is the upper half of the input; the picture is twice as large as the image."""
+    """The image is the upper half of the input; the original image is twice as large as the image."""
     outputs = put(put(blank(), 0, 0, 0.9, channel=1), 1, 1, 0.8, channel=3)
     result = detect(outputs, size=(8, 16), original=(16, 32))
     assert_contract(result, (16, 32))

@@ -54,7 +54,7 @@ def test_a_kernel_that_is_not_finite_harms_no_other_cell(value: float) -> None:
     assert_contract(result, (16, 16))
     mine = (result.masks == healthy.masks[0]).flatten(1).all(dim=1)
     assert mine.sum() == 1
-    if value == INF:  # the mask it draws is disjoint, hence no suppression
+    if value == INF:  # its mask is disjoint, hence no suppression
         assert result.scores[mine].tolist() == pytest.approx(healthy.scores.tolist())
 
 
@@ -91,8 +91,8 @@ def test_rounding_of_half_precision_moves_little(
 ) -> None:
     """Ellipses whose kernels mix several channels: the same labels, scores within 2e-2, mask IoU above 0.98."""
     rows, columns = torch.linspace(0, 1, 48)[:, None], torch.linspace(0, 1, 64)
-    places = torch.rand(16, 2, 1, 1, generator=generator)
-    distances = ((rows - places[:, 0]) ** 2 + (columns - places[:, 1]) ** 2) / 0.2**2
+    centres = torch.rand(16, 2, 1, 1, generator=generator)
+    distances = ((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2) / 0.2**2
     outputs = SOLOv2Outputs(
         2 * torch.randn(1, 5, 3, generator=generator),
         torch.randn(1, 5, 16, generator=generator) * 0.2 + 4 * torch.eye(5, 16),

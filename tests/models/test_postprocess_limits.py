@@ -1,4 +1,4 @@
-"""What post-processing costs: bytes alive at once, and operations that make the host wait for the device."""
+"""What post-processing costs: bytes alive at once, and operations that make the CPU wait for the device."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CLASSES, CHANNELS, OBJECTS = 80, 8, 8
 def crowd(
     *, candidates: int, height: int, width: int, generator: torch.Generator, classes_of_a_cell: int = 2
 ) -> SOLOv2Outputs:
-    """Outputs with so many candidates whose masks are ellipses of one tenth of the picture."""
+    """Outputs with so many candidates whose masks are ellipses of one tenth of the image."""
     rows, columns = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)
-    places = torch.rand(CHANNELS, 2, 1, 1, generator=generator)
-    distances = ((rows - places[:, 0]) ** 2 + (columns - places[:, 1]) ** 2) / 0.18**2
+    centres = torch.rand(CHANNELS, 2, 1, 1, generator=generator)
+    distances = ((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2) / 0.18**2
     cls_logits = torch.full((1, GRID.num_cells, CLASSES), -9.0)
     cells = candidates // classes_of_a_cell
     for label in range(classes_of_a_cell):
@@ -63,7 +63,7 @@ def documented_bound(*, chunk_bytes: int, pixels: int, nms_pre: int = 500, max_p
 
 @pytest.mark.parametrize("chunk_bytes", [pytest.param(2**24, marks=pytest.mark.long), 48 * 2**20])
 def test_five_thousand_candidates(chunk_bytes: int, generator: torch.Generator) -> None:
-    """At 800x1333; one mask for each candidate would be 1.3 GB, and the peers hold it several times."""
+    """At 800x1333; one mask for each candidate would be 1.3 GB, and mmdetection holds it several times."""
     outputs = crowd(candidates=5000, height=200, width=336, generator=generator)
     count = (processor().cell_scores(outputs.cls_logits) > 0.1).sum()
     assert count == 5000
@@ -77,12 +77,12 @@ def test_five_thousand_candidates(chunk_bytes: int, generator: torch.Generator) 
 
 
 def test_full_size_masks_are_made_when_nothing_else_is_held(generator: torch.Generator) -> None:
-    """Of 80 drawn masks those of the 10 detections alone are there beside the bitmaps of the picture."""
+    """Of 80 decoded masks those of the 10 detections alone are there beside the full-size bitmaps."""
     outputs = crowd(candidates=80, height=100, width=152, generator=generator)
     peak, found = peak_bytes(outputs, image_size=(400, 608), original_size=(800, 1216), max_per_img=10)
     assert found == 10
-    drawn, bitmaps = 4 * 80 * 100 * 152, 10 * 800 * 1216
-    assert bitmaps < peak < bitmaps + 0.75 * drawn
+    decoded, bitmaps = 4 * 80 * 100 * 152, 10 * 800 * 1216
+    assert bitmaps < peak < bitmaps + 0.75 * decoded
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Prediction on another device than the host: the same detections, no tensor of the wrong device, few waits."""
+"""Prediction on another device than the CPU: the same detections, no tensor of the wrong device, few waits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mmengine.structures import BaseDataElement, InstanceData
 from solo.evaluation.detections import ImageDetections
 from solo.inference.tta import MaskTTAModel
 from tests.helpers.stand_in_device import DEVICE, move, stand_in_device
-from tests.helpers.tiny_model import TINY_HEADS, build_drawn, tiny_config, tiny_solo_config
+from tests.helpers.tiny_model import TINY_HEADS, build_random, tiny_config, tiny_solo_config
 
 KINDS = ["solov2", *TINY_HEADS]
 SIZES = [(64, 96), (60, 72)]
 ORIGINAL_SIZE = (90, 110)
 WAITS = {"bool": 9, "rle": 14}
-"""How often the host waits for the device, for an image of SOLOv2."""
+"""How often the CPU waits for the device, for an image of SOLOv2."""
 
 
 def build(kind: str, **postprocess: Any) -> Any:
     make = tiny_config if kind == "solov2" else lambda **parts: tiny_solo_config(kind, **parts)
-    return build_drawn(make(postprocess=postprocess))
+    return build_random(make(postprocess=postprocess))
 
 
 def batch(generator: torch.Generator) -> dict[str, Any]:

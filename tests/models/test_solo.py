@@ -20,7 +20,7 @@ from tests.helpers.postprocess_oracle import loop_oracle
 from tests.helpers.tiny_model import (
     NUM_CLASSES,
     TINY_HEADS,
-    build_drawn,
+    build_random,
     prediction_sample,
     rectangles,
     tiny_solo_config,
@@ -55,7 +55,7 @@ def gradients(model: SOLOv2, samples: list[BaseDataElement]) -> dict[str, Tensor
 
 @pytest.mark.parametrize("kind", TINY_HEADS)
 def test_outputs(kind: str) -> None:
-    model = build_drawn(tiny_solo_config(kind))
+    model = build_random(tiny_solo_config(kind))
     outputs = model(images(2))
     assert isinstance(outputs, SOLOOutputs if kind == "solo" else DecoupledSOLOOutputs)
     assert outputs.cls_logits.shape == (2, NUM_CELLS, NUM_CLASSES)
@@ -66,7 +66,7 @@ def test_outputs(kind: str) -> None:
 @pytest.mark.parametrize("kind", TINY_HEADS)
 @pytest.mark.parametrize("samples", ["objects", "objects and none", "none"])
 def test_every_parameter_gets_a_gradient(kind: str, samples: str) -> None:
-    model = build_drawn(tiny_solo_config(kind)).train()
+    model = build_random(tiny_solo_config(kind)).train()
     batch = {
         "objects": [objects_of(0), objects_of(1)],
         "objects and none": [no_objects(), objects_of(1)],
@@ -83,7 +83,7 @@ def test_every_parameter_gets_a_gradient(kind: str, samples: str) -> None:
 
 @pytest.mark.parametrize("kind", TINY_HEADS)
 def test_a_step_learns(kind: str) -> None:
-    model = build_drawn(tiny_solo_config(kind)).train()
+    model = build_random(tiny_solo_config(kind)).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     totals = []
     for _ in range(12):
@@ -99,7 +99,7 @@ def test_a_step_learns(kind: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", TINY_HEADS)
 def test_autocast(kind: str, dtype: torch.dtype) -> None:
-    model = build_drawn(tiny_solo_config(kind))
+    model = build_random(tiny_solo_config(kind))
     with torch.no_grad():
         full = model(images(2), [objects_of(0), objects_of(1)], mode="loss")
     with torch.autocast("cpu", dtype=dtype):
@@ -115,7 +115,7 @@ def test_autocast(kind: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kind", TINY_HEADS)
 def test_all_weights_in_bfloat16(kind: str) -> None:
-    model = build_drawn(tiny_solo_config(kind)).bfloat16()
+    model = build_random(tiny_solo_config(kind)).bfloat16()
     losses = model(images(1).bfloat16(), [objects_of(0)], mode="loss")
     sum(losses.values()).backward()
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_all_weights_in_bfloat16(kind: str) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (33, 1), (31, 65)])
 @pytest.mark.parametrize("kind", TINY_HEADS)
 def test_any_size_trains_and_predicts(kind: str, size: tuple[int, int]) -> None:
-    model = build_drawn(tiny_solo_config(kind))
+    model = build_random(tiny_solo_config(kind))
     losses = model(images(1, size=size), [training_sample(rectangles(size, (0, 0, 1, 1)), [2])], mode="loss")
     assert all(loss.isfinite() for loss in losses.values())
     with torch.no_grad():
@@ -142,7 +142,7 @@ def as_solov2(outputs: Outputs, image: int) -> SOLOv2Outputs:
 
 @pytest.mark.parametrize("kind", TINY_HEADS)
 def test_detections_against_loops(kind: str) -> None:
-    model = build_drawn(tiny_solo_config(kind))
+    model = build_random(tiny_solo_config(kind))
     with torch.no_grad():
         outputs = model(images(1))
         (sample,) = model(images(1), [prediction_sample(SIZE, (50, 70))], mode="predict")
@@ -167,7 +167,7 @@ def test_detections_against_loops(kind: str) -> None:
 
 
 def test_a_shared_cell_is_trained_with_the_mask_of_its_label() -> None:
-    model = build_drawn(tiny_solo_config("solo"))
+    model = build_random(tiny_solo_config("solo"))
     truth = [model._ground_truth(objects_of(0).gt_instances)]
     targets = model.assigner(truth, (16, 24))
     assert len(targets.cell_idx) == int(targets.num_cells)
@@ -178,7 +178,7 @@ def test_a_shared_cell_is_trained_with_the_mask_of_its_label() -> None:
 
 
 def test_samples_without_the_coarse_masks() -> None:
-    model = build_drawn(tiny_solo_config("solo"))
+    model = build_random(tiny_solo_config("solo"))
     sample = objects_of(0)
     del sample.gt_instances.masks_8
     with pytest.raises(ValueError, match=r"no masks at strides \[8\].*type='PackSample', coarse_strides=\[8, 16\]"):
@@ -193,24 +193,24 @@ FULL = Grid(num_grids=(40, 36, 24, 16, 12), strides=(8, 8, 16, 32, 32), scale_ra
 
 
 def crowd(kind: str, *, height: int, width: int, generator: torch.Generator) -> Outputs:
-    """A picture in which every cell is a candidate with a mask of some pixels."""
+    """An image in which every cell is a candidate with a mask of some pixels."""
 
-    def draw(*shape: int) -> Tensor:
+    def sample(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    def draw_smooth(channels: int, size: tuple[int, int]) -> Tensor:
-        return 3 * F.interpolate(draw(1, channels, 4, 5), size, mode="bilinear")
+    def sample_smooth(channels: int, size: tuple[int, int]) -> Tensor:
+        return 3 * F.interpolate(sample(1, channels, 4, 5), size, mode="bilinear")
 
     cls_logits = torch.full((1, FULL.num_cells, 2), -9.0)
     cls_logits[0, :, 0] = torch.linspace(-2, 2, FULL.num_cells)
     sizes = [(height // stride, width // stride) for stride in FULL.strides]
     strides = tuple(stride // 2 for stride in FULL.strides)
     if kind == "solo":
-        kernels = tuple(draw(cells, 4) for cells in FULL.level_sizes)
+        kernels = tuple(sample(cells, 4) for cells in FULL.level_sizes)
         biases = tuple(torch.zeros(cells) for cells in FULL.level_sizes)
-        return SOLOOutputs(cls_logits, tuple(draw_smooth(4, size) for size in sizes), kernels, biases, strides)
+        return SOLOOutputs(cls_logits, tuple(sample_smooth(4, size) for size in sizes), kernels, biases, strides)
     x_logits, y_logits = (
-        tuple(1 + draw_smooth(side, (2 * h, 2 * w)) for side, (h, w) in zip(FULL.num_grids, sizes, strict=True))
+        tuple(1 + sample_smooth(side, (2 * h, 2 * w)) for side, (h, w) in zip(FULL.num_grids, sizes, strict=True))
         for _ in "xy"
     )
     return DecoupledSOLOOutputs(cls_logits, x_logits, y_logits, strides)
@@ -218,7 +218,7 @@ def crowd(kind: str, *, height: int, width: int, generator: torch.Generator) -> 
 
 @pytest.mark.parametrize("kind", ["solo", "decoupled"])
 def test_the_masks_of_all_cells_are_never_there_at_once(kind: str, generator: torch.Generator) -> None:
-    """At 512x640, 3,872 candidates: their masks at stride 4 would be 317 MB, and the peers hold them several times."""
+    """At 512x640, 3,872 candidates: their masks at stride 4 would be 317 MB, in mmdetection several times over."""
     height, width = 512, 640
     outputs = crowd(kind, height=height, width=width, generator=generator)
     options: dict[str, Any] = dict(nms_pre=100, max_per_img=20, mask_format="rle", chunk_bytes=2**24)

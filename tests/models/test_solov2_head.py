@@ -199,7 +199,7 @@ def test_deformable_convolutions_that_are_not_there(options: dict[str, Any], mes
 def test_drop_block_stands_behind_both_towers_while_training(
     generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With every place a centre both towers are lost: what is left are the predictors' biases."""
+    """With every pixel a centre both towers are lost: what is left are the predictors' biases."""
     head = head_of((7, 6, 5, 4, 3), drop_block=dict(block_size=3, keep_prob=0.9))
     features = pyramid(1, 64, 64, generator)
     plain = head(features)

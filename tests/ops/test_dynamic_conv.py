@@ -67,8 +67,8 @@ def test_gradients_equal_those_of_a_convolution(size: int, generator: torch.Gene
     weights = torch.randn(3, 6, 5, generator=generator, dtype=torch.float64)
     ours = torch.autograd.grad((dynamic_conv(mask_feats, kernels) * weights).sum(), (mask_feats, kernels))
     logits = F.conv2d(mask_feats[None], kernels.view(3, 4, size, size), padding=size // 2)[0]
-    peers = torch.autograd.grad((logits * weights).sum(), (mask_feats, kernels))
-    for gradient, expected in zip(ours, peers, strict=True):
+    expected_gradients = torch.autograd.grad((logits * weights).sum(), (mask_feats, kernels))
+    for gradient, expected in zip(ours, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, expected)
 
 
@@ -109,10 +109,10 @@ def test_kernels_that_do_not_fit(channels: int, weights: int) -> None:
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("count", [0, 1, 97])
-def test_without_gradients_it_draws_the_same(
+def test_rows_do_not_depend_on_their_number(
     count: int, memory_format: torch.memory_format, generator: torch.Generator
 ) -> None:
-    """The product that knows no gradient: rows do not depend on how many there are, infinities spread alike."""
+    """Nor on the layout of the features, and infinities spread alike."""
     mask_feats = torch.randn(1, 64, 23, 31, generator=generator)
     mask_feats[0, 5, 3, 4] = torch.inf
     mask_feats = mask_feats.to(memory_format=memory_format)[0]

@@ -29,7 +29,7 @@ class ConvNormReLU(nn.Sequential):
         out_channels: channels of the output.
         kernel_size: 1 or 3, odd.
         num_groups: groups of the normalisation; divides `out_channels`.
-        dcn: config of a deformable convolution in the plain one's place, as `dict(type="DCNv2")`; with `bias=True` it
+        dcn: config of a deformable convolution instead of the plain one, as `dict(type="DCNv2")`; with `bias=True` it
             has a bias, as PaddleDetection's have.
 
     Shape:
@@ -78,7 +78,7 @@ def conv_tower(
         dcn_convs: the blocks, counted from 0, that they stand in; None for all.
 
     Raises:
-        ValueError: `dcn_convs` names a block that is not there, or no `dcn` says what to build.
+        ValueError: `dcn_convs` names a missing block, or `dcn` is missing.
     """
     if dcn is None and dcn_convs:
         raise ValueError(f"dcn_convs={tuple(dcn_convs)} needs dcn, the config of these convolutions")
@@ -95,7 +95,7 @@ def conv_tower(
 
 
 def init_conv_weights(module: nn.Module, *, std: float) -> None:
-    """Draw the weights of all convolutions inside from Normal(0, std); biases are zero and no tap is moved."""
+    """Sample the weights of all convolutions inside from Normal(0, std); biases and offsets are zero."""
     convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     for conv in convs:
         nn.init.normal_(conv.weight, std=std)

@@ -1,4 +1,4 @@
-"""Deformable convolutions that place their own samples."""
+"""Deformable convolution layers, which predict their own offsets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from solo.registry import MODELS
 class DeformConv2d(nn.Conv2d):
     """A convolution whose taps move by offsets that a second convolution, `conv_offset`, reads from the same input.
 
-    Takes the place of `nn.Conv2d`. The weights have the names and the layout of mmcv's `DCN` and `DCNv2`, whose
+    A replacement for `nn.Conv2d`. The weights have the names and the layout of mmcv's `DCN` and `DCNv2`, whose
     checkpoints fit. `conv_offset` starts at zero, so that no tap moves at first, and a modulated convolution counts
     every sample by half; `weight` and `bias` start as in `nn.Conv2d`.
 
@@ -58,7 +58,7 @@ class DeformConv2d(nn.Conv2d):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Bring the taps back to their places; mmengine calls this after a draw of all convolutions around."""
+        """Reset the offsets to zero; mmengine calls this after it has initialised all convolutions."""
         nn.init.zeros_(self.conv_offset.weight)
         nn.init.zeros_(self.conv_offset.get_parameter("bias"))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class DropBlock(nn.Module):
     """While training, set random squares of each channel to zero and enlarge the rest (Ghiasi et al. 2018).
 
-    As PaddleDetection, whose SOLOv2 has it behind both towers: squares are drawn for each image and channel, their
+    As PaddleDetection, whose SOLOv2 has it behind both towers: squares are sampled for each image and channel, their
     rate is constant from the first step on, and the rest is multiplied by the number of values over the number kept,
     both counted over the whole tensor.
 
@@ -35,7 +35,7 @@ class DropBlock(nn.Module):
         self.keep_prob = keep_prob
 
     def centre_rate(self, height: int, width: int) -> float:
-        """The probability of each place of a map to be the centre of a square.
+        """The probability of each pixel of a map to be the centre of a square.
 
         Raises:
             ValueError: the map is smaller than a square.

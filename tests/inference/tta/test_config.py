@@ -22,7 +22,7 @@ from solo.inference.predictor import SOLOPredictor
 from solo.inference.tta import MaskTTAModel
 from solo.inference.tta.config import trained_model, tta_pipeline, use_tta
 from solo.registry import MODELS, TRANSFORMS
-from tests.helpers.deployment_models import build_drawn
+from tests.helpers.deployment_models import build_random
 from tests.helpers.fakes import write_checkpoint, write_config
 from tests.helpers.paths import CONFIGS
 from tests.helpers.tiny_model import tiny_config
@@ -83,7 +83,7 @@ def test_a_config_is_made_one_of_views() -> None:
 
 
 def test_the_first_view_alone_is_the_plain_prediction() -> None:
-    model = build_drawn()
+    model = build_random()
     config = load_config(SHAPES)
     image = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
     batch = pseudo_collate([views_of(config, image)] * 2)
@@ -104,7 +104,7 @@ def test_the_first_view_alone_is_the_plain_prediction() -> None:
 def test_other_models_and_modes_are_refused() -> None:
     with pytest.raises(ValueError, match="needs a model like SOLOv2; came Identity"):
         MaskTTAModel(torch.nn.Identity())
-    model = MaskTTAModel(build_drawn())
+    model = MaskTTAModel(build_random())
     with pytest.raises(ValueError, match="'predict'"):
         model([], [], mode="loss")
     assert trained_model(model) is model.module

@@ -103,7 +103,7 @@ def test_deformable_blocks_without_their_config() -> None:
         conv_tower(5, 8, num_convs=3, num_groups=2, dcn_convs=[1])
 
 
-def test_drawn_weights() -> None:
+def test_initial_weights() -> None:
     tower = conv_tower(32, 64, num_convs=2, num_groups=2, dcn=dict(type="DCNv2", bias=True), dcn_convs=[1])
     for parameter in tower.parameters():
         torch.nn.init.ones_(parameter)

@@ -85,7 +85,7 @@ def test_autocast(generator: torch.Generator) -> None:
 
 
 def test_mmengines_initialisation_leaves_the_taps_in_their_places() -> None:
-    """mmdet draws all convolutions of a backbone; moved taps would undo that of the deformable ones."""
+    """mmdet initialises all convolutions of a backbone; offsets must stay zero."""
 
     convs = [MODELS.get(type_)(4, 6, 3) for type_ in VALUES_PER_TAP]
     stage = Sequential(*convs, init_cfg=dict(type="Constant", val=7, bias=7, layer="Conv2d"))
