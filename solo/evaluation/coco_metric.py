@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,19 +93,19 @@ class CocoMaskMetric(BaseMetric):
         self._image_ids: dict[Any, None] = {}
         self._record = DetectionRecord.temporary()
 
-    def keep_record(self, stem: str | Path, *, fingerprint: Mapping[str, Any], resume: bool) -> set[Any]:
-        """Let the detections of the next evaluation wait in files that outlive a crash, `<stem>.rank<number>`.
+    def keep_record(self, stem: str | Path, *, fingerprint: str, resume: bool) -> set[Any]:
+        """Write the detections of the next evaluation to files that outlive a crash, `<stem>.rank<number>`.
 
         Args:
             stem: path of the files without the rank; its folder is made.
-            fingerprint: what makes the detections what they are, values by name, as JSON keeps them.
-            resume: go on with the files that are there, also those of another number of processes; else they go.
+            fingerprint: identifies what the detections depend on.
+            resume: keep the detections in the files that are there.
 
         Returns:
             Ids of the images whose detections are there, in all ranks' files; they need not be processed again.
 
         Raises:
-            DataError: a file that is there is of another evaluation, or is no record.
+            DataError: a file that is to be kept has another fingerprint.
         """
         self._record = DetectionRecord.named(Path(stem), fingerprint=fingerprint, resume=resume)
         ids = [image.image_id for image in read_frames(self._record.frames())]
