@@ -85,10 +85,8 @@ def test_another_evaluation_is_refused(case: tuple[str, str, str], tmp_path: Pat
     if change == "annotations":
         ann_file = tmp_path / "data" / "annotations.json"
         ann_file.write_text(ann_file.read_text().replace('"area": 256', '"area": 257'))
-    overrides = {
-        "model.moving": {"model.moving": True},
-        "test_dataloader.batch_size": {"test_dataloader.batch_size": 2},
-    }
+    values = {"model.moving": True, "test_dataloader.batch_size": 2}
+    overrides = {key: value for key, value in values.items() if change.startswith(key)}
     with pytest.raises(DataError, match=r"detections\.rank0: cannot resume"):
         run_test(config, checkpoint, work_dir=work_dir, resume=True, overrides=overrides)
 
