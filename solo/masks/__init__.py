@@ -22,6 +22,7 @@ From the network to the result; D detections of an image of (H, W) pixels:
 | bitmaps at stride 4 | (D, h, w) bool | `binarise_masks` | Matrix NMS, `boxes_from_masks` |
 | `ResizedPart` | (n, rows, columns) float, a window | `resized_parts` | `resize_masks`, `encode_resized` |
 | bitmaps | (D, H, W) bool | `resize_masks`, `decode_masks` | users, `encode_bitmaps`, `encode_masks` |
+| `Ring` | (P, 2) int64 x y along pixel edges | `trace_rings` | users |
 | `RLE` | text | `encode_resized`, `encode_bitmaps`, `encode_masks` | evaluation, files, `decode_masks` |
 
 A box of a mask comes from the form at hand: `ColumnRuns.tight_boxes`, `TransformedRuns.tight_boxes`,

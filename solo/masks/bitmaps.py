@@ -8,21 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from solo.masks.windows import mask_extents
+from solo.masks.windows import chunk_pixels, mask_extents
 
 MASK_STRIDE = 4
 """Input pixels per pixel of the mask features, along each axis."""
 
-CACHED_PIXELS = 2**19
-"""Pixels that a CPU passes over at once: what it reads several times stays in its cache."""
 
-
-class DrawnMasks(NamedTuple):
-    """Binary masks and what scores them.
+class BinaryMasks(NamedTuple):
+    """Binary masks with the values that score them.
 
     Attributes:
         masks: (D, h, w) bool.
-        areas: (D,) int64, their pixels.
+        areas: (D,) int64 pixels.
         maskness: (D,) float32, the mean probability inside the mask, which multiplies the class score; 0 if empty.
     """
 
@@ -31,18 +28,19 @@ class DrawnMasks(NamedTuple):
     maskness: Tensor
 
 
-def binarise_masks(probabilities: Tensor, *, threshold: float) -> DrawnMasks:
-    """Binary masks, their areas and their maskness.
+def binarise_masks(probabilities: Tensor, *, threshold: float) -> BinaryMasks:
+    """Threshold mask probabilities, and compute areas and maskness.
 
     Args:
-        probabilities: (D, h, w) float. NaN, which an overflowing kernel draws, is outside of every mask.
+        probabilities: (D, h, w) float. NaN, which an overflowing kernel produces, is outside every mask.
         threshold: a pixel belongs to the mask if its probability is larger; at least 0.
     """
     masks = torch.empty_like(probabilities, dtype=torch.bool)
     sums = torch.empty(len(probabilities), dtype=torch.float32, device=probabilities.device)
     pixels = probabilities.shape[1] * probabilities.shape[2]
     areas = torch.empty(len(probabilities), dtype=torch.int32, device=probabilities.device)
-    step = max(1, CACHED_PIXELS // max(1, pixels)) if masks.device.type == "cpu" else max(1, len(masks))
+    # On a CPU each chunk is read several times while it is in the cache.
+    step = max(1, chunk_pixels(masks.device) // max(1, pixels))
     for start in range(0, len(masks), step):
         part = slice(start, start + step)
         torch.gt(probabilities[part], threshold, out=masks[part])
@@ -51,11 +49,11 @@ def binarise_masks(probabilities: Tensor, *, threshold: float) -> DrawnMasks:
         # No `where` or product: slower.
         inside = F.threshold(probabilities[part].float(), threshold, 0.0).nan_to_num_(nan=0.0)
         torch.sum(inside, dim=(1, 2), out=sums[part])
-    return DrawnMasks(masks=masks, areas=areas.long(), maskness=sums / areas.clamp(min=1).float())
+    return BinaryMasks(masks=masks, areas=areas.long(), maskness=sums / areas.clamp(min=1).float())
 
 
 def boxes_from_masks(masks: Tensor) -> Tensor:
-    """Tightest boxes around binary masks.
+    """Compute the tightest boxes around binary masks.
 
     Args:
         masks: (D, H, W) bool.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from solo.masks.resize import ResizedPart, resized_parts
 from solo.masks.rle import RLE, encode_counts
-from solo.masks.windows import pixels_at_once, window_groups
+from solo.masks.windows import chunk_pixels, window_groups
 
 
 class EncodedMasks(NamedTuple):
@@ -84,7 +84,7 @@ class _Edges(NamedTuple):
 def _parts(masks: Tensor) -> Iterator[ResizedPart]:
     """Yield the windows of masks (D, H, W), cut by columns."""
     for members, window in window_groups(masks, pixels_per_mask=masks.shape[1] * masks.shape[2]):
-        step = max(1, pixels_at_once(masks.device) // (len(members) * (window.bottom - window.top)))
+        step = max(1, chunk_pixels(masks.device) // (len(members) * (window.bottom - window.top)))
         for left in range(window.left, window.right, step):
             columns = slice(left, min(left + step, window.right))
             yield ResizedPart(members, window.top, left, masks[members.start : members.stop, window.rows, columns])

@@ -1,4 +1,4 @@
-"""Mask probabilities at stride 4 to binary masks of the original picture."""
+"""Mask probabilities at stride 4 to binary masks at the size of the original image."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from solo.masks.bitmaps import MASK_STRIDE
-from solo.masks.windows import Window, pixels_at_once, window_groups
+from solo.masks.windows import Window, chunk_pixels, window_groups
 
 TAPS = 3
 
 
 class ResizedPart(NamedTuple):
-    """Pixels of some masks of a picture. What no part holds is background; parts come by mask, then by position.
+    """A window of some masks of an image. Pixels in no part are background; parts come by mask, then by position.
 
     Attributes:
         masks: which masks.
-        top: first row, pixels of the picture.
-        left: first column, pixels of the picture.
+        top: first row, pixels of the image.
+        left: first column, pixels of the image.
         pixels: (number of masks, height, width) float32 probabilities.
     """
 
@@ -34,16 +34,16 @@ class ResizedPart(NamedTuple):
 def resize_masks(
     probabilities: Tensor, *, image_size: tuple[int, int], original_size: tuple[int, int], threshold: float
 ) -> Tensor:
-    """Bring mask probabilities at stride 4 to the original picture and binarise them there.
+    """Resize mask probabilities at stride 4 to the original image and binarise them.
 
-    Bilinear x4 to the padded input, the padding cut off, bilinear to the original size, `> threshold`, as the peers
-    do with two interpolations of whole maps. Here both are one operator of three taps an axis, applied where the mask
-    is. A pixel that the two interpolations put within 1e-4 of the threshold may be rounded to its other side.
+    Bilinear x4 to the padded input, crop of the padding, bilinear to the original size, `> threshold`: the reference
+    implementations interpolate whole maps twice. Here both interpolations are composed to one with three taps an axis,
+    applied where the mask is. A pixel within 1e-4 of the threshold may be rounded to the other side.
 
     Args:
         probabilities: (D, h, w) float.
         image_size: (height, width) of the network input without its padding, pixels.
-        original_size: (height, width) of the picture, pixels.
+        original_size: (height, width) of the image, pixels.
         threshold: a pixel belongs to the mask if its probability is larger.
 
     Returns:
@@ -67,13 +67,13 @@ def resized_parts(
     threshold: float,
     column_major: bool,
 ) -> Iterator[ResizedPart]:
-    """The probabilities that `resize_masks` compares, part by part, so that no full-size map is ever made.
+    """Yield the probabilities that `resize_masks` compares, part by part, without making a full-size map.
 
     Args:
         probabilities: (D, h, w) float.
         image_size: (height, width) of the network input without its padding, pixels.
-        original_size: (height, width) of the picture, pixels.
-        threshold: no probability is larger where no part is.
+        original_size: (height, width) of the image, pixels.
+        threshold: outside the parts no probability is larger.
         column_major: cut the parts, and lay their pixels out in memory, by columns; else by rows.
     """
     device = probabilities.device
@@ -96,12 +96,12 @@ def resized_parts(
 
 
 class _Axis(NamedTuple):
-    """Both interpolations along one axis: output i is the sum over t of `weights[t, i] * input[positions[t, i]]`.
+    """Both interpolations of an axis: output i is the sum over t of `weights[t, i] * input[positions[t, i]]`.
 
     Attributes:
         positions: (3, L) int64.
-        weights: (3, L, 1) float32, not negative, with the sum 1.
-        firsts: `positions[0]` on the host, ascending.
+        weights: (3, L, 1) float32, not negative, with sum 1 over t.
+        firsts: `positions[0]` on the CPU, ascending.
     """
 
     positions: Tensor
@@ -110,7 +110,7 @@ class _Axis(NamedTuple):
 
     @classmethod
     def composed(cls, *, source: int, image: int, original: int, device: torch.device) -> _Axis:
-        """x4 from `source`, cut to `image`, then to `original`."""
+        """Compose x4 from `source`, cropped to `image`, and from there to `original`."""
         # The outer interpolation reads two neighbours of the enlarged map, and they read two of at most three pixels.
         near, far, share = _bilinear(image, original)
         starts, ends, shares = _bilinear(source, source * MASK_STRIDE)
@@ -125,12 +125,12 @@ class _Axis(NamedTuple):
         return cls(positions.to(device, non_blocking=True), weights.to(device, non_blocking=True), first.tolist())
 
     def reach(self, start: int, stop: int) -> tuple[int, int]:
-        """The output positions, from and to, that may read an input position in [start, stop)."""
+        """The range of output positions that may read an input position in [start, stop)."""
         return bisect_left(self.firsts, start - TAPS + 1), bisect_left(self.firsts, stop)
 
 
 def _interpolate(maps: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
-    """Along axis 1 of (g, n, m) maps, with the positions (3, l) and weights (3, l, 1) of l outputs."""
+    """Interpolate maps (g, n, m) along axis 1 with positions (3, l) and weights (3, l, 1): (g, l, m)."""
     result: Tensor | None = None
     for position, weight in zip(positions.unbind(), weights.unbind(), strict=True):
         tap = maps.index_select(1, position)
@@ -140,17 +140,17 @@ def _interpolate(maps: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
 
 
 def _bilinear(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two neighbours (L,) int64 that each target position reads, and the weight of the second, as torch does."""
-    # In float32 as torch does it, hence with its rounding.
-    places = ((torch.arange(target) + 0.5) * (torch.tensor(float(source)) / target) - 0.5).clamp(min=0)
-    near = places.long().clamp(max=source - 1)
-    return near, (near + 1).clamp(max=source - 1), (places - near).clamp(max=1)
+    """The two neighbours (L,) int64 that each target position reads, and the weight of the second."""
+    # In float32 as torch computes it, so with the same rounding.
+    coordinates = ((torch.arange(target) + 0.5) * (torch.tensor(float(source)) / target) - 0.5).clamp(min=0)
+    near = coordinates.long().clamp(max=source - 1)
+    return near, (near + 1).clamp(max=source - 1), (coordinates - near).clamp(max=1)
 
 
 def _bands(
     maps: Tensor, *, inner: _Axis, span: tuple[int, int], outer: _Axis, window: Window
 ) -> Iterator[tuple[int, Tensor]]:
-    """Resize (g, inner, outer) maps, inner positions in `span`, and all outer ones that the window reaches.
+    """Resize (g, inner, outer) maps: the inner positions in `span`, and all outer positions that the window reaches.
 
     Yields:
         First outer position of a band, and its (g, outer positions, inner positions) float32.
@@ -160,11 +160,11 @@ def _bands(
         return
     low, high = outer.firsts[start], outer.firsts[stop - 1] + TAPS
     inner_low, inner_high = inner.firsts[span[0]], inner.firsts[span[1] - 1] + TAPS
-    # Whole lines are copied many times faster than single pixels of them.
+    # Interpolate along lines that are contiguous in memory: many times faster than along strided pixels.
     cropped = maps[:, inner_low:inner_high, low:high].float().contiguous()
     inner_taps = inner.positions[:, slice(*span)] - inner_low, inner.weights[:, slice(*span)]
     lines = _interpolate(cropped, *inner_taps).transpose(1, 2).contiguous()
-    step = max(1, pixels_at_once(maps.device) // (len(maps) * (span[1] - span[0])))
+    step = max(1, chunk_pixels(maps.device) // (len(maps) * (span[1] - span[0])))
     outer_taps = outer.positions[:, start:stop] - low, outer.weights[:, start:stop]
     for first, taps in enumerate(zip(*(field.split(step, dim=1) for field in outer_taps), strict=True)):
         yield start + first * step, _interpolate(lines, *taps)

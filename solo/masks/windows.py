@@ -1,4 +1,4 @@
-"""Windows: the part of a map that a mask occupies. Objects cover a few percent of it, so work is done there alone."""
+"""Windows: the rectangle of a map that a mask occupies. Objects cover a few percent of a map; the rest is skipped."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-GROUP_PIXELS = 2**25
-"""Most pixels that the masks of one group have together, on devices where masks are worked on in groups."""
+DEVICE_CHUNK_PIXELS = 2**25
+"""Pixels per chunk on a GPU, where masks are processed in groups: a launch costs more than some background pixels."""
 
+CPU_CHUNK_PIXELS = 2**15
+"""Pixels per chunk on a CPU.
 
-BAND_PIXELS = 2**15
-"""Most pixels that a CPU works on at once.
-
-Buffers of that size stay in its cache, and torch does not share such work out between threads: for masks that costs
-more than it gains, and a multiple of the whole where other processes, as those of a data loader, want the cores too.
+Buffers of this size stay in its cache, and torch does not split them over threads, which costs more than it gains for
+masks, and much more when other processes, such as data loader workers, use the cores too.
 """
 
 
@@ -44,7 +43,7 @@ class Window(NamedTuple):
         return slice(self.left, self.right)
 
     def union(self, other: Window) -> Window:
-        """The smallest window that holds both; an empty one adds nothing."""
+        """The smallest window that contains both; an empty one adds nothing."""
         if self.is_empty or other.is_empty:
             return other if self.is_empty else self
         return Window(
@@ -56,7 +55,7 @@ class Window(NamedTuple):
 
 
 def mask_extents(masks: Tensor) -> Tensor:
-    """Tightest windows around binary masks.
+    """Compute the tightest windows around binary masks.
 
     Args:
         masks: (D, H, W) bool.
@@ -64,22 +63,22 @@ def mask_extents(masks: Tensor) -> Tensor:
     Returns:
         (D, 4) int64, top bottom left right in pixels; bottom and right are exclusive. Zeros if empty.
     """
-    # Maxima of bytes are an order of magnitude faster in torch than `any` of booleans.
+    # In torch the maximum of bytes is an order of magnitude faster than `any` of booleans.
     pixels = masks.view(torch.uint8)
     if pixels.numel() == 0:
         return torch.zeros(len(masks), 4, dtype=torch.int64, device=masks.device)
-    sides = [*set_extent(pixels.amax(dim=2).view(torch.bool)), *set_extent(pixels.amax(dim=1).view(torch.bool))]
+    sides = [*_set_extent(pixels.amax(dim=2).view(torch.bool)), *_set_extent(pixels.amax(dim=1).view(torch.bool))]
     return torch.stack(sides, dim=1)
 
 
 def window_groups(masks: Tensor, *, pixels_per_mask: int) -> Iterator[tuple[range, Window]]:
-    """Runs of masks that are worked on at once, and a window that holds all of theirs; masks without a pixel go.
+    """Yield ranges of masks to process together, and the window that contains theirs; empty ranges are skipped.
 
-    The windows reach the host in one transfer.
+    The windows are copied to the CPU in one transfer.
 
     Args:
         masks: (D, H, W) bool.
-        pixels_per_mask: pixels of a mask in the map that is worked on.
+        pixels_per_mask: pixels of a mask in the map that is processed.
     """
     windows = [Window(*sides) for sides in mask_extents(masks).tolist()]
     size = masks_per_group(pixels_per_mask, masks.device)
@@ -93,19 +92,16 @@ def window_groups(masks: Tensor, *, pixels_per_mask: int) -> Iterator[tuple[rang
 
 
 def masks_per_group(pixels_per_mask: int, device: torch.device) -> int:
-    """How many masks are worked on at once.
-
-    A CPU takes each mask in a window of its own. Elsewhere a launch costs more than the pixels of a wider window.
-    """
-    return 1 if device.type == "cpu" else max(1, GROUP_PIXELS // max(1, pixels_per_mask))
+    """How many masks are processed together: one on a CPU, in its own window; as many as fit a chunk elsewhere."""
+    return 1 if device.type == "cpu" else max(1, DEVICE_CHUNK_PIXELS // max(1, pixels_per_mask))
 
 
-def pixels_at_once(device: torch.device) -> int:
-    """How many pixels of the masks of a group are worked on at once."""
-    return BAND_PIXELS if device.type == "cpu" else GROUP_PIXELS
+def chunk_pixels(device: torch.device) -> int:
+    """How many pixels are processed at once."""
+    return CPU_CHUNK_PIXELS if device.type == "cpu" else DEVICE_CHUNK_PIXELS
 
 
-def set_extent(is_set: Tensor) -> tuple[Tensor, Tensor]:
+def _set_extent(is_set: Tensor) -> tuple[Tensor, Tensor]:
     """First set position and last set position + 1 along the last axis of (D, L) bool: two (D,), 0 where none is."""
     length = is_set.shape[1]
     positions = torch.arange(length, device=is_set.device)

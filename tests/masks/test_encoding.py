@@ -120,7 +120,7 @@ def test_flipped_as_bitmaps_are(
 @pytest.mark.parametrize("group", [1, 2, 5, 100])
 def test_groups_change_nothing(group: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "masks_per_group", lambda pixels, device: group)
-    monkeypatch.setattr("solo.masks.windows.BAND_PIXELS", 500)
+    monkeypatch.setattr("solo.masks.windows.CPU_CHUNK_PIXELS", 500)
     probabilities = blobs(9, 12, 16, generator)
     arguments = dict(image_size=(48, 60), original_size=(70, 81), threshold=0.5)
     masks = resize_masks(probabilities, **arguments)

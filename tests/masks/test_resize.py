@@ -109,7 +109,7 @@ def test_cutting_into_bands_changes_nothing(
     probabilities = blobs(4, 12, 16, generator)
     sizes = dict(image_size=(47, 60), original_size=(33, 41), threshold=0.5)
     expected = resize_masks(probabilities, **sizes)
-    monkeypatch.setattr(windows, "BAND_PIXELS", band)
+    monkeypatch.setattr(windows, "CPU_CHUNK_PIXELS", band)
     masks = torch.zeros_like(expected)
     for part in resized_parts(probabilities, **sizes, column_major=column_major):
         _, height, width = part.pixels.shape

@@ -53,6 +53,6 @@ def test_groups_share_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_group_size() -> None:
     assert windows.masks_per_group(63, torch.device("cpu")) == 1
-    assert windows.masks_per_group(windows.GROUP_PIXELS // 4, torch.device("cuda")) == 4
-    assert windows.masks_per_group(windows.GROUP_PIXELS * 4, torch.device("cuda")) == 1
+    assert windows.masks_per_group(windows.DEVICE_CHUNK_PIXELS // 4, torch.device("cuda")) == 4
+    assert windows.masks_per_group(windows.DEVICE_CHUNK_PIXELS * 4, torch.device("cuda")) == 1
     assert windows.masks_per_group(0, torch.device("cuda")) > 1

@@ -104,7 +104,7 @@ def test_waits_do_not_grow_with_detections(mask_format: str, generator: torch.Ge
     for candidates in (40, 400):
         outputs = crowd(candidates=candidates, height=20, width=32, generator=generator)
         with pytest.MonkeyPatch.context() as patch, OperationCounter() as syncs:
-            patch.setattr("solo.masks.windows.BAND_PIXELS", 10**6)
+            patch.setattr("solo.masks.windows.CPU_CHUNK_PIXELS", 10**6)
             patch.setattr("solo.masks.windows.masks_per_group", lambda pixels, device: 10**6)
             patch.setattr(MatrixNMS, "is_monotone", False)
             result = processor(min_area_factor=0.1, mask_format=mask_format)(

@@ -17,10 +17,10 @@ DEFAULT_MODEL = dict(type="MaskTTAModel")
 
 
 def single_view_pipeline(config: Config) -> Sequence[Mapping[str, Any]]:
-    """The steps that images of the test split go through.
+    """Select the pipeline of the test split.
 
     Raises:
-        ConfigError: the config states none.
+        ConfigError: the config has none.
     """
     steps = _test_dataset(config).get("pipeline") or config.get("test_pipeline")
     if not steps:
@@ -31,11 +31,11 @@ def single_view_pipeline(config: Config) -> Sequence[Mapping[str, Any]]:
 
 
 def tta_pipeline(config: Config) -> Sequence[Mapping[str, Any]]:
-    """The steps that make several views of an image.
+    """Select the pipeline that creates several views of an image.
 
-    They are the config's `tta_pipeline`, in mmdet's form. Where it has none they are its test pipeline with six views:
-    at the size of the test, at 0.8 and at 1.2 of it, each as it is and flipped from left to right. The first view, in
-    whose frame overlaps are measured, is that of the test.
+    It is the config's `tta_pipeline`, in mmdet's form. Without one it is derived from the test pipeline with six views:
+    at 1, 0.8 and 1.2 times the test size, each with and without a horizontal flip. The first view, in whose frame
+    overlaps are measured, is the one of the test pipeline.
 
     Raises:
         ConfigError: the config's views cannot be merged, or there is no test pipeline to make them from.
@@ -49,12 +49,12 @@ def tta_pipeline(config: Config) -> Sequence[Mapping[str, Any]]:
 
 
 def tta_model(config: Config, model: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the model that merges views: the config's `tta_model`, or the default, around `model`."""
+    """The config of the model that merges views: `tta_model` of the config, or the default, with `model` inside."""
     return {**(config.get("tta_model") or DEFAULT_MODEL), "module": model}
 
 
 def use_tta(config: Config) -> None:
-    """Make the test of a config one of several views.
+    """Change the test of a config to one with several views.
 
     Args:
         config: changed in place.
@@ -67,14 +67,14 @@ def use_tta(config: Config) -> None:
 
 
 def trained_model(model: nn.Module) -> nn.Module:
-    """The model whose weights checkpoints hold, out of what spreads it over processes or merges its views."""
+    """Unwrap the model whose weights are in checkpoints from wrappers for distributed training and for views."""
     while is_model_wrapper(model) or isinstance(model, MaskTTAModel):
         model = model.get_submodule("module")
     return model
 
 
 def _test_dataset(config: Config) -> Any:
-    """The innermost dataset of the test split, which has the pipeline; an empty dict without one."""
+    """The innermost dataset of the test split, the one with the pipeline; an empty dict without any."""
     dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
     while "pipeline" not in dataset and "dataset" in dataset:
         dataset = dataset["dataset"]
@@ -82,14 +82,14 @@ def _test_dataset(config: Config) -> Any:
 
 
 def _derived_pipeline(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    resizes = [index for index, step in enumerate(steps) if _name(step) == "Resize"]
-    # Where images keep their size, they are resized just before they are packed.
-    place = resizes[0] if resizes else len(steps) - 1
-    resize = steps[place] if resizes else dict(type="mmdet.Resize", scale_factor=1.0, keep_ratio=True)
-    rest = steps[place + 1 :] if resizes else steps[place:]
+    resizes = [position for position, step in enumerate(steps) if _name(step) == "Resize"]
+    # Without a Resize the views are resized just before they are packed.
+    index = resizes[0] if resizes else len(steps) - 1
+    resize = steps[index] if resizes else dict(type="mmdet.Resize", scale_factor=1.0, keep_ratio=True)
+    rest = steps[index + 1 :] if resizes else steps[index:]
     flips = [dict(type="mmdet.RandomFlip", prob=probability) for probability in (0.0, 1.0)]
     alternatives = [[_scaled(resize, factor) for factor in SCALE_FACTORS], flips, *([step] for step in rest)]
-    return [*steps[:place], dict(type="TestTimeAug", transforms=alternatives)]
+    return [*steps[:index], dict(type="TestTimeAug", transforms=alternatives)]
 
 
 def _scaled(resize: Mapping[str, Any], factor: float) -> dict[str, Any]:

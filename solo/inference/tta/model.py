@@ -1,4 +1,4 @@
-"""Test-time augmentation: a model that looks at several views of each picture."""
+"""Test-time augmentation: a model that predicts several views of each image and merges them."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class MaskTTAModel(BaseModel):
         data_samples: Sequence[Sequence[BaseDataElement]],
         mode: str = "predict",
     ) -> list[BaseDataElement]:
-        """Predict pictures from their views.
+        """Predict images from their views.
 
         Args:
-            inputs: for each view, a (3, H, W) image of each picture.
+            inputs: for each view, a (3, H, W) tensor of each image.
             data_samples: likewise the samples, with the metainfo `img_shape`, `ori_shape`, `flip` and `flip_direction`.
-            mode: "predict"; nothing else can be done with views.
+            mode: "predict"; views support no other mode.
 
         Returns:
-            The samples of the first view, with `pred_instances` in the frame of the picture.
+            The samples of the first view, with `pred_instances` in pixels of the original image.
 
         Raises:
             ValueError: another mode.
@@ -55,18 +55,18 @@ class MaskTTAModel(BaseModel):
             raise ValueError(f"mode must be 'predict' for views, not {mode!r}")
         views = [self._views(*batch) for batch in zip(inputs, data_samples, strict=True)]
         samples = list(data_samples[0])
-        for sample, views_of_picture in zip(samples, zip(*views, strict=True), strict=True):
+        for sample, views_of_image in zip(samples, zip(*views, strict=True), strict=True):
             sample.pred_instances = merge_views(
-                views_of_picture, postprocess=self.module.postprocess, original_size=sample.ori_shape[:2]
+                views_of_image, postprocess=self.module.postprocess, original_size=sample.ori_shape[:2]
             )
         return samples
 
     def test_step(self, data: dict[str, Any]) -> list[BaseDataElement]:
-        """Predict what a loader hands over: as `forward`, from the dict that `TestTimeAug` makes."""
+        """Predict a batch of a loader: as `forward`, from the dict that `TestTimeAug` returns."""
         return self(data["inputs"], data["data_samples"])
 
     def _views(self, images: Sequence[Tensor], samples: Sequence[BaseDataElement]) -> list[View]:
-        """One view of each picture."""
+        """One view of each image."""
         batch = self.module.data_preprocessor(dict(inputs=images, data_samples=samples), False)
         outputs: Outputs = self.module(batch["inputs"], mode="tensor")
         decoder = build_mask_decoder(outputs)
