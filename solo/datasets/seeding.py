@@ -1,4 +1,4 @@
-"""Random draws of a sample as a function of (seed, epoch, index), whichever process makes them."""
+"""Random transforms as a function of (seed, epoch, index), whichever process runs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _batch_number: ContextVar[int | None] = ContextVar("batch_number", default=None)
 def seeded_by(*key: int) -> Iterator[None]:
     """Seed `random` and `numpy.random` from the key, and restore their former state at the end.
 
-    These two are what transforms draw from; torch's generator is left alone.
+    Transforms sample from these two; torch's generator is left alone.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     words = np.random.SeedSequence(key).generate_state(4)
@@ -31,10 +31,10 @@ def seeded_by(*key: int) -> Iterator[None]:
 
 @contextmanager
 def batch_numbered(number: int) -> Iterator[None]:
-    """Say which batch of a training the samples are for, counted from 0, in a training that has no epochs.
+    """Number the batch whose samples are being loaded, from 0, in a training that has no epochs.
 
-    Unlike an epoch, which all workers are told between two batches, it travels with the batch: workers prefetch, so
-    that one is at work on the next pass over the data while another is still on this one.
+    The number is sent with the batch, unlike an epoch, which is set for all workers at once: workers prefetch, so that
+    one may load for the next pass over the data while another still loads for this one.
     """
     token = _batch_number.set(number)
     try:

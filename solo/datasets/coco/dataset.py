@@ -1,4 +1,4 @@
-"""The COCO data set: checked annotations in, packed samples out."""
+"""The dataset of a COCO annotation file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILTERS = {"filter_empty_gt": False, "min_size": 0}
 
 @DATASETS.register_module()
 class CocoInstances(BaseDataset):
-    """Instance annotations in COCO's format; each is checked, and the random draws of a sample are reproducible.
+    """Instance annotations in COCO's format; each is checked, and random transforms are reproducible.
 
     A data info holds img_path, img_id, height, width and instances: `ImageInstances`, which are also a sequence of
     `dict(bbox=[x1, y1, x2, y2] in pixels of the image, bbox_label, ignore_flag (1 for a crowd region), mask=polygons or
@@ -59,16 +59,16 @@ class CocoInstances(BaseDataset):
 
         Args:
             ann_file: Annotation file, relative to `data_root` unless absolute.
-            data_root: Folder of the data set; `~` is the user's.
+            data_root: Folder of the dataset; `~` is the home folder.
             data_prefix: `dict(img=folder of the images)`, relative to `data_root` unless absolute.
             classes: Names of the classes, in the order of their labels; None takes all by category id.
             filter_cfg: `filter_empty_gt` (bool) leaves out training images without an object, `min_size` (pixels)
                 those with a shorter side.
-            pipeline: Transforms, as configs or callables. One with a method `set_dataset`, as `CopyPaste`, is handed
-                this data set, to take more images from.
+            pipeline: Transforms, as configs or callables. One with a method `set_dataset`, as `CopyPaste`, gets
+                this dataset, to take more images from.
             test_mode: Keep every image, in the file's order, and fail at once on an unreadable one.
             max_unreadable: Training skips this many different unreadable images; one more ends the run.
-            seed: Seed of the random draws of the transforms.
+            seed: Seed of the random transforms.
             indices: Use the first (or, negative, last) so many images, or exactly these.
             serialize_data: Keep the annotations as one block of bytes, which workers share.
 
@@ -159,7 +159,7 @@ class CocoInstances(BaseDataset):
         return kept
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """The data info of an image; what a worker asks for here is what it turns to next."""
+        """The data info of an image; a worker asks for it when it begins to load the image."""
         self._in_progress.begin(idx)
         info: dict[str, Any] = super().get_data_info(idx)
         info.pop("boxes_and_areas", None)
@@ -175,13 +175,13 @@ class CocoInstances(BaseDataset):
 
     @property
     def images_in_progress(self) -> list[tuple[str, float]]:
-        """(path, seconds so far) of the image that each worker is at, the slowest first."""
+        """(path, seconds so far) of the image that each worker is loading, the slowest first."""
         return [
             (self.get_data_info(index)["img_path"], seconds) for index, seconds in self._in_progress.slowest_first()
         ]
 
     def forget_images_in_progress(self) -> None:
-        """Say that the workers so far are no more."""
+        """Clear the entries of workers that have exited."""
         self._in_progress.clear()
 
     def get_cat_ids(self, idx: int) -> list[int]:
@@ -189,12 +189,12 @@ class CocoInstances(BaseDataset):
         return list(self.get_data_info(idx)["instances"].labels)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which pass over the data begins; running workers see it too."""
+        """Set the epoch that begins; running workers see it too."""
         self._epoch.fill_(epoch)
 
     @property
     def unreadable(self) -> int:
-        """How many different images could not be read so far, in all workers."""
+        """Number of different images that could not be read so far, in all workers."""
         return len(self._unreadable)
 
     @property
@@ -215,12 +215,12 @@ class CocoInstances(BaseDataset):
             if self.test_mode:
                 return super().__getitem__(idx)
             with seeded_by(self.seed, int(self._epoch) if number is None else number, idx):
-                return self._draw_sample(idx)
+                return self._usable_sample(idx)
         finally:
             self._in_progress.end()
 
-    def _draw_sample(self, idx: int) -> Any:
-        """The first usable sample of `idx` and then random images."""
+    def _usable_sample(self, idx: int) -> Any:
+        """The sample of `idx`, or of random images until one is usable."""
         for _ in range(self.max_refetch + 1):
             try:
                 sample = None if idx in self._unreadable else self.prepare_data(idx)

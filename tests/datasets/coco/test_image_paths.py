@@ -1,4 +1,4 @@
-"""A folder that does not hold the images is said when the data set is built, with what would be found."""
+"""A dataset whose images are in another folder is an error when it is built, which suggests the path that exists."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def moved(folder: Path, prefix: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("test_mode", [False, True])
 def test_no_image_is_where_the_file_says(tmp_path: Path, test_mode: bool) -> None:
-    message = r"none of the 3 images looked at exists, such as .*images/1\.png \(folder .*; there is .*1\.png"
+    message = r"none of the 3 images checked exists, such as .*images/1\.png \(folder .*; there is .*1\.png"
     with pytest.raises(DataError, match=message):
         moved(tmp_path, "images/", test_mode=test_mode)
 

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from solo.datasets import SHAPES_CLASSES, ensure_shapes
 from solo.datasets.coco.annotations import check_coco_file
 from solo.datasets.shapes.dataset import _publish, _trace_polygons
-from solo.datasets.shapes.drawing import draw_picture
+from solo.datasets.shapes.rendering import render_image
 from solo.errors import DataError
 from solo.registry import DATASETS
 
@@ -55,7 +55,7 @@ def test_nothing_is_drawn_twice(shapes: Path, monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("a picture is drawn")
 
     before = (shapes / "manifest.json").stat().st_mtime_ns
-    monkeypatch.setattr("solo.datasets.shapes.dataset.draw_picture", fail)
+    monkeypatch.setattr("solo.datasets.shapes.dataset.render_image", fail)
     ensure_shapes(shapes, **COUNTS)
     assert (shapes / "manifest.json").stat().st_mtime_ns == before
 
@@ -93,7 +93,7 @@ def test_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def fail(**_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("solo.datasets.shapes.dataset.draw_picture", fail)
+    monkeypatch.setattr("solo.datasets.shapes.dataset.render_image", fail)
     with pytest.raises(KeyboardInterrupt):
         ensure_shapes(tmp_path / "shapes", **COUNTS)
     assert list(tmp_path.iterdir()) == []
@@ -118,7 +118,7 @@ def test_annotations_say_exactly_what_was_drawn(shapes: Path) -> None:
     for annotation in read(shapes, "val")["annotations"]:
         by_image.setdefault(annotation["image_id"], []).append(annotation)
     for index in range(COUNTS["num_val"]):
-        picture, objects = draw_picture(rng=np.random.default_rng([0, 1, index]), size=160)
+        picture, objects = render_image(rng=np.random.default_rng([0, 1, index]), size=160)
         np.testing.assert_array_equal(picture, cv2.imread(str(shapes / "val" / f"{index:06d}.png")))
         found = by_image.get(index + 1, [])
         assert [a["category_id"] - 1 for a in found] == [drawn.label for drawn in objects]

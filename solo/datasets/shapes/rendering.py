@@ -1,4 +1,4 @@
-"""Draws one picture of the shapes data set: textured geometric objects that cover one another, with exact masks."""
+"""Renders an image of the shapes dataset: textured geometric objects that occlude one another, with exact masks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CLASSES = ("ellipse", "triangle", "rectangle", "star")
 _SUPERSAMPLING = 4
 _SMALLEST, _LARGEST = 20.0, 96.0  # diameter of an object's circumscribed circle in pixels of a 160-pixel image
 _SIZE_EXPONENT = 1.2  # > 1: more small objects than large ones
-_MIN_VISIBLE_FRACTION = 0.35  # of an object's own area; a placement that would hide more of any object is drawn again
+_MIN_VISIBLE_FRACTION = 0.35  # of an object's own area; a placement that would hide more of any object is rejected
 _MIN_VISIBLE_PIXELS = 40
 _PLACEMENT_TRIES = 12
-_MIN_CONTRAST = 60.0  # Euclidean distance in BGR between an object's colour and what it is drawn on
-_USUAL_PATTERN_FRACTION = 0.85  # of the objects wear the pattern of their class, the others any
+_MIN_CONTRAST = 60.0  # Euclidean distance in BGR between an object's colour and what is underneath
+_USUAL_PATTERN_FRACTION = 0.85  # of the objects have the pattern of their class, the others any
 _EMPTY_FRACTION, _CROWD_FRACTION, _RING_FRACTION = 0.05, 0.07, 0.15
 _OBJECT_COUNT_WEIGHTS = (0.12, 0.20, 0.24, 0.22, 0.14, 0.08)  # 1..6 objects
 
@@ -26,8 +26,8 @@ FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 
-class DrawnObject(NamedTuple):
-    """One annotated object: index into `CLASSES`, visible mask (H, W), its area in pixels before it was covered."""
+class RenderedObject(NamedTuple):
+    """One annotated object: index into `CLASSES`, visible mask (H, W), its area in pixels without occlusion."""
 
     label: int
     mask: BoolArray
@@ -35,28 +35,28 @@ class DrawnObject(NamedTuple):
     is_crowd: bool = False
 
 
-def draw_picture(*, rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.uint8], list[DrawnObject]]:
-    """Draw a square picture and the visible mask of each of its objects.
+def render_image(*, rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.uint8], list[RenderedObject]]:
+    """Render a square image and the visible mask of each of its objects.
 
     Args:
-        rng: Source of every random choice; the same state gives the same picture.
-        size: Side of the picture in pixels.
+        rng: Source of every random choice; the same state gives the same image.
+        size: Side of the image in pixels.
 
     Returns:
-        The picture (H, W, 3) BGR and its objects, lowest first. Masks of different objects never overlap.
+        The image (H, W, 3) BGR and its objects, lowest first. Masks of different objects never overlap.
     """
-    canvas = _draw_background(rng, size)
-    objects: list[DrawnObject] = []
+    canvas = _render_background(rng, size)
+    objects: list[RenderedObject] = []
     if rng.random() >= _EMPTY_FRACTION:
         if rng.random() < _CROWD_FRACTION:
-            objects.append(_draw_crowd(rng, canvas))
+            objects.append(_render_crowd(rng, canvas))
         for _ in range(1 + rng.choice(len(_OBJECT_COUNT_WEIGHTS), p=_OBJECT_COUNT_WEIGHTS)):
             objects = _add_object(rng, canvas, objects)
     canvas += rng.normal(0.0, rng.uniform(2.0, 7.0), canvas.shape).astype(np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), objects
 
 
-def _draw_background(rng: np.random.Generator, size: int) -> FloatArray:
+def _render_background(rng: np.random.Generator, size: int) -> FloatArray:
     """A gradient between two colours under smooth noise of two scales, (H, W, 3)."""
     first, second = rng.uniform(20, 235, (2, 3))
     second = first + (second - first) * rng.uniform(0.2, 0.7)
@@ -112,7 +112,7 @@ _OUTLINES: tuple[Callable[[np.random.Generator], npt.NDArray[np.float64]], ...] 
 )  # in the order of CLASSES; each returns (V, 2) x y inside the unit circle
 
 
-def _draw_alpha(rng: np.random.Generator, *, label: int, diameter: float, ring: bool) -> FloatArray:
+def _render_alpha(rng: np.random.Generator, *, label: int, diameter: float, ring: bool) -> FloatArray:
     """Coverage of each pixel of a square patch by one object, 0..1, (P, P); every object pixel lies inside."""
     side = int(np.ceil(diameter)) + 2
     outline = _OUTLINES[label](rng)
@@ -130,7 +130,7 @@ def _supersampled(outline: npt.NDArray[np.float64], side: int) -> npt.NDArray[np
     return np.rint((outline + side / 2) * _SUPERSAMPLING - 0.5).astype(np.int32)
 
 
-def _draw_surface(
+def _render_surface(
     rng: np.random.Generator, side: int, underneath: npt.NDArray[np.float32], *, label: int
 ) -> FloatArray:
     """Colour of an object: a shaded base colour under the pattern usual for its class or any other, (P, P, 3)."""
@@ -165,7 +165,7 @@ def _plain(rng: np.random.Generator, side: int) -> FloatArray:
 _PATTERNS = (_ball, _stripes, _blotches, _plain)  # the usual one of each class, in the order of CLASSES
 
 
-def _place(rng: np.random.Generator, *, size: int, side: int, margin: float) -> tuple[int, int]:
+def _random_corner(rng: np.random.Generator, *, size: int, side: int, margin: float) -> tuple[int, int]:
     """Left and top of a patch whose centre keeps `margin` pixels from the border (negative: may be cut by it)."""
     left, top = rng.uniform(margin, size - margin, 2) - side / 2
     return round(float(left)), round(float(top))
@@ -174,19 +174,19 @@ def _place(rng: np.random.Generator, *, size: int, side: int, margin: float) -> 
 def _paste(
     rng: np.random.Generator, canvas: FloatArray, alpha: FloatArray, corner: tuple[int, int], *, label: int
 ) -> None:
-    """Paint an object over the canvas in place, in a colour that stands out from what it covers."""
-    coverage = _spread(alpha, corner, canvas.shape[0])
+    """Render an object onto the canvas in place, in a colour that contrasts with what it covers."""
+    coverage = _place_in_frame(alpha, corner, canvas.shape[0])
     rows, columns = np.nonzero(coverage)
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     weight = coverage[top:bottom, left:right, None]
     patch = canvas[top:bottom, left:right]
-    surface = _draw_surface(rng, alpha.shape[0], (patch * weight).sum((0, 1)) / weight.sum(), label=label)
+    surface = _render_surface(rng, alpha.shape[0], (patch * weight).sum((0, 1)) / weight.sum(), label=label)
     y, x = top - corner[1], left - corner[0]
     patch += (surface[y : y + bottom - top, x : x + right - left] - patch) * weight
 
 
-def _spread(alpha: FloatArray, corner: tuple[int, int], size: int) -> FloatArray:
-    """The patch at `corner` (left, top) of an empty (size, size) frame; what lies outside is cut off."""
+def _place_in_frame(alpha: FloatArray, corner: tuple[int, int], size: int) -> FloatArray:
+    """The patch at `corner` (left, top) of an empty (size, size) frame; the rest is cut off."""
     frame = np.zeros((size, size), np.float32)
     left, top = corner
     side = alpha.shape[0]
@@ -196,22 +196,22 @@ def _spread(alpha: FloatArray, corner: tuple[int, int], size: int) -> FloatArray
     return frame
 
 
-def _add_object(rng: np.random.Generator, canvas: FloatArray, objects: list[DrawnObject]) -> list[DrawnObject]:
-    """Draw one more object on top where it hides no other too much; `objects` unchanged when no place is found."""
+def _add_object(rng: np.random.Generator, canvas: FloatArray, objects: list[RenderedObject]) -> list[RenderedObject]:
+    """Add an object on top where it hides no other too much; `objects` unchanged when there is no such position."""
     size = canvas.shape[0]
     label = int(rng.integers(len(CLASSES)))
     diameter = (_SMALLEST + (_LARGEST - _SMALLEST) * rng.random() ** _SIZE_EXPONENT) * size / 160
     ring = diameter > 28 and rng.random() < _RING_FRACTION
-    alpha = _draw_alpha(rng, label=label, diameter=diameter, ring=ring)
+    alpha = _render_alpha(rng, label=label, diameter=diameter, ring=ring)
     whole = int((alpha > 0.5).sum())
     for _ in range(_PLACEMENT_TRIES):
-        corner = _place(rng, size=size, side=alpha.shape[0], margin=0.15 * diameter)
-        mask = _spread(alpha, corner, size) > 0.5
+        corner = _random_corner(rng, size=size, side=alpha.shape[0], margin=0.15 * diameter)
+        mask = _place_in_frame(alpha, corner, size) > 0.5
         covered = [other._replace(mask=other.mask & ~mask) for other in objects]
         if not _is_visible(mask, whole) or not all(map(_stays_visible, covered)):
             continue
         _paste(rng, canvas, alpha, corner, label=label)
-        return [*covered, DrawnObject(label, mask, int(mask.sum()))]
+        return [*covered, RenderedObject(label, mask, int(mask.sum()))]
     return objects
 
 
@@ -219,11 +219,11 @@ def _is_visible(mask: BoolArray, whole: int) -> bool:
     return int(mask.sum()) >= max(_MIN_VISIBLE_PIXELS, 0.5 * whole)
 
 
-def _stays_visible(covered: DrawnObject) -> bool:
+def _stays_visible(covered: RenderedObject) -> bool:
     return int(covered.mask.sum()) >= max(_MIN_VISIBLE_PIXELS, _MIN_VISIBLE_FRACTION * covered.uncovered_area)
 
 
-def _draw_crowd(rng: np.random.Generator, canvas: FloatArray) -> DrawnObject:
+def _render_crowd(rng: np.random.Generator, canvas: FloatArray) -> RenderedObject:
     """A dense cluster of small objects of one class, annotated together as one region."""
     size = canvas.shape[0]
     label = int(rng.integers(len(CLASSES)))
@@ -231,9 +231,9 @@ def _draw_crowd(rng: np.random.Generator, canvas: FloatArray) -> DrawnObject:
     center = rng.uniform(extent / 2, size - extent / 2, 2)
     region = np.zeros((size, size), np.bool_)
     for _ in range(int(rng.integers(14, 28))):
-        alpha = _draw_alpha(rng, label=label, diameter=rng.uniform(8, 13) * size / 160, ring=False)
+        alpha = _render_alpha(rng, label=label, diameter=rng.uniform(8, 13) * size / 160, ring=False)
         x, y = np.clip(center + rng.uniform(-extent / 2, extent / 2, 2) - alpha.shape[0] / 2, 0, size - alpha.shape[0])
         corner = (int(x), int(y))
         _paste(rng, canvas, alpha, corner, label=label)
-        region |= _spread(alpha, corner, size) > 0.5
-    return DrawnObject(label, region, int(region.sum()), is_crowd=True)
+        region |= _place_in_frame(alpha, corner, size) > 0.5
+    return RenderedObject(label, region, int(region.sum()), is_crowd=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from solo.datasets import SHAPES_CLASSES
-from solo.datasets.shapes.drawing import _draw_alpha, _ramp
+from solo.datasets.shapes.rendering import _ramp, _render_alpha
 
 DIAMETER = 100.0
 # Of an ellipse with axes 1 and 0.55 to 1; of triangles with corners up to 0.35 rad from an equilateral one's; of
@@ -25,7 +25,7 @@ SHARES = [
 def test_covered_area(label: int) -> None:
     lowest, highest = SHARES[label]
     for seed in range(20):
-        alpha = _draw_alpha(np.random.default_rng(seed), label=label, diameter=DIAMETER, ring=False)
+        alpha = _render_alpha(np.random.default_rng(seed), label=label, diameter=DIAMETER, ring=False)
         assert lowest * 0.97 < alpha.sum() / DIAMETER**2 < highest * 1.03
         assert not alpha[[0, -1]].any() and not alpha[:, [0, -1]].any(), "the border stays free"
 
@@ -34,7 +34,7 @@ def test_a_ring_lacks_its_middle() -> None:
     """The hole is the outline at 0.40 to 0.55 of its size."""
     for seed in range(10):
         whole, ring = (
-            _draw_alpha(np.random.default_rng(seed), label=0, diameter=DIAMETER, ring=ring) for ring in (False, True)
+            _render_alpha(np.random.default_rng(seed), label=0, diameter=DIAMETER, ring=ring) for ring in (False, True)
         )
         assert 1 - 0.55**2 - 0.03 < ring.sum() / whole.sum() < 1 - 0.40**2 + 0.03
         assert ring[len(ring) // 2, len(ring) // 2] == 0
