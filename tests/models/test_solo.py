@@ -223,7 +223,7 @@ def test_the_masks_of_all_cells_are_never_there_at_once(kind: str, generator: to
     outputs = crowd(kind, height=height, width=width, generator=generator)
     options: dict[str, Any] = dict(nms_pre=100, max_per_img=20, mask_format="rle", chunk_bytes=2**24)
     processor = SOLOv2PostProcessor(grid=FULL, nms=MatrixNMS(), **options)
-    assert int((processor._cell_scores(outputs.cls_logits) > processor.score_thr).sum()) > 3500
+    assert int((processor.cell_scores(outputs.cls_logits) > processor.score_thr).sum()) > 3500
     with LiveBytes() as alive:
         (result,) = processor(outputs, image_sizes=[(height, width)], original_sizes=[(height, width)])
     assert len(result) == 20
