@@ -46,6 +46,8 @@ def fold_norms(network: nn.Module, sample: Tensor) -> FoldedNorms:
     if network.training:
         raise ValueError("norms can only be folded in evaluation mode, the network is in training mode")
     norms = {name: part for name, part in network.named_modules() if isinstance(part, _BatchNorm)}
+    if not norms:  # a network without norms need not take the sample
+        return FoldedNorms(folded=[], kept=[])
     pairs = _find_pairs(network, sample)
     expected = _outputs(network, sample)
     folded = set(pairs)

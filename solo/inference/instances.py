@@ -168,7 +168,9 @@ class Instances:
         """
         try:
             supervision = importlib.import_module("supervision")
-        except ImportError:
+        except ModuleNotFoundError as error:
+            if error.name != "supervision":
+                raise
             raise ImportError("Instances.to_supervision needs supervision: pip install supervision") from None
         return supervision.Detections(
             xyxy=self.boxes,
