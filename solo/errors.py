@@ -37,6 +37,8 @@ def missing_file_message(path: str | os.PathLike[str], *, kind: str) -> str:
     path = Path(path)
     if path.is_dir():
         return f"{kind} {path} is a folder; expected a file"
+    if path.exists():
+        return f"{kind} {path} is not a regular file"
     folder = path.parent
     if not folder.is_dir():
         return f"{kind} {path} does not exist: there is no folder {folder}"

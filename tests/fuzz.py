@@ -320,14 +320,16 @@ def fuzz_images(count: int, *, seed: int, folder: Path) -> Counter[str]:
 
 
 def load(dataset: CocoInstances, index: int, trainer: Trainer) -> str:
-    """What became of an image: used, replaced by another one and counted, or refused by name."""
+    """What became of an image: used, counted and replaced by another one, or refused by name."""
+    path = dataset.get_data_info(index)["img_path"]
     try:
         sample = dataset[index]
     except DataError as error:
-        assert dataset.get_data_info(index)["img_path"] in str(error)
+        if path in dataset.unreadable_images:  # then the one in its place is refused
+            return "replaced"
+        assert path in str(error)
         return "refused"
     trainer.add(sample)
-    path = dataset.get_data_info(index)["img_path"]
     if sample["data_samples"].img_path == path:
         return "used"
     assert path in dataset.unreadable_images, f"{path} is lost"

@@ -42,11 +42,11 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
             problem = f"{entry}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})"
             if any(file.is_dir() for file in path.iterdir()):
                 problem += f"; its folders are searched by a quoted pattern: '{path}/**/*.png'"
-        elif path.is_file():
+        elif path.exists():
             matches, problem = [path], ""
         else:
             names = sorted(glob.glob(str(path), recursive=True))
-            matches = [Path(name) for name in names if Path(name).is_file()]
+            matches = [Path(name) for name in names if not Path(name).is_dir()]
             problem = f"{entry}: no such file or folder, and no file matches it as a pattern"
         if not matches:
             raise DataError(problem)

@@ -48,8 +48,11 @@ def write_image(path: Path, image: np.ndarray) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    if not cv2.imwrite(str(path), image):
-        raise DataError(f"visualisation {path} cannot be written; is the folder writable, and is there space?")
+    try:
+        # OpenCV's own file functions need names in UTF-8.
+        path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+    except OSError as error:
+        raise DataError(f"visualisation {path} cannot be written: {error.strerror}") from None
 
 
 def draw_instances(
@@ -167,6 +170,7 @@ def _draw_mask(
 
 def _draw_label(canvas: np.ndarray, text: str, mask: np.ndarray, color: tuple[int, int, int]) -> None:
     """Write the text on a plate of the instance's color: on the centre of the mask, or above a small one."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)  # half a surrogate crashes OpenCV
     image_height, image_width = canvas.shape[:2]
     scale = float(np.clip(min(image_height, image_width) / 1000, 0.3, 1.0))
     (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, 1)

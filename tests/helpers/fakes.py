@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class OneSquareModel(BaseModel):
         self.moving = moving
         self.weight = nn.Parameter(torch.zeros(num_classes))
 
-    def forward(self, inputs: Any, data_samples: list[BaseDataElement], mode: str = "tensor") -> Any:
+    def forward(self, inputs: Any, data_samples: Sequence[BaseDataElement] = (), mode: str = "tensor") -> Any:
         if mode == "loss":
             labels = torch.from_numpy(np.concatenate([sample.gt_instances.labels for sample in data_samples]))
             is_bad = any(sample.img_id in self.bad_images for sample in data_samples)

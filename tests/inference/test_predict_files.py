@@ -17,6 +17,8 @@ from solo.errors import ConfigError, DataError
 from solo.inference.predict_files import find_images, predict_files
 from solo.inference.predictor import SOLOPredictor
 from tests.helpers.fakes import SIDE, write_checkpoint, write_config
+from tests.helpers.limits import run_limited
+from tests.helpers.odd_files import make_endless, png_bomb
 
 
 @pytest.fixture
@@ -150,3 +152,28 @@ def test_an_interrupted_prediction_leaves_what_it_found(predictor: SOLOPredictor
         predict_files(images, predictor=Interrupting(), out_dir=tmp_path / "results", score_thr=0.3)
     content = json.loads((tmp_path / "results" / "predictions.json").read_text())
     assert len(content["images"]) == len(content["annotations"]) == 1
+
+
+def test_bombs_pipes_devices_and_odd_names_cost_no_other_image(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for path in sorted(folder.glob("*.png"))[1:]:
+        path.unlink()
+    (folder / "bomb.png").write_bytes(png_bomb())
+    make_endless(folder / "fifo.png", "fifo")
+    make_endless(folder / "device.png", "device")
+    odd = folder / os.fsdecode(b"odd\xff.png")
+    odd.write_bytes((folder / "0.png").read_bytes())
+    out_dir = tmp_path / "results"
+
+    def predict() -> str:
+        images = find_images([str(folder), str(folder / "fifo.png")])
+        summary = predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3)
+        return json.dumps([summary.images, summary.unreadable])
+
+    count, unreadable = json.loads(run_limited(predict, memory=2**29))
+    assert count == 2
+    reasons = ["30000 x 30000 pixels, more than", "is not a regular file", "is not a regular file"]
+    assert all(reason in message for reason, message in zip(reasons, unreadable, strict=True))
+    assert (out_dir / odd.name).is_file()
+    names = [entry["file_name"] for entry in json.loads((out_dir / "predictions.json").read_text())["images"]]
+    assert names == [str(folder / "0.png"), str(odd)]

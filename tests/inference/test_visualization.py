@@ -10,6 +10,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from solo.inference.visualization import draw_instances, instance_color, legible_magnification
+from tests.helpers.limits import run_limited
 
 HEIGHT, WIDTH = 80, 120
 GRAY = 100
@@ -175,3 +176,10 @@ def test_boxes_grow_with_the_picture() -> None:
     for side in (picture[60, 90:180], picture[149, 90:180], picture[60:150, 90], picture[60:150, 179]):
         assert (side == color).all()
     assert (picture[70:140, 100:170] == GRAY).all()
+
+
+@pytest.mark.parametrize("name", ["\udc80", "a\ud800b", "\x1b[2J", "a\nb", "日本"])
+def test_class_name_that_cannot_be_shown(name: str) -> None:
+    instances = rectangles((10, 10, 110, 70))
+    outcome = run_limited(lambda: str(draw_instances(blank(), instances, (name,), draw_labels=True).shape))
+    assert outcome == str((HEIGHT, WIDTH, 3))

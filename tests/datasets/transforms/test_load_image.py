@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from PIL import Image as PillowImage
 
 from solo.datasets.transforms.load_image import LoadImage, UnreadableImageError, read_image
 from solo.errors import DataError
+from tests.helpers.limits import run_limited
+from tests.helpers.odd_files import make_endless, png_bomb
 
 COLOR = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 
@@ -139,3 +142,83 @@ def test_array_instead_of_a_path(given: Any) -> None:
 def test_unusable_array(given: Any) -> None:
     with pytest.raises(DataError, match="expected"):
         LoadImage()(dict(img=given))
+
+
+# ------------------------------------------------------------------------------------------------- untrusted files
+@pytest.fixture
+def bomb(tmp_path: Path) -> Path:
+    """100 KB that decode to 900 million pixels."""
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_bomb())
+    return path
+
+
+def test_an_image_above_the_limit_is_not_decoded(bomb: Path) -> None:
+    outcome = run_limited(lambda: str(read_image(bomb).shape), memory=2**28)
+    assert "bomb.png cannot be read: it has 30000 x 30000 pixels, more than 134217728;" in outcome
+
+
+def test_an_image_of_another_size_than_annotated_is_not_decoded(bomb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENCV_IO_MAX_IMAGE_PIXELS", str(10**10))
+    sample = dict(img_path=str(bomb), height=64, width=64)
+    outcome = run_limited(lambda: str(LoadImage()(sample)["img"].shape), memory=2**28)
+    assert "bomb.png is 30000 x 30000 pixels, but its annotation says 64 x 64" in outcome
+
+
+def test_limit_of_pixels_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", COLOR)
+    assert read_image(path, max_pixels=240).shape == COLOR.shape
+    with pytest.raises(UnreadableImageError, match=r"it has 20 x 12 pixels, more than 239"):
+        LoadImage(max_pixels=239)(dict(img_path=str(path)))
+    monkeypatch.setenv("OPENCV_IO_MAX_IMAGE_PIXELS", "100")
+    with pytest.raises(UnreadableImageError, match="more than 100"):
+        LoadImage()(dict(img_path=str(path)))
+    monkeypatch.setenv("OPENCV_IO_MAX_IMAGE_PIXELS", "many")
+    with pytest.raises(DataError, match="OPENCV_IO_MAX_IMAGE_PIXELS: expected a number of pixels, got 'many'"):
+        LoadImage()(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 12), (12, 20), (13, 20)])
+def test_orientation_is_decided_before_decoding(
+    tmp_path: Path, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_rotated(tmp_path / "a.jpg")
+    decode, calls = cv2.imdecode, []
+    monkeypatch.setattr(cv2, "imdecode", lambda *given: calls.append(given) or decode(*given))
+    if height == 13:
+        with pytest.raises(DataError, match="annotation says 20 x 13"):
+            LoadImage()(dict(img_path=str(path), height=height, width=width))
+    else:
+        LoadImage()(dict(img_path=str(path), height=height, width=width))
+    assert len(calls) == (0 if height == 13 else 1)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
+    path = make_endless(tmp_path / "x.png", kind)
+    outcome = run_limited(lambda: str(read_image(path)), memory=2**28, seconds=5)
+    assert outcome.startswith("UnreadableImageError") and "is not a regular file" in outcome
+
+
+def test_a_sparse_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", COLOR)
+    os.truncate(path, 2**40)
+    outcome = run_limited(lambda: str(read_image(path)), memory=2**28)
+    assert "its 1099511627776 bytes are more than" in outcome
+
+
+def test_a_link_to_an_image_is_read(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(save(tmp_path / "a.png", COLOR))
+    np.testing.assert_array_equal(read_image(tmp_path / "link.png"), COLOR)
+
+
+def test_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff\x80.png")
+    path.write_bytes(cv2.imencode(".png", COLOR)[1].tobytes())
+    np.testing.assert_array_equal(read_image(path), COLOR)
+
+
+def test_every_value_of_16_bits_is_rounded_to_the_nearest(tmp_path: Path) -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    image = read_image(save(tmp_path / "a.png", values))
+    np.testing.assert_array_equal(image[..., 0], np.rint(values / 257.0))
