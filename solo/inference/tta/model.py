@@ -30,7 +30,7 @@ class MaskTTAModel(BaseModel):
         super().__init__()
         self.module: BaseModel = module if isinstance(module, nn.Module) else MODELS.build(module)
         if not hasattr(getattr(self.module, "postprocess", None), "candidates"):
-            raise ValueError(f"test-time augmentation needs a model like SOLOv2; came {type(self.module).__name__}")
+            raise ValueError(f"test-time augmentation needs a model like SOLOv2, got {type(self.module).__name__}")
 
     def forward(
         self,

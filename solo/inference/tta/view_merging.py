@@ -98,7 +98,7 @@ def _check(views: Sequence[View]) -> None:
     for view in views:
         if view.flip_direction not in FLIPPED_AXES:
             raise ValueError(
-                f"flip_direction must be one of {', '.join(map(str, FLIPPED_AXES))}; came {view.flip_direction!r}"
+                f"flip_direction must be one of {', '.join(map(str, FLIPPED_AXES))}, got {view.flip_direction!r}"
             )
 
 

@@ -102,7 +102,7 @@ def test_the_first_view_alone_is_the_plain_prediction() -> None:
 
 
 def test_other_models_and_modes_are_refused() -> None:
-    with pytest.raises(ValueError, match="needs a model like SOLOv2; came Identity"):
+    with pytest.raises(ValueError, match="needs a model like SOLOv2, got Identity"):
         MaskTTAModel(torch.nn.Identity())
     model = MaskTTAModel(build_random())
     with pytest.raises(ValueError, match="'predict'"):

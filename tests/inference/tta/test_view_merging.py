@@ -204,5 +204,5 @@ def test_a_large_picture_takes_a_few_masks_at_a_time() -> None:
 def test_mistakes_are_named(generator: torch.Generator) -> None:
     with pytest.raises(ValueError, match="no view"):
         merged([])
-    with pytest.raises(ValueError, match=r"flip_direction must be one of .* came 'sideways'"):
+    with pytest.raises(ValueError, match=r"flip_direction must be one of .* got 'sideways'"):
         merged([view(flip_direction="sideways")])
