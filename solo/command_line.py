@@ -15,7 +15,7 @@ from mmengine.config import DictAction
 
 from solo.deployment import DeploymentOptions
 from solo.engine.malloc import keep_freed_memory
-from solo.errors import ConfigError, UserError
+from solo.errors import ConfigError, UserError, printable
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
@@ -141,5 +141,6 @@ def run_command(main: Callable[[], int | None], *, keep_memory: bool = True) -> 
 
 
 def _message(error: UserError) -> str:
-    """The message without the text that torch puts before errors of a loader's worker processes."""
-    return re.split(rf"^[\w.]*{type(error).__name__}: ", str(error), flags=re.MULTILINE)[-1].strip()
+    """The message in printable characters, without the text that torch puts before errors of worker processes."""
+    message = re.split(rf"^[\w.]*{type(error).__name__}: ", str(error), flags=re.MULTILINE)[-1].strip()
+    return "\n".join(map(printable, message.split("\n")))

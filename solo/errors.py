@@ -32,14 +32,18 @@ def suggestion(name: str, candidates: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def printable(text: str) -> str:
+    """Escape control characters and halves of surrogates, which a terminal would act on or could not show."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def missing_file_message(path: str | os.PathLike[str], *, kind: str) -> str:
     """Describe a missing file and suggest the closest file name in its folder."""
-    path = Path(path)
+    path, shown = Path(path), printable(os.fspath(path))
     if path.is_dir():
-        return f"{kind} {path} is a folder; expected a file"
+        return f"{kind} {shown} is a folder; expected a file"
     if path.exists():
-        return f"{kind} {path} is not a regular file"
-    folder = path.parent
-    if not folder.is_dir():
-        return f"{kind} {path} does not exist: there is no folder {folder}"
-    return f"{kind} {path} does not exist{suggestion(path.name, sorted(os.listdir(folder)))}"
+        return f"{kind} {shown} is not a regular file"
+    if not path.parent.is_dir():
+        return f"{kind} {shown} does not exist: there is no folder {printable(str(path.parent))}"
+    return f"{kind} {shown} does not exist{printable(suggestion(path.name, sorted(os.listdir(path.parent))))}"

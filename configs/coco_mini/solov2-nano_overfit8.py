@@ -9,6 +9,8 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
+import os
+
 model = dict(
     backbone=dict(base_channels=32),
     neck=dict(in_channels=[32, 64, 128, 256]),
@@ -21,7 +23,7 @@ test_pipeline = [_base_.load, test_resize, _base_.pack]
 photos = dict(
     data_root="",
     ann_file="work_dirs/overfit8.json",
-    data_prefix=dict(img="{{$DATA_ROOT:data/coco/}}train2017/"),
+    data_prefix=dict(img=os.path.join(os.environ.get("DATA_ROOT") or "data/coco/", "train2017/")),
 )
 train_dataloader = dict(
     _delete_=True,

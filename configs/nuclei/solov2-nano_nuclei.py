@@ -8,7 +8,9 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-data_root = "{{$DATA_ROOT:data/nuclei256/}}"
+import os
+
+data_root = os.environ.get("DATA_ROOT") or "data/nuclei256/"
 max_epochs = 24
 
 # Many small objects of one class: finer grids, more mask features to separate neighbours, larger images.

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import ast
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from solo.config.check import check_config, check_override
 from solo.errors import ConfigError, missing_file_message
+
+# mmengine's form for environment variables, which pastes their values into the code of the config.
+_SUBSTITUTION = re.compile(r"\{\{\s*['\"]?\s*\$(\w*)\s*:?\s*([^\s'\"}]*)")
 
 
 def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Config:
     """Read a config file, apply overrides, check the result. No global state changes.
 
     Args:
-        path: Config in mmengine's text style.
+        path: Config in mmengine's text style. Environment variables are read with `os.environ` alone.
         overrides: Values by dotted key path, as `--cfg-options` gives them.
 
     Returns:
@@ -30,11 +32,11 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
         ConfigError: The file is missing or cannot be read, or a key or a `type` is unknown.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise ConfigError(missing_file_message(path, kind="config"))
     try:
-        with _mmengine_warnings_only():
-            config = Config.fromfile(path)
+        _check_files(str(path))
+        config = Config.fromfile(path, use_environment_variables=False, lazy_import=False)
+    except ConfigError:
+        raise
     except Exception as error:  # a config is code, which may raise anything
         raise ConfigError(f"config {_locate_error(error, path)}: {type(error).__name__}: {error}") from error
     if overrides:
@@ -58,16 +60,21 @@ def configured_class_names(config: Config) -> Sequence[str] | None:
     return None
 
 
-@contextlib.contextmanager
-def _mmengine_warnings_only() -> Iterator[None]:
-    """Suppress mmengine's remarks on standard output about environment variables, where configs are printed too."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _check_files(filename: str) -> None:
+    """Check that a config and its bases are regular files that do not substitute environment variables."""
+    if not os.path.isfile(filename):
+        raise ConfigError(missing_file_message(filename, kind="config"))
+    text = Path(filename).read_text(encoding="utf-8")
+    if found := _SUBSTITUTION.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise ConfigError(
+            f"config {filename}, line {line}: {{{{${found[1]}...}}}} would run the value of an environment variable as "
+            f"code; write `import os` and os.environ.get({found[1]!r}) or {found[2]!r} instead"
+        )
+    if filename.endswith(".py"):
+        ast.parse(text)  # the SyntaxError has the line, unlike mmengine's
+    for base in Config._get_base_files(filename):
+        _check_files(Config._get_cfg_path(base, filename)[0])
 
 
 def _locate_error(error: BaseException, path: Path) -> str:
@@ -76,7 +83,7 @@ def _locate_error(error: BaseException, path: Path) -> str:
     traceback = error.__traceback__
     while traceback is not None:
         code, variables = traceback.tb_frame.f_code, traceback.tb_frame.f_locals
-        if code.co_name in ("_file2dict", "_is_lazy_import"):  # mmengine's functions that read one file
+        if code.co_name in ("_file2dict", "_check_files"):  # they read one file
             file = str(variables.get("filename", file))
         elif os.path.abspath(file) == code.co_filename:
             line = traceback.tb_lineno

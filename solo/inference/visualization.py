@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from solo.errors import DataError
+from solo.errors import DataError, printable
 from solo.inference.instances import Instances
 from solo.masks.rle import RLE, decode_masks, encode_masks, rle_areas
 
@@ -170,7 +170,7 @@ def _draw_mask(
 
 def _draw_label(canvas: np.ndarray, text: str, mask: np.ndarray, color: tuple[int, int, int]) -> None:
     """Write the text on a plate of the instance's color: on the centre of the mask, or above a small one."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)  # half a surrogate crashes OpenCV
+    text = printable(text)  # half a surrogate crashes OpenCV
     image_height, image_width = canvas.shape[:2]
     scale = float(np.clip(min(image_height, image_width) / 1000, 0.3, 1.0))
     (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, 1)

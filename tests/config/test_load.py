@@ -11,6 +11,8 @@ from mmengine.registry import DefaultScope
 
 from solo.config.load import load_config
 from solo.errors import ConfigError
+from tests.helpers.limits import run_limited
+from tests.helpers.odd_files import make_endless
 from tests.helpers.paths import CONFIGS
 
 SMALL = """
@@ -155,13 +157,59 @@ def test_missing_base_is_named(tmp_path: Path) -> None:
         load_config(path)
 
 
-def test_data_root_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "data.py"
-    path.write_text('data_root = "{{$DATA_ROOT:data/coco/}}"\n')
-    monkeypatch.delenv("DATA_ROOT", raising=False)
-    assert load_config(path).data_root == "data/coco/"
-    monkeypatch.setenv("DATA_ROOT", "/elsewhere")
-    assert load_config(path).data_root == "/elsewhere"
+@pytest.mark.parametrize(
+    "value",
+    ['x"+__import__("os").abort()+"', "x'+__import__('os').abort()+'", "{{ fileDirname }}", "a\nb", "\\", "~/x"],
+)
+@pytest.mark.parametrize("name", ["nuclei/solov2-nano_nuclei.py", "coco_mini/solov2-nano_overfit8.py"])
+def test_data_root_from_the_environment_is_data(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_ROOT", value)
+    config = load_config(CONFIGS / name)
+    dataset = config.val_dataloader.dataset
+    assert (dataset.data_root or dataset.data_prefix.img.removesuffix("/train2017/")) == value
+    assert capsys.readouterr().out == ""
+    (tmp_path / "printed.py").write_text(config.pretty_text)
+    if "{{" not in value:
+        assert load_config(tmp_path / "printed.py").val_dataloader == config.val_dataloader
+
+
+def test_empty_data_root_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_ROOT", "")
+    assert load_config(CONFIGS / "nuclei/solov2-nano_nuclei.py").data_root == "data/nuclei256/"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['a = 1\nb = "{{$ROOT:data/coco/}}"\n', "a = 1\nb = {{'$ROOT:data/coco/'}}\n", "\nb = {{ $ROOT:data/coco/ }}"],
+)
+@pytest.mark.parametrize("in_base", [False, True])
+def test_substituted_environment_variables_are_refused(
+    tmp_path: Path, text: str, in_base: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOT", '"+__import__("os").abort()+"')
+    path = tmp_path / "old.py"
+    path.write_text(text)
+    if in_base:
+        path = tmp_path / "heir.py"
+        path.write_text("_base_ = './old.py'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "old.py, line 2: {{$ROOT...}}" in str(caught.value)
+    assert "os.environ.get('ROOT') or 'data/coco/'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+@pytest.mark.parametrize("in_base", [False, True])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str, in_base: bool) -> None:
+    path = make_endless(tmp_path / "odd.py", kind)
+    if in_base:
+        path = tmp_path / "heir.py"
+        path.write_text("_base_ = './odd.py'\n")
+    outcome = run_limited(lambda: str(load_config(path)), seconds=5)
+    assert outcome.startswith("ConfigError: config ") and outcome.endswith("odd.py is not a regular file")
 
 
 def test_text_where_a_class_expects_a_number(tmp_path: Path) -> None:
@@ -172,12 +220,3 @@ def test_text_where_a_class_expects_a_number(tmp_path: Path) -> None:
         load_config(path, overrides={"train_cfg.max_epochs": "two"})
     with pytest.raises(ConfigError, match=r"'model\.num_classes': SOLOv2 expects a number, got '3,'"):
         load_config(path, overrides={"model.num_classes": "3,"})
-
-
-def test_environment_variables_are_read_without_output(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATA_ROOT", "/somewhere/")
-    config = load_config(CONFIGS / "nuclei" / "solov2-nano_nuclei.py")
-    assert config.train_dataloader.dataset.data_root == "/somewhere/"
-    assert capsys.readouterr().out == ""

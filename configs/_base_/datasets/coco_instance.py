@@ -1,6 +1,10 @@
 # COCO 2017 in its own layout: annotations/instances_{train,val}2017.json, train2017/, val2017/. The environment
 # variable DATA_ROOT moves all splits at once. Images are resized to at most 1333 x 800, as in mmdetection.
-data_root = "{{$DATA_ROOT:data/coco/}}"
+_base_ = []  # mmengine takes a file that imports modules and has no bases for one of its lazy configs
+
+import os
+
+data_root = os.environ.get("DATA_ROOT") or "data/coco/"
 
 # Children combine these steps into pipelines of their own: [_base_.load, dict(_base_.resize, scale=(448, 448)), ...].
 load = dict(type="LoadImage")
