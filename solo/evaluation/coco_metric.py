@@ -149,7 +149,7 @@ class CocoMaskMetric(BaseMetric):
         classes = tuple(meta.get("classes") or ())
         if not classes:
             raise DataError(f"{self.ann_file}: cannot evaluate: the dataset's metainfo names no classes")
-        checked = read_annotations(self.ann_file, classes=classes)
+        checked = read_annotations(self.ann_file, classes=classes, for_evaluation=True)
         ids = meta.get("category_ids")
         if ids is not None and tuple(ids) != checked.category_ids:
             raise DataError(

@@ -119,8 +119,8 @@ def unpack_segmentation(segmentation: Segmentation) -> list[list[float]] | dict[
 
 
 # ------------------------------------------------------------------------------------------------------- to column runs
-def check_rle(rle: Any, *, height: int, width: int) -> None:
-    """Check that an RLE as read from a file can be decoded.
+def check_rle(rle: Any, *, height: int, width: int) -> bool:
+    """Check that an RLE as read from a file can be decoded, and whether it has a pixel.
 
     Args:
         rle: The `segmentation` of an annotation, when it is not polygons.
@@ -128,7 +128,7 @@ def check_rle(rle: Any, *, height: int, width: int) -> None:
         width: Width of the image in pixels.
 
     Raises:
-        SegmentationError: It is no RLE, of another size, or without a pixel.
+        SegmentationError: It is no RLE, or of another size.
     """
     if not isinstance(rle, dict):
         raise SegmentationError(MALFORMED)
@@ -140,8 +140,7 @@ def check_rle(rle: Any, *, height: int, width: int) -> None:
             raise SegmentationError(MALFORMED)
         if sum(counts) != height * width:  # before numpy, which cannot hold numbers of any length
             raise SegmentationError(OTHER_SIZE)
-    if not len(runs_from_segmentations([rle], height=height, width=width).mask):
-        raise SegmentationError(EMPTY)
+    return len(runs_from_segmentations([rle], height=height, width=width).mask) > 0
 
 
 def runs_from_segmentations(segmentations: Sequence[Segmentation], *, height: int, width: int) -> ColumnRuns:

@@ -127,7 +127,8 @@ def read(content: dict[str, Any], folder: Path) -> list[AnnotatedImage]:
     """The images of a COCO file as the metric gets them, labels in the order of its categories."""
     path = folder / "annotations.json"
     path.write_text(json.dumps(content))
-    return list(read_annotations(path, classes=[entry["name"] for entry in content["categories"]]).annotated_images())
+    classes = [entry["name"] for entry in content["categories"]]
+    return list(read_annotations(path, classes=classes, for_evaluation=True).annotated_images())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -155,6 +156,46 @@ def test_equal_to_the_last_bit(
         assert found.dtype == np.float64
         assert np.array_equal(found, expected)
     assert 0 < expected[expected > -1].mean() < 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["segm", "bbox"])
+def test_objects_without_a_pixel_are_ground_truth_as_in_pycocotools(name: str, backend: Any, tmp_path: Path) -> None:
+    content, rows = random_scene(3, ties=False, crowds=0.1, detections_per_object=3)
+    nothing = dict(size=[HEIGHT, WIDTH], counts=[HEIGHT * WIDTH])
+    line, point = [[5.0, 7.0, 60.0, 7.0, 30.0, 7.0]], [[5.2, 7.2, 5.3, 7.2, 5.3, 7.3]]
+    outside = [[170.0, 7.0, 190.0, 7.0, 190.0, 60.0]]
+    square = [[5.0, 5.0, 60.0, 5.0, 60.0, 60.0, 5.0, 60.0]]
+    shapes: list[Any] = [
+        (line, [5, 7, 55, 0]),
+        (point, [5.2, 7.2, 0.1, 0.1]),
+        (nothing, [0, 0, 0, 0]),
+        (encode(np.zeros((HEIGHT, WIDTH), bool)), [5, 5, 9, 9]),
+        (outside, [170, 7, 20, 53]),
+        (square, [5, 5, 0, 60]),
+    ]
+    for number, (segmentation, box) in enumerate(shapes * 4):
+        content["annotations"].append(
+            dict(
+                id=len(content["annotations"]) + 1,
+                image_id=100 + number % 12,
+                category_id=CATEGORY_IDS[number % 3],
+                segmentation=segmentation,
+                bbox=box,
+                area=float(number % 5),
+                iscrowd=number % 7 == 0,
+            )
+        )
+    image_ids = list(range(100, 112))
+    truth = read(content, tmp_path)
+    assert sum(len(image.instances) for image in truth) == len(content["annotations"])
+    expected = whole_pycocotools(content, rows, name, image_ids, [1, 10, 100])
+    found = coco_precision(
+        truth, compact(rows, image_ids), name=name, num_classes=len(CATEGORY_IDS), max_dets=100, backend=backend
+    )
+    assert np.array_equal(found, expected)
+    usable = list(read_annotations(tmp_path / "annotations.json").annotated_images())
+    assert sum(len(image.instances) for image in usable) == len(content["annotations"]) - len(shapes) * 4
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -86,7 +86,7 @@ def read_box(value: Any) -> list[float]:
     return box
 
 
-def read_rle(segmentation: Any, *, height: int, width: int) -> tuple[dict[str, Any], bool]:
+def read_rle(segmentation: Any, *, height: int, width: int) -> tuple[dict[str, Any], bool, bool]:
     """Read a segmentation that is not polygons.
 
     Args:
@@ -95,11 +95,11 @@ def read_rle(segmentation: Any, *, height: int, width: int) -> tuple[dict[str, A
         width: Width of the image in pixels.
 
     Returns:
-        The RLE, and whether its counts were the text of Python's bytes, b'...'.
+        The RLE, whether it has a pixel, and whether its counts were the text of Python's bytes, b'...'.
 
     Raises:
         UnusableAnnotationError: It is no RLE.
-        SegmentationError: The RLE is malformed, of another size than the image, or without a pixel.
+        SegmentationError: The RLE is malformed, or of another size than the image.
     """
     if not isinstance(segmentation, dict) or not isinstance(segmentation.get("size"), list):
         raise UnusableAnnotationError(f"{MALFORMED} (found: {_describe(segmentation)})")
@@ -107,8 +107,7 @@ def read_rle(segmentation: Any, *, height: int, width: int) -> tuple[dict[str, A
     is_repr = isinstance(counts, str) and counts[:2] in ("b'", 'b"') and counts[-1:] == counts[1]
     if is_repr:
         segmentation = {**segmentation, "counts": _text_of_bytes(counts)}
-    check_rle(segmentation, height=height, width=width)
-    return segmentation, is_repr
+    return segmentation, check_rle(segmentation, height=height, width=width), is_repr
 
 
 def _text_of_bytes(text: Any) -> str:

@@ -72,6 +72,7 @@ class AnnotationTable:
         self._labels = array("q")
         self._ignore_flags = array("q")
         self._masks: list[dict[str, Any] | Sequence[int]] = []
+        self._empty_rles: list[int] = []
         self._annotation_ids: list[Any] = []
 
     def append(
@@ -84,6 +85,7 @@ class AnnotationTable:
         box: list[float] | None,
         area: float,
         mask: dict[str, Any] | Sequence[int],
+        has_pixel: bool = True,
     ) -> None:
         """Add a row.
 
@@ -95,7 +97,10 @@ class AnnotationTable:
             box: x, y, width, height in pixels; None takes that of the mask.
             area: Area in pixels, NaN where it is not known.
             mask: An RLE, or the indices of polygons.
+            has_pixel: False for an RLE without a pixel; polygons are examined in `check`.
         """
+        if not has_pixel:
+            self._empty_rles.append(len(self._images))
         if box is None:
             self._without_box.append(len(self._images))
             box = [0.0] * 4
@@ -106,12 +111,15 @@ class AnnotationTable:
         self._masks.append(mask)
         self._annotation_ids.append(annotation_id)
 
-    def check(self, polygons: CheckedPolygons, report: AnnotationReport) -> dict[Any, AnnotatedImage]:
+    def check(
+        self, polygons: CheckedPolygons, report: AnnotationReport, *, for_evaluation: bool = False
+    ) -> dict[Any, AnnotatedImage]:
         """Check boxes and masks, and count in the report what is left out, clipped and used.
 
         Args:
             polygons: Those of all rows.
             report: The report of the file.
+            for_evaluation: Keep objects that have no pixel or whose box covers nothing of the image.
 
         Returns:
             Image id -> the image with its usable annotations, both in the order of the file.
@@ -127,13 +135,17 @@ class AnnotationTable:
         is_outside = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
         kinds = ("", EMPTY, ZERO_AREA, OUTSIDE)
         kind = np.select([is_missing & is_empty, ~is_sound, is_outside, is_empty], [1, 2, 3, 1], 0)  # (A,)
+        # pycocotools keeps what nothing can match: it lowers the recall.
+        is_comparable = np.isfinite(values[:, :4]).all(axis=1) & (values[:, 2:4] >= 0).all(axis=1)
+        is_kept = np.asarray(is_comparable & for_evaluation, np.bool_)  # (A,)
         for row in np.flatnonzero(kind).tolist():
-            report.add_problem(kinds[kind[row]], self._annotation_ids[row])
+            add = report.add_repair if is_kept[row] else report.add_problem
+            add(kinds[kind[row]], self._annotation_ids[row])
         # COCO's own boxes exceed the image by rounding, so only what moves by more than a pixel is reported.
         is_clipped = (abs(boxes - clipped) > 1).any(axis=1) & (kind == 0)
         for row in np.flatnonzero(is_clipped).tolist():
             report.add_repair(CLIPPED, self._annotation_ids[row])
-        rows = np.flatnonzero(kind == 0)
+        rows = np.flatnonzero((kind == 0) | is_kept)
         is_crowd = np.asarray(self._ignore_flags, np.bool_)[rows]
         report.crowds, report.used = int(is_crowd.sum()), int((~is_crowd).sum())
         report.images_without_objects = len(records) - len(np.unique(image[rows[~is_crowd]]))
@@ -179,6 +191,7 @@ class AnnotationTable:
         rows = np.flatnonzero(is_missing | self._are_in_doubt(polygons, sizes))
         boxes = self._boxes_of_masks(rows, polygons, sizes)
         is_empty[rows] = boxes[:, 2] == 0
+        is_empty[self._empty_rles] = True
         boxes[:, 2:] -= boxes[:, :2]
         values[is_missing, :4] = boxes[is_missing[rows]]
         return values, is_missing, is_empty

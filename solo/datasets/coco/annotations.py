@@ -71,19 +71,23 @@ def check_coco_file(path: str | os.PathLike[str]) -> AnnotationReport:
     return read_annotations(path).report
 
 
-def read_annotations(path: str | os.PathLike[str], *, classes: Sequence[str] | None = None) -> CheckedAnnotations:
+def read_annotations(
+    path: str | os.PathLike[str], *, classes: Sequence[str] | None = None, for_evaluation: bool = False
+) -> CheckedAnnotations:
     """Read a COCO instance file and keep what can be used: for training, for testing and for the tools.
 
     Args:
         path: The annotation file.
         classes: Names to use, in the order of their labels; None takes all, sorted by category id.
+        for_evaluation: Keep objects that have no pixel, or a box that covers nothing of the image, as pycocotools does:
+            they are ground truth that nothing can match, but nothing can be learned from them.
 
     Raises:
         DataError: The file is missing, no JSON, or no COCO instance file, two images share an id, or a class is
             unknown.
     """
     with _paused_garbage_collection():
-        return _read_annotations(Path(path), classes)
+        return _read_annotations(Path(path), classes, for_evaluation=for_evaluation)
 
 
 @contextmanager
@@ -101,7 +105,7 @@ def _paused_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnotations:
+def _read_annotations(path: Path, classes: Sequence[str] | None, *, for_evaluation: bool) -> CheckedAnnotations:
     polygon_table = PolygonTable()
     content = _read_json(path, object_hook=polygon_table.extract_polygons)
     polygons = polygon_table.check()
@@ -121,7 +125,7 @@ def _read_annotations(path: Path, classes: Sequence[str] | None) -> CheckedAnnot
         category_ids=tuple(category["id"] for category in selected),
         categories=selected,
         images=content["images"],
-        annotated=table.check(polygons, report),
+        annotated=table.check(polygons, report, for_evaluation=for_evaluation),
         further={key: value for key, value in content.items() if key not in ("images", "annotations", "categories")},
         report=report,
     )
@@ -167,13 +171,13 @@ class _AnnotationChecker:
         segmentation = annotation.get("segmentation")
         if not segmentation:
             raise UnusableAnnotationError(NO_SEGMENTATION)
-        repairs = []
+        has_pixel, repairs = True, []
         if isinstance(segmentation, range):
             mask: Any = self._polygons.usable(segmentation)
             if segmentation.start in self._polygons.from_points:
                 repairs.append(POINT_LISTS)
         else:
-            mask, was_bytes = read_rle(segmentation, height=height, width=width)
+            mask, has_pixel, was_bytes = read_rle(segmentation, height=height, width=width)
             if was_bytes:
                 repairs.append(COUNTS_AS_BYTES)
         box = annotation.get("bbox")
@@ -189,6 +193,7 @@ class _AnnotationChecker:
             box=None if box is None else read_box(box),
             area=pixels,
             mask=mask,
+            has_pixel=has_pixel,
         )
         if is_id(annotation_id) and annotation_id is not _NO_ID:
             if annotation_id in self._seen:

@@ -113,7 +113,7 @@ class CocoInstances(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """The data info of every image of the annotation file, in its order."""
-        checked = read_annotations(self.ann_file, classes=self.classes)
+        checked = read_annotations(self.ann_file, classes=self.classes, for_evaluation=self.test_mode)
         self.report = checked.report
         self._metainfo.update(classes=checked.classes, category_ids=checked.category_ids)
         folder = self.data_prefix["img"]

@@ -28,7 +28,7 @@ class AnnotationReport:
         crowds: Annotations of crowd regions that are used (not trained on, ignored in the evaluation).
         other_classes: Annotations of known categories that were not asked for.
         problems: Kind of problem -> ids of the annotations that are left out because of it.
-        repairs: Kind of repair -> ids of the annotations that are used after it.
+        repairs: Kind of defect -> ids of the annotations that are used all the same, most of them after a repair.
         remarks: Further sentences about the file.
         images_without_objects: Images that have no ordinary object.
         images_filtered: Images left out of training, because they have no object or are too small.

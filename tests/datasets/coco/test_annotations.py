@@ -99,6 +99,19 @@ def test_unusable_annotation_is_left_out_and_reported(tmp_path: Path, changes: d
     assert f"1 left out, {kind}: annotation {bad['id']}" in str(checked.report)
 
 
+@pytest.mark.parametrize(("changes", "kind"), BAD)
+def test_evaluation_keeps_what_has_no_pixel_or_a_box_that_covers_nothing(
+    tmp_path: Path, changes: dict[str, Any], kind: str
+) -> None:
+    bad = annotation(55, **changes)
+    box = bad.get("bbox", [0.0] * 4)
+    is_kept = kind in (EMPTY, ZERO_AREA, OUTSIDE) and bool(np.isfinite(box).all()) and min(box[2:]) >= 0
+    checked = read_annotations(write(tmp_path, content([annotation(1), bad])), for_evaluation=True)
+    assert checked.report.problems == ({} if is_kept else {kind: [bad["id"]]})
+    assert checked.report.repairs == ({kind: [bad["id"]]} if is_kept else {})
+    assert checked.annotated[1].measures()[1:, :4].tolist() == ([box] if is_kept else [])
+
+
 @pytest.mark.parametrize(
     "segmentation",
     [SQUARE, SQUARE[0], [*SQUARE, [1.0, 1.0]], rle(), dict(size=[16, 24], counts=[34, 8, 342])],
