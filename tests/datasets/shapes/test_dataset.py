@@ -89,6 +89,44 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "train/mine.png", "train/000000.png", "mine/notes.txt", "val/link.png"])
+@pytest.mark.parametrize("version", [1, 0])
+def test_files_of_the_user_are_left_alone(tmp_path: Path, name: str, version: int) -> None:
+    root = ensure_shapes(tmp_path / "shapes", num_train=2, num_val=1)
+    manifest = json.loads((root / "manifest.json").read_text())
+    (root / "manifest.json").write_text(json.dumps({**manifest, "drawing_version": version}))
+    (root / name).parent.mkdir(exist_ok=True)
+    if "link" in name:
+        (root / name).symlink_to(root / "val" / "000000.png")
+    else:
+        (root / name).write_text("precious")
+    before = files(root)
+    with pytest.raises(DataError, match=f"such as {name.removesuffix('/notes.txt')}; it is left untouched"):
+        ensure_shapes(root, num_train=3, num_val=1)
+    assert files(root) == before
+
+
+def test_a_manifest_alone_makes_no_file_replaceable(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    root.mkdir()
+    (root / "manifest.json").write_text('{"drawing_version": 0, "image_size": 1}')
+    (root / "mine.txt").write_text("precious")
+    with pytest.raises(DataError, match="left untouched"):
+        ensure_shapes(root)
+    assert (root / "mine.txt").read_text() == "precious"
+
+
+def test_a_manifest_cannot_name_files_of_other_folders(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    root = ensure_shapes(tmp_path / "shapes", num_train=2, num_val=1)
+    manifest = json.loads((root / "manifest.json").read_text())
+    manifest["files"] |= {"../mine.txt": "", str(tmp_path / "mine.txt"): ""}
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    ensure_shapes(root, num_train=3, num_val=1)
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["mine.txt", "shapes"]
+
+
 def test_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: Any) -> None:
         raise KeyboardInterrupt
