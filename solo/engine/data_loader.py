@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing import active_children
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -52,8 +53,13 @@ class TimedDataLoader(DataLoader):
         for dataset in self._tracking_datasets():
             dataset.forget_images_in_progress()
         # Fork workers with SIGTERM blocked; worker_init_fn unblocks it.
-        with _sigterm_blocked(enabled=bool(self.num_workers)):
-            iterator: Any = super().__iter__()
+        running = set(active_children())
+        try:
+            with _sigterm_blocked(enabled=bool(self.num_workers)):
+                iterator: Any = super().__iter__()
+        except BaseException:  # of the batch sampler, whose first batches torch requests here
+            _kill(set(active_children()) - running)
+            raise
         _started.update(_own_workers(iterator))
         is_complete = False
         try:
@@ -119,8 +125,8 @@ def inner_datasets(dataset: Any) -> Iterator[Any]:
         yield dataset
 
 
-def set_timeouts(config: Any) -> None:
-    """Set `timeout` of each loader that has workers, unless its config has one.
+def set_worker_options(config: Any) -> None:
+    """Set `timeout` of each loader that has workers, unless its config has one; drop what torch rejects without any.
 
     Args:
         config: the config; changed in place.
@@ -130,8 +136,8 @@ def set_timeouts(config: Any) -> None:
         if loader and loader.get("num_workers"):
             loader.setdefault("timeout", TIMEOUT_SECONDS)
         elif loader:
-            # torch rejects a timeout without workers.
-            loader.pop("timeout", None)
+            for option in ("timeout", "persistent_workers", "prefetch_factor"):
+                loader.pop(option, None)
 
 
 def _own_workers(iterator: Any) -> list[Any]:

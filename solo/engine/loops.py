@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator
 from itertools import count, islice
 from typing import Any
 
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.dist import broadcast_object_list
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from solo.datasets.seeding import batch_numbered
+from solo.engine.hooks.curves import read_records
 from solo.errors import DataError
 from solo.registry import LOOPS
+
+NO_BATCH = "the training data has no batch: fewer images than batch_size, and drop_last=True"
 
 
 class SkippableBatches:
@@ -62,7 +66,7 @@ class EndlessBatches(SkippableBatches):
                 is_empty = False
                 yield indices
             if is_empty:
-                raise DataError("the training data has no batch: fewer images than batch_size, and drop_last=True")
+                raise DataError(NO_BATCH)
 
 
 class NumberedSamples:
@@ -103,10 +107,63 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         super().__init__(*args, **kwargs)
         self._batches = SkippableBatches(self.dataloader.batch_sampler)
         _replace(self.dataloader, batch_sampler=self._batches)
+        self._is_resumed = False
+
+    def resume_at(self, epoch: int, step: int, *, epoch_length: int | None) -> None:
+        """Continue at an epoch and a fraction of it, whatever the number of batches per epoch is now.
+
+        Args:
+            epoch: completed epochs.
+            step: completed steps of the saved training.
+            epoch_length: its steps per epoch, 0 if it had no epochs, None if unknown (as now).
+
+        Raises:
+            ValueError: the step does not lie in the epoch, or the saved training had no epochs.
+        """
+        now = len(self.dataloader)
+        before = now if epoch_length is None else epoch_length
+        done = step - epoch * before
+        if not before:
+            raise ValueError("it is of a training by iterations, the config trains by epochs")
+        if not 0 <= done <= before:
+            raise ValueError(f"its step {step} is not in its epoch {epoch + 1} of {before} steps")
+        self._epoch, self._iter, self._is_resumed = epoch, epoch * now + done * now // before, True
+        if now != before:
+            self.runner.logger.warning(
+                f"An epoch has {now} steps now and had {before}: the training continues after step {self._iter}, "
+                f"{done / before:.0%} of epoch {epoch + 1}"
+            )
+
+    def epoch_boundaries(self) -> range:
+        """The last steps of the completed epochs."""
+        length = len(self.dataloader)
+        return range(length, self._epoch * length + 1, length)
+
+    def run(self) -> Any:
+        """Train up to the last epoch and return the model."""
+        if not len(self.dataloader):
+            raise DataError(NO_BATCH)
+        self._decide_current_val_interval()
+        lacks_validation = self._is_resumed and self._is_time_to_validate() and self._lacks_validation()
+        if self._epoch >= self._max_epochs and not lacks_validation:
+            return _already_finished(self.runner, f"{self._epoch} of {self._max_epochs} epochs", "max_epochs")
+        self.runner.message_hub.update_info("epoch_length", len(self.dataloader))
+        self.runner.call_hook("before_train")
+        if lacks_validation:
+            self.runner.logger.info(f"Epoch {self._epoch} was not validated before the interruption")
+            self.runner.val_loop.run()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            if self._is_time_to_validate():
+                self.runner.val_loop.run()
+        self.runner.call_hook("after_train")
+        return self.runner.model
 
     def run_epoch(self) -> None:
         """Train on the rest of the epoch."""
-        done = self._iter - self._epoch * len(self.dataloader)
+        length = len(self.dataloader)
+        done = self._iter - self._epoch * length
         self._batches.skip = done
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
@@ -114,6 +171,21 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.run_iter(batch_idx, data_batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
+        if self._iter != self._epoch * length:
+            raise DataError(f"epoch {self._epoch} ended after step {self._iter}, expected {self._epoch * length}")
+
+    def _is_time_to_validate(self) -> bool:
+        epoch = self._epoch
+        if self.runner.val_loop is None or epoch < self.val_begin or self._iter != epoch * len(self.dataloader):
+            return False
+        return epoch % self.val_interval == 0 or epoch == self._max_epochs
+
+    def _lacks_validation(self) -> bool:
+        """Whether the work folder has records of the training but not of the last epoch's validation."""
+        records = read_records(self.runner.work_dir)
+        answer = [bool(records.train) and all(record.get("step") != self._epoch for record in records.val)]
+        broadcast_object_list(answer)
+        return answer[0]
 
 
 @LOOPS.register_module(name="IterBasedTrainLoop")
@@ -130,8 +202,25 @@ class ResumableIterationLoop(IterBasedTrainLoop):
         _replace(self.dataloader, batch_sampler=self._batches, dataset=NumberedSamples(self.dataloader.dataset))
         self.dataloader_iterator: Any = None
 
+    def resume_at(self, epoch: int, step: int, *, epoch_length: int | None) -> None:
+        """Continue after a step, whatever the number of batches per pass over the data is now.
+
+        Raises:
+            ValueError: the saved training was one by epochs.
+        """
+        if epoch_length and epoch:
+            raise ValueError("it is of a training by epochs, the config trains by iterations")
+        self._epoch, self._iter = epoch, step
+
+    def epoch_boundaries(self) -> range:
+        """Empty: schedulers by epoch step at the end of the training only."""
+        return range(0)
+
     def run(self) -> Any:
         """Train up to the last iteration and return the model."""
+        if self._iter >= self._max_iters:
+            return _already_finished(self.runner, f"{self._iter} of {self._max_iters} iterations", "max_iters")
+        self.runner.message_hub.update_info("epoch_length", 0)
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self._batches.skip = self._iter
@@ -151,6 +240,13 @@ class ResumableIterationLoop(IterBasedTrainLoop):
         if self.runner.val_loop is None or self._iter < self.val_begin:
             return False
         return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+
+
+def _already_finished(runner: Runner, done: str, option: str) -> Any:
+    runner.logger.info(
+        f"The training is finished, nothing to do: {done} are done. train_cfg.{option} sets their number"
+    )
+    return runner.model
 
 
 def _replace(dataloader: Any, **parts: Any) -> None:

@@ -33,11 +33,14 @@ from solo.config.overrides import (
     use_auto_scale_lr,
 )
 from solo.deployment import DeploymentOptions
-from solo.engine.data_loader import TimedDataLoader, inner_datasets, set_timeouts
+from solo.engine.data_loader import TimedDataLoader, inner_datasets, set_worker_options
 from solo.engine.distributed import process_group, restart_count
 from solo.engine.evaluation_record import record_evaluation
+from solo.engine.folder_lock import folder_lock
+from solo.engine.hooks import StopSignalsHook
 from solo.engine.hooks.checkpoint import latest_checkpoint
-from solo.errors import CheckpointError, ConfigError
+from solo.engine.resume import restore_training
+from solo.errors import CheckpointError, ConfigError, printable
 from solo.evaluation import CocoMaskMetric
 from solo.inference.tta.config import trained_model, use_tta
 
@@ -66,6 +69,7 @@ class SOLORunner(Runner):
         """Build the logger; the dumps of environment, config and hooks go to the log file only."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
+            handler.addFilter(_make_printable)
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_for_console)
         return logger
@@ -124,9 +128,9 @@ class SOLORunner(Runner):
         Raises:
             CheckpointError: the file cannot be used, or its state does not fit the training.
         """
+        checkpoint = self.load_checkpoint(filename)
         try:
-            super().resume(filename, *args, **kwargs)
-            self._check_optimizer_state()
+            restore_training(self, checkpoint)
         except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise CheckpointError(f"checkpoint {filename} cannot be resumed by this config ({reason:.200})") from error
@@ -134,12 +138,16 @@ class SOLORunner(Runner):
         for key in info:
             if key.startswith(("best_ckpt", "last_ckpt")):  # CheckpointHook removes the files of these names
                 info[key] = os.path.join(self.work_dir, os.path.basename(str(info[key])))
+        self.logger.info(f"Resumed after epoch {self.epoch}, step {self.iter}")
 
-    def _check_optimizer_state(self) -> None:
-        for parameter, state in self.optim_wrapper.optimizer.state.items():
-            for key, value in state.items():
-                if isinstance(value, torch.Tensor) and value.numel() != 1 and value.shape != parameter.shape:
-                    raise ValueError(f"{key} of shape {tuple(value.shape)} for weights of {tuple(parameter.shape)}")
+    def train(self) -> nn.Module:
+        """Train; signals have their former handlers afterwards, also after an error."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, StopSignalsHook):
+                    hook.after_train(self)
 
 
 def train(
@@ -189,7 +197,11 @@ def train(
         if config.get("resume"):
             check_resumable(checkpoint, source=f"checkpoint {config.load_from}")
         del checkpoint
-    with process_group(config, launcher), build_errors():
+    with (
+        process_group(config, launcher),
+        build_errors(),
+        folder_lock(config.work_dir, enabled=is_main_process()),
+    ):
         if is_main_process():
             remove_unfinished(config.work_dir)
         runner = _build_runner(config, config_path)
@@ -291,7 +303,7 @@ def _add_hook(config: Config, hook_type: str, **options: Any) -> None:
 def _build_runner(config: Config, config_path: str) -> SOLORunner:
     encode_masks_for_evaluation(config)
     pin_memory_for_gpus_only(config)
-    set_timeouts(config)
+    set_worker_options(config)
     # mmengine shares loggers between runners of one name, which differs by the second only: number the runs.
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
@@ -304,6 +316,11 @@ def _with_ground_truth(loop: BaseLoop) -> BaseLoop:
         if isinstance(metric, CocoMaskMetric):
             metric.set_dataset(datasets[0] if len(datasets) == 1 else loop.dataloader.dataset)
     return loop
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), None
+    return True
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:

@@ -17,7 +17,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset, pseudo_c
 from torch.utils.data import DataLoader
 
 from solo.datasets.seeding import batch_numbered
-from solo.engine.data_loader import TIMEOUT_SECONDS, TimedDataLoader, inner_datasets, set_timeouts
+from solo.engine.data_loader import TIMEOUT_SECONDS, TimedDataLoader, inner_datasets, set_worker_options
 from solo.engine.loops import EndlessBatches, NumberedSamples
 from solo.errors import DataError
 from tests.helpers.coco_files import build, objects
@@ -190,18 +190,28 @@ def test_sigterm_does_not_end_workers(tmp_path: Path) -> None:
     assert ids == [1, 2, 3, 4, 5, 6]
 
 
-def test_time_outs_are_the_default_where_there_are_workers() -> None:
+def test_options_of_workers_are_those_that_torch_accepts() -> None:
     config = Config(
         dict(
             train_dataloader=dict(num_workers=2),
-            val_dataloader=dict(num_workers=0, timeout=5),
+            val_dataloader=dict(num_workers=0, timeout=5, persistent_workers=True, prefetch_factor=4),
             test_dataloader=dict(num_workers=1, timeout=0),
         )
     )
-    set_timeouts(config)
+    set_worker_options(config)
     assert config.train_dataloader.timeout == TIMEOUT_SECONDS
-    assert "timeout" not in config.val_dataloader
+    assert config.val_dataloader == dict(num_workers=0)
     assert config.test_dataloader.timeout == 0
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_workers_end_when_the_batch_sampler_fails(tmp_path: Path, persistent: bool) -> None:
+    """They ignore SIGTERM for a minute, so that the program would not end."""
+    timed = loader(tmp_path, num_workers=2, persistent_workers=persistent)
+    object.__setattr__(timed, "batch_sampler", map(int, ["no number"]))
+    with pytest.raises(ValueError, match="no number"):
+        next(iter(timed))
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")

@@ -59,16 +59,13 @@ def read_records(work_dir: str | Path) -> TrainingRecords:
     """
     records = TrainingRecords()
     for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
-        lines = list(_read_lines(path))
-        if not any("loss" in record for record in lines):
-            continue  # written by an evaluation
-        for record in lines:
-            if "loss" not in record:
+        for record in _read_lines(path):
+            if "loss" in record:
+                if records.train and record["iter"] <= records.train[-1]["iter"]:
+                    _drop_repeated(records, record)
+                records.train.append(record)
+            elif record.get("step"):  # 0 in a test
                 records.val.append(record)
-                continue
-            if records.train and record["iter"] <= records.train[-1]["iter"]:
-                _drop_repeated(records, record)
-            records.train.append(record)
     return records
 
 

@@ -55,7 +55,7 @@ class StopSignalsHook(Hook):
         self._stop_if_signalled(runner, step=runner.iter + 1, iterations_done=runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Do the same during a validation, which a resumed training does not repeat."""
+        """Do the same during a validation, which a resumed training repeats."""
         if self._before:
             self._stop_if_signalled(runner, step=batch_idx + 1, iterations_done=runner.iter)
 
