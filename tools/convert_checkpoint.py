@@ -9,6 +9,7 @@ from solo.checkpoints.convert import AUTO, MMDET, export_checkpoint, import_chec
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.state_dict import OURS
 from solo.command_line import add_config_options, run_command
+from solo.errors import printable
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
             weights_key=arguments.weights_key,
             trust_config=arguments.trust_config,
         )
-    print(report.summary())
+    print("\n".join(map(printable, report.summary().split("\n"))))
 
 
 if __name__ == "__main__":

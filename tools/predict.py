@@ -7,6 +7,7 @@ import sys
 
 from solo.command_line import add_config_options, add_deployment_options, parse_deployment, run_command, score
 from solo.config import load_config
+from solo.errors import printable
 from solo.inference.predict_files import find_images, predict_files
 from solo.inference.predictor import SOLOPredictor
 from solo.inference.writers import PREDICTIONS_FILE
@@ -40,7 +41,7 @@ def main() -> int:
     )
     summary = predict_files(images, predictor=predictor, out_dir=arguments.out_dir, score_thr=arguments.score_thr)
     for problem in summary.unreadable:
-        print(f"skipped: {problem}", file=sys.stderr)
+        print(f"skipped: {printable(str(problem))}", file=sys.stderr)
     print(
         f"{summary.images} images, {summary.objects} objects, {summary.seconds:.1f} s on {predictor.device};"
         f" visualisations and {PREDICTIONS_FILE} are in {arguments.out_dir}"

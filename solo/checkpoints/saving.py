@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -32,7 +33,7 @@ def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
         CheckpointError: the file cannot be written; the message names the reason and the free space.
     """
     path = Path(path).expanduser()
-    unfinished = path.with_name(path.name + UNFINISHED)
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:

@@ -54,8 +54,9 @@ def _epoch_length(info: Mapping[str, Any]) -> int | None:
     if isinstance(length := info.get("epoch_length"), int):
         return length
     steps, epochs = info.get("max_iters"), info.get("max_epochs")
-    known = isinstance(steps, int) and isinstance(epochs, int) and epochs > 0 and steps > 0
-    return steps // epochs if known else None
+    if isinstance(steps, int) and isinstance(epochs, int) and steps > 0 and epochs > 0:
+        return steps // epochs
+    return None
 
 
 def _restore_moments(wrapper: OptimWrapper, saved: Mapping[str, Any]) -> None:

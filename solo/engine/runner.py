@@ -319,7 +319,8 @@ def _with_ground_truth(loop: BaseLoop) -> BaseLoop:
 
 
 def _make_printable(record: logging.LogRecord) -> bool:
-    record.msg, record.args = printable(record.getMessage()), None
+    """Escape control characters, which a name from a file may hold."""
+    record.msg, record.args = "\n".join(map(printable, record.getMessage().split("\n"))), None
     return True
 
 

@@ -319,3 +319,19 @@ def test_weights_to_start_from_must_fit_somewhere(tmp_path: Path) -> None:
             work_dir=str(tmp_path / "work"),
             overrides={"load_from": str(tmp_path / "foreign.pth")},
         )
+
+
+def test_names_from_files_are_logged_without_control_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path)
+    name = "bright\x1b]0;title\x07\u202e"
+    annotations = tmp_path / "data" / "annotations.json"
+    annotations.write_text(annotations.read_text().replace('"bright"', json.dumps(name)))
+    overrides: dict[str, Any] = {"train_cfg.max_epochs": 1, "val_evaluator.classwise": True}
+    overrides |= {f"{split}_dataloader.dataset.classes": ("dark", name) for split in ("train", "val", "test")}
+    train(str(config), work_dir=str(tmp_path / "work"), overrides=overrides)
+    log = next((tmp_path / "work").glob("*/*.log")).read_text()
+    for text in (log, capsys.readouterr().out):
+        assert "bright" in text
+        assert not set(text) & set("\x1b\x07\u202e")

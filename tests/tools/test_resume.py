@@ -119,3 +119,17 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
     assert (stopped / f"iter_{done}.pth").is_file()
     finish(start(config, stopped, "--resume"), stopped)
     assert_equal(stopped, uninterrupted)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_second_ctrl_c_ends_a_training_at_once(tmp_path: Path) -> None:
+    config, stopped = write_config(tmp_path), tmp_path / "stopped"
+    process = start(config, stopped)
+    wait_for_iteration(stopped, 1, process)
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    assert process.wait(timeout=60) == 130, (tmp_path / "stopped.log").read_text()
+    assert not group_is_alive(process.pid)
+    assert "Traceback" not in (tmp_path / "stopped.log").read_text()
