@@ -65,7 +65,7 @@ def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> 
         nargs="+",
         metavar="KEY=VALUE",
         help="run the network with these deployment options (fold_norms, channels_last, pack_weights, compile, "
-        "cuda_graphs, dtype, threads); 'auto' for those recommended, 'none' for none "
+        "dtype, threads); 'auto' for those recommended, 'none' for none "
         f"(default: {default})",
         default=[default],
     )

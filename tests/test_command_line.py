@@ -27,7 +27,7 @@ def test_words_of_deploy() -> None:
         (["auto", "dtype=bfloat16"], "--deploy auto: expected KEY=VALUE pairs, or 'auto' or 'none' alone"),
         (["fast"], "--deploy fast"),
         (["dtypes=float16"], r"'dtypes' is unknown \(did you mean 'dtype'\?\)"),
-        (["threads=many"], "threads must be a number"),
+        (["threads=many"], "threads must be an integer"),
     ],
 )
 def test_errors_name_the_cause(words: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Faster ways to run a trained network: chosen in `DeploymentOptions`, done by `deploy`."""
+"""Faster inference with a trained network: `DeploymentOptions` says how, `deploy` applies them to a model."""
 
 from __future__ import annotations
 

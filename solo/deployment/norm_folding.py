@@ -1,9 +1,9 @@
-"""Batch normalisation folded into the convolution before it, in any network."""
+"""Fold batch normalisations into the convolutions before them, in any network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,9 @@ from torch.utils._pytree import tree_leaves
 TOLERANCE = 1e-3
 """Folded norms must not change an output of the sample by more than this share of its largest value."""
 
-Pairs: TypeAlias = Mapping[_BatchNorm, nn.Conv2d]
-
 
 class FoldedNorms(NamedTuple):
-    """What became of the batch normalisations of a network, by their names.
-
-    Attributes:
-        folded: those that are part of a convolution now.
-        kept: those that stay: no convolution alone feeds them, or its output has other readers.
-    """
+    """Names of the batch normalisations that were folded, and of those kept: no convolution feeds those alone."""
 
     folded: list[str]
     kept: list[str]
@@ -33,8 +26,8 @@ class FoldedNorms(NamedTuple):
 def fold_norms(network: nn.Module, sample: Tensor) -> FoldedNorms:
     """Fold each batch normalisation into the convolution whose output it reads; an identity replaces it.
 
-    Pairs are found by running the network once, not by names or order. The outputs of the sample tell whether a
-    convolution also feeds something else: all pairs are folded at once, or, if the outputs differ then, one by one.
+    One run of the network finds the pairs, whatever their names and order. A convolution may also feed something else,
+    which changes the outputs of the sample: then the pairs are folded one by one instead of all at once.
 
     Args:
         network: in evaluation mode; changed in place.
@@ -66,20 +59,16 @@ def _outputs(network: nn.Module, sample: Tensor) -> list[Tensor]:
 
 def _find_pairs(network: nn.Module, sample: Tensor) -> dict[_BatchNorm, nn.Conv2d]:
     """The norms that read the output of one and the same convolution in every call, with that convolution."""
-    made_by: dict[int, nn.Conv2d] = {}  # by the id of the output
-    outputs: list[Tensor] = []  # kept alive, so that no other tensor takes their ids
+    made_by: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the id of the output, which must live to keep its id
     sources: dict[_BatchNorm, set[nn.Conv2d | None]] = {}
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
-            outputs.append(output)
-            made_by[id(output)] = module
+            made_by[id(output)] = module, output
         elif isinstance(module, _BatchNorm):
-            sources.setdefault(module, set()).add(made_by.get(id(inputs[0])))
+            sources.setdefault(module, set()).add(made_by.get(id(inputs[0]), (None, None))[0])
 
-    hooks = [
-        part.register_forward_hook(note) for part in network.modules() if isinstance(part, (nn.Conv2d, _BatchNorm))
-    ]
+    hooks = [part.register_forward_hook(record) for part in network.modules()]
     network(sample.clone())
     for hook in hooks:
         hook.remove()
@@ -87,8 +76,10 @@ def _find_pairs(network: nn.Module, sample: Tensor) -> dict[_BatchNorm, nn.Conv2
     return {norm: conv for norm, conv in found.items() if conv is not None and norm.track_running_stats}
 
 
-def _fold_if_same(network: nn.Module, pairs: Pairs, sample: Tensor, expected: Sequence[Tensor]) -> bool:
-    """Fold the pairs; False, and all as it was, if the network then returns something else."""
+def _fold_if_same(
+    network: nn.Module, pairs: Mapping[_BatchNorm, nn.Conv2d], sample: Tensor, expected: Sequence[Tensor]
+) -> bool:
+    """Fold the pairs; undo it and return False if that changes the outputs."""
     former = {conv: (conv.weight, conv.bias) for conv in pairs.values()}
     identities = {norm: nn.Identity() for norm in pairs}
     for norm, conv in pairs.items():

@@ -1,4 +1,4 @@
-"""What can be switched on when a trained network is put to use."""
+"""Options for inference with a trained network."""
 
 from __future__ import annotations
 
@@ -12,30 +12,27 @@ from solo.deployment.packed_convs import packing_is_available
 from solo.errors import ConfigError, suggestion
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-LAYOUTS = (False, True, "backbone")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentOptions:
-    """How a trained network is run. Without arguments it runs as it was trained.
+    """How a trained network is run. The defaults run it as it was trained.
 
-    Each can be chosen alone. `fold_norms`, `channels_last`, `pack_weights`, `compile` and `cuda_graphs` change results
-    by rounding alone (1e-5 of the largest output); `dtype` rounds to fewer digits.
+    Each option can be used alone. `fold_norms`, `channels_last`, `pack_weights` and `compile` change results by
+    rounding alone (1e-5 of the largest output); `dtype` rounds to fewer digits.
 
     Attributes:
-        fold_norms: multiply batch normalisation into the convolution before it.
-        channels_last: keep channels innermost in memory: True everywhere, "backbone" in the backbone alone, whose maps
-            come back with the channels outermost.
-        pack_weights: on the CPU, bring the weights of plain convolutions into oneDNN's own layout once, not at every
-            call. The biggest gain there; the convolutions compute in the channels-last layout.
-        compile: hand the network to `torch.compile`; a mapping gives its arguments. Needs a C++ compiler on the CPU.
-            Every new image size compiles again.
-        cuda_graphs: on a GPU, record the network once for each image size and replay it.
+        fold_norms: fold each batch normalisation into the convolution before it.
+        channels_last: memory layout: True for the whole network, "backbone" for the backbone alone, whose feature maps
+            are returned in the default layout.
+        pack_weights: on the CPU, convert the weights of plain convolutions to oneDNN's layout once instead of at every
+            call. The largest gain on a CPU; these convolutions return channels-last maps.
+        compile: compile the network with `torch.compile`; a mapping gives its arguments. Needs a C++ compiler on the
+            CPU. Every new image size compiles again.
         dtype: type of the network's convolutions and linear layers, "float32", "bfloat16" or "float16". Images are
-            normalised, and detections taken from the outputs, in float32 all the same; the backbone's first
-            convolution, norms and predictors compute in float32 too, since most changes of detections come from their
-            rounding. Float16 on a CPU is correct but slow.
-        threads: CPU threads of the process, None to leave their number.
+            normalised and outputs decoded in float32; the backbone's first convolution, the norms and the predictors
+            compute in float32 too, since their rounding changes detections most. Float16 on a CPU is correct but slow.
+        threads: CPU threads of the process; None leaves their number.
 
     Raises:
         ConfigError: a value is unknown, or two options exclude each other.
@@ -45,43 +42,42 @@ class DeploymentOptions:
     channels_last: bool | str = False
     pack_weights: bool = False
     compile: bool | Mapping[str, Any] = False
-    cuda_graphs: bool = False
     dtype: str = "float32"
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"deployment option dtype must be one of {', '.join(DTYPES)}; came {self.dtype!r}")
-        if self.channels_last not in LAYOUTS:
-            raise ConfigError(f"deployment option channels_last: True, False or 'backbone'; came {self.channels_last}")
-        if self.threads is not None and (not isinstance(self.threads, int) or self.threads < 1):
-            raise ConfigError(f"deployment option threads must be a number from 1 on; came {self.threads!r}")
-        for name in ("fold_norms", "pack_weights", "cuda_graphs"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"deployment option {name} is True or False; came {getattr(self, name)!r}")
-        if not isinstance(self.compile, (bool, Mapping)):
-            raise ConfigError(f"deployment option compile is True, False or a dict; came {self.compile!r}")
-        if self.compiles and (self.pack_weights or self.cuda_graphs):
-            other = "pack_weights" if self.pack_weights else "cuda_graphs"
+        threads, has_compile_arguments = self.threads, isinstance(self.compile, Mapping)
+        expected = {
+            "fold_norms": (isinstance(self.fold_norms, bool), "True or False"),
+            "channels_last": (self.channels_last in (True, False, "backbone"), "True, False or 'backbone'"),
+            "pack_weights": (isinstance(self.pack_weights, bool), "True or False"),
+            "compile": (isinstance(self.compile, bool) or has_compile_arguments, "True, False or a dict"),
+            "dtype": (self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
+            "threads": (threads is None or (isinstance(threads, int) and threads >= 1), "an integer of at least 1"),
+        }
+        for name, (is_valid, form) in expected.items():
+            if not is_valid:
+                raise ConfigError(f"deployment option {name} must be {form}, got {getattr(self, name)!r}")
+        if self.compiles and self.pack_weights:
             raise ConfigError(
-                f"deployment options compile and {other} exclude each other; torch.compile has its own: "
-                "compile=dict(options=dict(freezing=True)) or compile=dict(mode='reduce-overhead')"
+                "deployment options compile and pack_weights exclude each other; torch.compile packs weights with "
+                "compile=dict(options=dict(freezing=True))"
             )
 
     @property
     def compiles(self) -> bool:
-        """Whether `torch.compile` is asked for; an empty mapping stands for its defaults."""
+        """Whether the network is compiled; an empty mapping means `torch.compile` with its defaults."""
         return self.compile is not False
 
     @classmethod
     def recommended(cls, device: torch.device) -> DeploymentOptions:
-        """What gains everywhere and changes results by rounding alone."""
+        """Options that are faster on every machine and change results by rounding alone."""
         packs = device.type == "cpu" and packing_is_available()
         return cls(fold_norms=True, channels_last=True, pack_weights=packs)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> DeploymentOptions:
-        """The options of a mapping, as a command line gives them.
+        """Options from a mapping of names to values, as the command line gives them.
 
         Raises:
             ConfigError: a name or a value is unknown.

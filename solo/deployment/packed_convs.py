@@ -1,4 +1,4 @@
-"""Convolutions whose weights lie in memory as oneDNN reads them."""
+"""Convolutions whose weights are kept in oneDNN's own memory layout."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def packing_is_available() -> bool:
 
 
 class PackedConv2d(nn.Module):
-    """What an `nn.Conv2d` does on the CPU, without bringing its weights into oneDNN's layout at every call.
+    """Equivalent to an `nn.Conv2d` on the CPU, without converting its weights to oneDNN's layout at every call.
 
-    It computes with the channels innermost, whatever the layout of its input. The packed weights are no parameter:
-    they have no gradient, cannot be copied, saved or moved, and stand for those of the convolution only.
+    Computes in the channels-last layout, whatever that of its input. The packed weights are no parameter: they have no
+    gradient and cannot be copied, saved or moved.
 
     Args:
         conv: a convolution that `can_be_packed`.
@@ -38,7 +38,7 @@ class PackedConv2d(nn.Module):
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach(), requires_grad=False)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be copied or pickled; torch's own error gives no hint.
+        """Refuse to be copied or pickled, with a hint that torch's own error lacks.
 
         Raises:
             TypeError: always.
@@ -56,9 +56,9 @@ class PackedConv2d(nn.Module):
 
 
 def can_be_packed(module: nn.Module) -> bool:
-    """Whether it is a plain convolution on the CPU, with zeros as padding, of a type that oneDNN has kernels for.
+    """Whether it is a plain zero-padded convolution on the CPU, of a type that oneDNN has kernels for.
 
-    Of float16 only processors with instructions for it have kernels, and torch does not tell which.
+    Not float16: only some processors have kernels for it, and torch does not tell which.
     """
     return (
         type(module) is nn.Conv2d

@@ -115,7 +115,7 @@ def test_no_value_is_read_and_no_copy_blocks(name: str, device: torch.device) ->
 
 @pytest.mark.parametrize("name", sorted(QUICK))
 def test_the_network_copies_nothing(name: str, device: torch.device) -> None:
-    """So that a CUDA graph can record it: `cuda_graphs` in `solo.deployment`."""
+    """The CPU can run ahead of the device."""
     config = load_config(CONFIGS / name, overrides={"model.backbone.init_cfg": None})
     model = MODELS.build(config.model).to(device).eval()
     with Copies() as copies, torch.no_grad():

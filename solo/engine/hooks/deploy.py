@@ -1,4 +1,4 @@
-"""Run the network of a test with deployment options."""
+"""Deployment options for testing."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from solo.registry import HOOKS
 
 @HOOKS.register_module()
 class DeploymentHook(Hook):
-    """Deploy the model once its weights are loaded, before a test and only there.
+    """Deploy the model before a test, once its weights are loaded. Training and its evaluations are not affected.
 
     Args:
-        options: of `DeploymentOptions`; None for what is recommended on the model's device.
+        options: fields of `DeploymentOptions`; None for those recommended for the model's device.
 
     Raises:
-        ConfigError: an option is unknown, or not for this model or device.
+        ConfigError: an option is unknown, or the model or its device does not support it.
     """
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options = None if options is None else DeploymentOptions.from_mapping(options)
 
     def before_test(self, runner: Runner) -> None:
-        """Deploy what is tested."""
+        """Deploy the model that is tested."""
         model = trained_model(runner.model)
         deploy(model, self.options or DeploymentOptions.recommended(next(model.parameters()).device))

@@ -1,4 +1,4 @@
-"""Other ways to run the same network while it trains: memory layout, compilation, recomputation."""
+"""How the network runs while it trains: memory layout, compilation, activation checkpointing."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _FEWEST_CHANNELS = 16
 
 @HOOKS.register_module()
 class NetworkOptionsHook(Hook):
-    """Change how the network is run, not what it computes; weights and checkpoints stay as they are.
+    """Change how the network runs, not what it computes. Names and shapes of the weights do not change.
 
     Args:
-        channels_last: keep weights and images with the channels innermost, as tensor cores and bfloat16 on the CPU
-            want them. In float32 on the CPU it gains some 5 %, and group normalisation is less exact where a group's
-            mean is far from zero.
-        compile: arguments of `torch.compile` for the network, `dict()` for its defaults. Losses and targets stay as
-            they are. Every new image size compiles again: `padded_sizes` of the `ImagePreprocessor` makes them few.
-        recompute: names of parts such as "neck" or "backbone.layer3" whose activations are not kept but computed again
-            in the backward pass: less memory for a second forward pass of these parts.
-        bfloat16_all_reduce: gradients travel between GPUs as bfloat16, half the bytes, rounded. Needs CUDA and NCCL.
+        channels_last: use the channels-last layout for weights and images, which is fastest for tensor cores and for
+            bfloat16 on the CPU. In float32 on the CPU it is some 5 % faster, and group normalisation is less exact
+            where a group's mean is far from zero.
+        compile: arguments of `torch.compile` for the network, `dict()` for its defaults. Losses and targets are not
+            compiled. Every new image size compiles again; `padded_sizes` of `ImagePreprocessor` bounds their number.
+        recompute: names of submodules such as "neck" or "backbone.layer3" whose activations are computed again in the
+            backward pass instead of stored (activation checkpointing): less memory, a second forward pass.
+        bfloat16_all_reduce: send gradients between GPUs as bfloat16: half the bytes, rounded. Needs CUDA and NCCL.
 
     Raises:
-        ConfigError: a part that the model does not have, or whose batch normalisation would count its batch twice;
-            processes that cannot exchange bfloat16; or channels innermost with a convolution that would crash.
+        ConfigError: the model lacks a submodule, or its batch normalisation would count each batch twice; processes
+            cannot exchange bfloat16; a convolution would crash in the channels-last layout.
     """
 
     priority = "VERY_LOW"
@@ -55,13 +55,13 @@ class NetworkOptionsHook(Hook):
         self.bfloat16_all_reduce = bfloat16_all_reduce
 
     def before_train(self, runner: Runner) -> None:
-        """Once weights are loaded and the model is where it trains."""
+        """Apply the options, once weights are loaded and the model is on its device."""
         model = runner.model
         if is_model_wrapper(model):
             if self.bfloat16_all_reduce:
                 _round_all_reduce(model)
             model = model.module
-        # mmengine does this only afterwards; until then a backbone with norm_eval=True looks as if it had none.
+        # mmengine does this only afterwards; until then norms of a backbone with norm_eval=True are in training mode.
         model.train()
         if self.channels_last:
             _check_few_channels(model)
@@ -75,14 +75,14 @@ class NetworkOptionsHook(Hook):
 
 
 def _check_few_channels(model: nn.Module) -> None:
-    """oneDNN writes past its memory in the backward pass of such a convolution (torch 2.13), and the process dies."""
+    """Refuse convolutions in whose backward pass oneDNN writes past its memory and crashes (torch 2.13)."""
     for name, module in model.named_modules():
         if not isinstance(module, nn.Conv2d) or module.weight.device.type != "cpu":
             continue
         if module.kernel_size == (1, 1) and module.stride != (1, 1) and module.in_channels < _FEWEST_CHANNELS:
             raise ConfigError(
                 f"NetworkOptionsHook.channels_last: {name} is a 1x1 convolution with a stride and {module.in_channels} "
-                f"channels; torch crashes on it on the CPU with fewer than {_FEWEST_CHANNELS}"
+                f"channels; with fewer than {_FEWEST_CHANNELS} torch crashes on it on the CPU"
             )
 
 
