@@ -1,4 +1,4 @@
-"""Heads of SOLO and Decoupled SOLO: the category branch of SOLOv2, and masks made without dynamic kernels."""
+"""Heads of SOLO and Decoupled SOLO: the category branch of SOLOv2, and masks without dynamic kernels."""
 
 from __future__ import annotations
 
@@ -7,45 +7,28 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from solo.models.grid import Grid
-from solo.models.layers import append_coordinates, conv_tower, init_conv_weights
-from solo.models.solov2_head import HEAD_INIT_STD, PyramidResizer, init_focal_bias
+from solo.models.layers import append_coordinates
+from solo.models.solov2_head import GridHead
 from solo.registry import MODELS
 from solo.structures import DecoupledSOLOOutputs, SOLOOutputs
 
 
-class _SOLOHeadBase(BaseModule):
-    """The category branch, and what both heads share; a subclass adds the towers and predictors of masks.
+class _SOLOHeadBase(GridHead):
+    """The category branch. Masks are at twice the resolution that their level reads."""
 
-    Masks are at twice the resolution that their level reads.
-    """
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.mask_strides = tuple(stride // 2 for stride in self.grid.strides)
+        self.category_tower = self._build_tower(self.in_channels)
+        self.category_predictor = self._build_predictor(self.num_classes)
 
-    def __init__(
-        self,
-        *,
-        grid: Grid,
-        num_classes: int,
-        in_channels: int,
-        feature_strides: Sequence[int],
-        feat_channels: int,
-        tower: dict[str, Any],
-        init_cfg: dict[str, Any] | None,
-    ) -> None:
-        super().__init__(init_cfg)
-        self.resizer = PyramidResizer(grid, feature_strides)
-        self.grid = grid
-        self.mask_strides = tuple(stride // 2 for stride in grid.strides)
-        self.category_tower = conv_tower(in_channels, feat_channels, **tower)
-        self.category_predictor = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
-
-    def _category_logits(self, features: Sequence[Tensor]) -> Tensor:
+    def _category_logits(self, levels: Sequence[Tensor]) -> Tensor:
         """(B, S, C) class logits from the maps of the levels."""
         cells = (
-            F.interpolate(feature, size=(side, side), mode="bilinear")
-            for feature, side in zip(features, self.grid.num_grids, strict=True)
+            F.interpolate(level, size=(side, side), mode="bilinear")
+            for level, side in zip(levels, self.grid.num_grids, strict=True)
         )
         return self.grid.flatten([self.category_predictor(self.category_tower(level)) for level in cells])
 
@@ -58,67 +41,26 @@ class SOLOHead(_SOLOHeadBase):
     features are computed here; the mask decoder computes the masks of the cells it needs.
 
     Args:
-        grid: the cells.
-        num_classes: C.
-        in_channels: channels of the feature pyramid.
-        feature_strides: input pixels per pixel of each pyramid map, finest first.
-        feat_channels: F, channels of both towers.
-        num_convs: convolutions of each tower.
-        num_groups: groups of the group normalisation.
-        dcn: config of the deformable convolutions of the towers, as `dict(type="DCNv2")`; None for none.
-        dcn_convs: the convolutions of the towers, counted from 0, that are deformable; None for all, where `dcn` is
-            given.
+        options: as in `GridHead`.
 
     Raises:
-        ValueError: the grid does not fit the pyramid, or `dcn_convs` names a convolution that is not there, or comes
-            without `dcn`.
+        ValueError: as `GridHead`.
     """
 
-    def __init__(
-        self,
-        *,
-        grid: Grid,
-        num_classes: int,
-        in_channels: int,
-        feature_strides: Sequence[int] = (4, 8, 16, 32, 64),
-        feat_channels: int,
-        num_convs: int,
-        num_groups: int = 32,
-        dcn: dict[str, Any] | None = None,
-        dcn_convs: Sequence[int] | None = None,
-        init_cfg: dict[str, Any] | None = None,
-    ) -> None:
-        tower: dict[str, Any] = dict(num_convs=num_convs, num_groups=num_groups, dcn=dcn, dcn_convs=dcn_convs)
-        super().__init__(
-            grid=grid,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            feature_strides=feature_strides,
-            feat_channels=feat_channels,
-            tower=tower,
-            init_cfg=init_cfg,
-        )
-        self.mask_tower = conv_tower(in_channels + 2, feat_channels, **tower)
-        self.mask_predictors = nn.ModuleList(nn.Conv2d(feat_channels, size, 1) for size in grid.level_sizes)
-        init_conv_weights(self, std=HEAD_INIT_STD)
-        init_focal_bias(self.category_predictor, *_convs(self.mask_predictors))
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.mask_tower = self._build_tower(self.in_channels + 2)
+        self.mask_predictors = nn.ModuleList(nn.Conv2d(self.feat_channels, size, 1) for size in self.grid.level_sizes)
+        self.init_predictors(self.category_predictor, self.mask_predictors)
 
     def forward(self, features: Sequence[Tensor]) -> SOLOOutputs:
-        """Predict for all cells of all levels.
-
-        Args:
-            features: one (B, in_channels, H/stride, W/stride) map for each of `feature_strides`.
-
-        Returns:
-            The outputs of the network.
-        """
-        levels = self.resizer.resize(features)
-        predictors = _convs(self.mask_predictors)
+        """Predict for all cells from one (B, in_channels, H/stride, W/stride) map for each of `feature_strides`."""
+        levels = self.resize_levels(features)
         return SOLOOutputs(
             cls_logits=self._category_logits(levels),
             mask_feats=tuple(self.mask_tower(append_coordinates(level)) for level in levels),
-            kernels=tuple(predictor.weight.flatten(1) for predictor in predictors),
-            biases=tuple(predictor.get_parameter("bias") for predictor in predictors),
+            kernels=tuple(predictor.get_parameter("weight").flatten(1) for predictor in self.mask_predictors),
+            biases=tuple(predictor.get_parameter("bias") for predictor in self.mask_predictors),
             mask_strides=self.mask_strides,
         )
 
@@ -128,70 +70,30 @@ class DecoupledSOLOHead(_SOLOHeadBase):
     """Head of Decoupled SOLO (arXiv 1912.04488, section 3.4): a channel for each column and one for each row of cells.
 
     Args:
-        grid: the cells.
-        num_classes: C.
-        in_channels: channels of the feature pyramid.
-        feature_strides: input pixels per pixel of each pyramid map, finest first.
-        feat_channels: channels of the towers.
-        num_convs: convolutions of each tower.
-        shared_mask_tower: whether columns and rows are read from one tower that sees both coordinates (the light
-            model), or each from one of their own that sees theirs.
-        num_groups: groups of the group normalisation.
-        dcn: config of the deformable convolutions of the towers, as `dict(type="DCNv2")`; None for none.
-        dcn_convs: the convolutions of the towers, counted from 0, that are deformable; None for all, where `dcn` is
-            given.
+        shared_mask_tower: read columns and rows from one tower that sees both coordinates (the light model), instead
+            of from one tower each that sees its own coordinate.
+        options: as in `GridHead`.
 
     Raises:
-        ValueError: as `SOLOHead`.
+        ValueError: as `GridHead`.
     """
 
-    def __init__(
-        self,
-        *,
-        grid: Grid,
-        num_classes: int,
-        in_channels: int,
-        feature_strides: Sequence[int] = (4, 8, 16, 32, 64),
-        feat_channels: int,
-        num_convs: int,
-        shared_mask_tower: bool = False,
-        num_groups: int = 32,
-        dcn: dict[str, Any] | None = None,
-        dcn_convs: Sequence[int] | None = None,
-        init_cfg: dict[str, Any] | None = None,
-    ) -> None:
-        tower: dict[str, Any] = dict(num_convs=num_convs, num_groups=num_groups, dcn=dcn, dcn_convs=dcn_convs)
-        super().__init__(
-            grid=grid,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            feature_strides=feature_strides,
-            feat_channels=feat_channels,
-            tower=tower,
-            init_cfg=init_cfg,
-        )
+    def __init__(self, *, shared_mask_tower: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self.shared_mask_tower = shared_mask_tower
         if shared_mask_tower:
-            self.mask_tower = conv_tower(in_channels + 2, feat_channels, **tower)
+            self.mask_tower = self._build_tower(self.in_channels + 2)
         else:
-            self.mask_tower_x = conv_tower(in_channels + 1, feat_channels, **tower)
-            self.mask_tower_y = conv_tower(in_channels + 1, feat_channels, **tower)
+            self.mask_tower_x = self._build_tower(self.in_channels + 1)
+            self.mask_tower_y = self._build_tower(self.in_channels + 1)
         self.mask_predictors_x, self.mask_predictors_y = (
-            nn.ModuleList(nn.Conv2d(feat_channels, side, 3, padding=1) for side in grid.num_grids) for _ in "xy"
+            nn.ModuleList(self._build_predictor(side) for side in self.grid.num_grids) for _ in "xy"
         )
-        init_conv_weights(self, std=HEAD_INIT_STD)
-        init_focal_bias(self.category_predictor, *_convs(self.mask_predictors_x), *_convs(self.mask_predictors_y))
+        self.init_predictors(self.category_predictor, self.mask_predictors_x, self.mask_predictors_y)
 
     def forward(self, features: Sequence[Tensor]) -> DecoupledSOLOOutputs:
-        """Predict for all cells of all levels.
-
-        Args:
-            features: one (B, in_channels, H/stride, W/stride) map for each of `feature_strides`.
-
-        Returns:
-            The outputs of the network.
-        """
-        levels = self.resizer.resize(features)
+        """Predict for all cells from one (B, in_channels, H/stride, W/stride) map for each of `feature_strides`."""
+        levels = self.resize_levels(features)
         x_logits, y_logits = [], []
         for level, predict_x, predict_y in zip(levels, self.mask_predictors_x, self.mask_predictors_y, strict=True):
             x, y = self._mask_features(level)
@@ -208,15 +110,11 @@ class DecoupledSOLOHead(_SOLOHeadBase):
         """What columns and what rows are read from, both (B, F, 2 h_l, 2 w_l)."""
         located = append_coordinates(level)
         if self.shared_mask_tower:
-            shared = _doubled(self.mask_tower(located))
+            shared = _double(self.mask_tower(located))
             return shared, shared
         with_y = torch.cat([level, located[:, -1:]], dim=1)
-        return _doubled(self.mask_tower_x(located[:, :-1])), _doubled(self.mask_tower_y(with_y))
+        return _double(self.mask_tower_x(located[:, :-1])), _double(self.mask_tower_y(with_y))
 
 
-def _convs(modules: nn.ModuleList) -> list[nn.Conv2d]:
-    return [module for module in modules if isinstance(module, nn.Conv2d)]
-
-
-def _doubled(maps: Tensor) -> Tensor:
+def _double(maps: Tensor) -> Tensor:
     return F.interpolate(maps, scale_factor=2, mode="bilinear")
