@@ -1,4 +1,4 @@
-"""Sigmoid focal loss and dice loss, one value an element or mask: the criterion reduces them."""
+"""Sigmoid focal loss and dice loss: one value an element or mask, which the criterion sums."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, 
     # The logit of the wrong answer: no probability is subtracted from 1, which would cost digits.
     wrong = torch.where(targets, -logits, logits)
     weights = torch.where(targets, alpha, 1 - alpha)
-    return weights * wrong.sigmoid() ** gamma * F.softplus(wrong)
+    # Below gamma = 1 the power has an infinite derivative at 0, to which the sigmoid underflows.
+    probabilities = wrong.sigmoid().clamp(min=torch.finfo(torch.float32).tiny)
+    return weights * probabilities**gamma * F.softplus(wrong)
 
 
 def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1e-3) -> Tensor:

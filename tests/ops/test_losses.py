@@ -92,11 +92,12 @@ def test_focal_loss_and_its_derivative_against_autograd(alpha: float, gamma: flo
     assert torch.allclose(logits.grad.double(), exact.grad, rtol=5e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("value", [-1000.0, 1000.0])
+@pytest.mark.parametrize("gamma", [0.01, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("value", [-1000.0, -90.0, 90.0, 1000.0])
 @pytest.mark.parametrize("target", [True, False])
-def test_focal_loss_of_extreme_logits_has_a_finite_derivative(value: float, target: bool) -> None:
+def test_focal_loss_of_extreme_logits_has_a_finite_derivative(value: float, target: bool, gamma: float) -> None:
     logits = torch.tensor([value], requires_grad=True)
-    sigmoid_focal_loss(logits, torch.tensor([target])).sum().backward()
+    sigmoid_focal_loss(logits, torch.tensor([target]), gamma=gamma).sum().backward()
     slope = {True: -0.25, False: 0.75}[target] if (value > 0) != target else 0.0
     assert logits.grad.item() == pytest.approx(slope)
 
