@@ -1,4 +1,4 @@
-"""Deformable convolution: each tap of the kernel reads where its own offset points to."""
+"""Deformable convolution: each tap of the kernel samples the input at a position of its own."""
 
 from __future__ import annotations
 
@@ -26,26 +26,24 @@ def deform_conv2d(
     groups: int = 1,
     deform_groups: int = 1,
 ) -> Tensor:
-    """Convolve with sampling positions moved by offsets (Dai et al. 2017) and, optionally, weighed (Zhu et al. 2019).
+    """Convolve at positions moved by offsets (Dai et al. 2017), with samples optionally weighted (Zhu et al. 2019).
 
-    The function of `torchvision.ops.deform_conv2d` and of mmcv's operators. A tap reads bilinearly between the four
-    pixels around its position; pixels outside the input are zero. Positions are kept in float32 at least, whatever
-    the dtype of the features. Under autocast the features are cast as those of a convolution are. On a GPU
-    torchvision's kernel is used where torchvision is installed, and plain torch elsewhere. A sample a whole pixel or
-    more outside the input is zero, also at an infinite offset; a NaN stays NaN.
+    Equivalent to `torchvision.ops.deform_conv2d` and to mmcv's operators, with bilinear sampling and zeros outside the
+    input, also at infinite offsets; a NaN stays NaN. Positions are float32 at least, whatever the dtype of the
+    features. Autocast casts the features as those of a convolution. On a GPU torchvision's kernel computes, where
+    torchvision is installed, and plain torch elsewhere.
 
     Args:
         inputs: (batch, in_channels, height, width) floating point.
         weight: (out_channels, in_channels / groups, kernel_height, kernel_width).
         offsets: (batch, 2 * deform_groups * taps, out_height, out_width) with taps = kernel_height * kernel_width:
-            for each deformable group and tap, row by row, how far down (y), then how far right (x) its position
-            moves, in pixels of `inputs`.
-        mask: (batch, deform_groups * taps, out_height, out_width), the factor of each sample; None is 1 everywhere.
+            y, then x of the shift of each deformable group and tap (row-major), in pixels of `inputs`.
+        mask: (batch, deform_groups * taps, out_height, out_width), the factor of each sample; None for 1.
         bias: (out_channels,).
-        stride: pixels of `inputs` between output pixels, one number or (vertical, horizontal), as the next two.
+        stride: one number or (vertical, horizontal), as the next two.
         padding: zeros around `inputs`.
-        dilation: pixels between the taps of the kernel before they move.
-        groups: blocks that input and output channels are convolved in.
+        dilation: distance of the kernel's taps before they move.
+        groups: as in `nn.Conv2d`.
         deform_groups: blocks of the input channels with offsets of their own.
 
     Returns:
@@ -55,9 +53,21 @@ def deform_conv2d(
         ValueError: shapes that do not fit each other.
     """
     stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
-    out_size = _out_size(inputs, weight, stride, padding, dilation)
+    kernel_size = weight.shape[-2:]
+    out_size = [
+        (inputs.shape[2 + axis] + 2 * padding[axis] - dilation[axis] * (kernel_size[axis] - 1) - 1) // stride[axis] + 1
+        for axis in (0, 1)
+    ]
     _check_channels(inputs, weight, groups, deform_groups)
-    _check_samples(inputs, weight, offsets, mask, deform_groups, out_size)
+    if min(out_size) < 1:
+        raise ValueError(
+            f"inputs {tuple(inputs.shape)} are too small for a kernel {tuple(weight.shape)} with {dilation=}"
+        )
+    taps = deform_groups * kernel_size.numel()
+    for name, tensor, channels in (("offsets", offsets, 2 * taps), ("mask", mask, taps)):
+        expected = (inputs.shape[0], channels, *out_size)
+        if tensor is not None and tensor.shape != expected:
+            raise ValueError(f"{name} must be {expected}, got {tuple(tensor.shape)}")
     inputs = _autocast(inputs)
     # A compiled or exported graph stays free of operators that are not torch's own.
     kernel = _torchvision_kernel() if inputs.is_cuda and not torch.compiler.is_compiling() else None
@@ -66,7 +76,7 @@ def deform_conv2d(
         dtype = torch.promote_types(inputs.dtype, torch.float32)
         tensors = [None if tensor is None else tensor.to(dtype) for tensor in (inputs, offsets, weight, bias, mask)]
         return kernel(*tensors[:4], stride, padding, dilation, tensors[4]).to(inputs.dtype)
-    rows, columns = _positions(offsets, weight.shape[-2:], stride, padding, dilation, deform_groups)
+    rows, columns = _positions(offsets, kernel_size, stride, padding, dilation, deform_groups)
     samples = _sample(inputs, rows, columns, None if mask is None else _taps_last(mask, deform_groups, 1)[..., 0])
     output = _multiply(samples, weight, groups).unflatten(2, out_size)
     return output if bias is None else output + bias.to(output.dtype)[:, None, None]
@@ -80,8 +90,8 @@ def _positions(
     dilation: tuple[int, int],
     deform_groups: int,
 ) -> list[Tensor]:
-    """Rows and columns that the taps read: two (batch, out_height, out_width, taps, deform_groups), in pixels."""
-    moves = _taps_last(offsets, deform_groups, 2)
+    """Rows and columns of the samples: two (batch, out_height, out_width, taps, deform_groups), in pixels."""
+    moves = _taps_last(offsets, deform_groups, 2)  # (batch, out_height, out_width, taps, deform_groups, 2)
     moves = moves.to(torch.promote_types(moves.dtype, torch.float32))
     taps = torch.meshgrid(*(torch.arange(size, device=offsets.device) for size in kernel_size), indexing="ij")
     positions = []
@@ -98,22 +108,22 @@ def _taps_last(maps: Tensor, deform_groups: int, values: int) -> Tensor:
 
 
 def _sample(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) -> Tensor:
-    """What the taps read: (batch, out_height * out_width, taps, in_channels).
+    """Sample the input at rows and columns (batch, out_height, out_width, taps, deform_groups).
 
     Each sample is a weighted sum of four pixels, hence one bag of embeddings: neither the pixels nor the samples
-    before the mask are ever stored. This is quicker and smaller than `F.grid_sample`, whose scaled positions are also
-    inexact, or than four gathers.
+    before the mask are stored. Faster and smaller than four gathers or `F.grid_sample`, whose scaled positions are
+    inexact as well. Returns (batch, out_height * out_width, taps, in_channels).
     """
     batch, channels, height, width = inputs.shape
     taps, deform_groups = rows.shape[-2:]
-    row_indices, row_weights = _neighbours(rows, height)
+    row_indices, row_weights = _neighbours(rows, height)  # (..., 2) each
     column_indices, column_weights = _neighbours(columns, width)
     if mask is not None:
         row_weights = row_weights * mask[..., None]
     images = torch.arange(batch, device=inputs.device).view(-1, 1, 1, 1, 1, 1, 1)
     blocks = torch.arange(deform_groups, device=inputs.device).view(-1, 1, 1)
-    pixels = (images * height + row_indices[..., None]) * width + column_indices[..., None, :]
-    weights = row_weights[..., None] * column_weights[..., None, :]
+    pixels = (images * height + row_indices[..., None]) * width + column_indices[..., None, :]  # (..., 2, 2)
+    weights = row_weights[..., None] * column_weights[..., None, :]  # (..., 2, 2)
     samples = F.embedding_bag(
         (pixels * deform_groups + blocks).reshape(-1, 4),
         inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups),
@@ -124,46 +134,42 @@ def _sample(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) 
 
 
 def _neighbours(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The two pixels around each position along an axis of `size` pixels, and their bilinear weights.
+    """The two pixels around positions (...) on an axis of `size` pixels: (..., 2) indices and bilinear weights.
 
-    Args:
-        positions: (...) float.
-
-    Returns:
-        (..., 2) int64 indices, all of them inside, and (..., 2) weights, zero for a pixel outside.
+    All indices are inside; the weight of a pixel outside is zero.
     """
-    # Beyond these bounds a sample is zero anyway; inside them an infinite offset has neither NaNs nor an overflow.
+    # Beyond these bounds a sample is zero anyway; within them an infinite offset gives no NaN and no overflow.
     positions = positions.clamp(-1, size)
     first = positions.detach().floor()
     fractions = positions - first
     neighbours = torch.stack([first, first + 1], dim=-1)
     weights = torch.stack([1 - fractions, fractions], dim=-1)
     outside = (neighbours < 0) | (neighbours >= size)
-    # A NaN keeps its NaN weight, but still needs an index.
+    # A NaN keeps its NaN weight, but needs a valid index.
     indices = torch.where(neighbours > 0, neighbours, 0).clamp(max=size - 1).long()
     return indices, weights.masked_fill(outside, 0)
 
 
 def _multiply(samples: Tensor, weight: Tensor, groups: int) -> Tensor:
     """(batch, positions, taps, in_channels) samples times the kernel: (batch, out_channels, positions)."""
-    samples = samples.unflatten(3, (groups, -1)).permute(0, 3, 2, 4, 1).flatten(2, 3)
-    matrices = weight.flatten(2).transpose(1, 2).reshape(groups, weight.shape[0] // groups, -1)
+    samples = samples.unflatten(3, (groups, -1)).permute(0, 3, 2, 4, 1).flatten(2, 3)  # (batch, groups, t*i, positions)
+    matrices = weight.flatten(2).transpose(1, 2).reshape(groups, weight.shape[0] // groups, -1)  # (groups, o, t*i)
     return (matrices @ samples).flatten(1, 2)
 
 
 @cache
 def _torchvision_kernel() -> Callable[..., Any] | None:
-    """torchvision's operator, None where torchvision is absent or does not fit this torch."""
+    """torchvision's operator, None where torchvision is missing or fails to load."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module("torchvision.ops").deform_conv2d
-    except Exception:  # a torchvision of another torch fails in ways of its own
+    except Exception:  # a torchvision built for another torch raises errors of several types
         return None
 
 
 def _autocast(inputs: Tensor) -> Tensor:
-    """In the dtype in which autocast lets convolutions compute, which leaves double precision alone."""
+    """Cast as autocast casts the inputs of a convolution; it leaves double precision alone."""
     device = inputs.device.type
     if inputs.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
         return inputs
@@ -172,20 +178,6 @@ def _autocast(inputs: Tensor) -> Tensor:
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
-
-
-def _out_size(
-    inputs: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[int, int]:
-    height, width = (
-        (size + 2 * padding[axis] - dilation[axis] * (taps - 1) - 1) // stride[axis] + 1
-        for axis, (size, taps) in enumerate(zip(inputs.shape[-2:], weight.shape[-2:], strict=True))
-    )
-    if height < 1 or width < 1:
-        raise ValueError(
-            f"inputs {tuple(inputs.shape)} are too small for a kernel {tuple(weight.shape)} with {dilation=}"
-        )
-    return height, width
 
 
 def _check_channels(inputs: Tensor, weight: Tensor, groups: int, deform_groups: int) -> None:
@@ -197,19 +189,3 @@ def _check_channels(inputs: Tensor, weight: Tensor, groups: int, deform_groups: 
             f"a weight {tuple(weight.shape)} with {groups=} does not fit {channels} input channels: it needs "
             f"{channels} / {groups} of them, and output channels that {groups} divides"
         )
-
-
-def _check_samples(
-    inputs: Tensor,
-    weight: Tensor,
-    offsets: Tensor,
-    mask: Tensor | None,
-    deform_groups: int,
-    out_size: tuple[int, int],
-) -> None:
-    """The offsets, and the mask where there is one, have one entry for each tap at each output pixel."""
-    taps = deform_groups * weight.shape[-2] * weight.shape[-1]
-    for name, tensor, channels in (("offsets", offsets, 2 * taps), ("mask", mask, taps)):
-        expected = (inputs.shape[0], channels, *out_size)
-        if tensor is not None and tensor.shape != expected:
-            raise ValueError(f"{name} must be {expected}, but came as {tuple(tensor.shape)}")

@@ -281,9 +281,9 @@ def test_export_with_sides_that_vary(generator: torch.Generator) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(offsets=torch.zeros(2, 27, 5, 6)), r"offsets must be \(2, 18, 5, 6\), but came as \(2, 27, 5, 6\)"),
-        (dict(offsets=torch.zeros(2, 18, 3, 4)), r"offsets must be \(2, 18, 5, 6\), but came as \(2, 18, 3, 4\)"),
-        (dict(mask=torch.zeros(2, 18, 5, 6)), r"mask must be \(2, 9, 5, 6\), but came as \(2, 18, 5, 6\)"),
+        (dict(offsets=torch.zeros(2, 27, 5, 6)), r"offsets must be \(2, 18, 5, 6\), got \(2, 27, 5, 6\)"),
+        (dict(offsets=torch.zeros(2, 18, 3, 4)), r"offsets must be \(2, 18, 5, 6\), got \(2, 18, 3, 4\)"),
+        (dict(mask=torch.zeros(2, 18, 5, 6)), r"mask must be \(2, 9, 5, 6\), got \(2, 18, 5, 6\)"),
         (dict(deform_groups=3), "4 input channels cannot be split into 3 deform_groups"),
         (dict(groups=2), r"weight \(4, 4, 3, 3\) with groups=2 does not fit 4 input channels"),
         (dict(weight=torch.zeros(4, 3, 3, 3)), r"weight \(4, 3, 3, 3\) with groups=1 does not fit 4 input channels"),
