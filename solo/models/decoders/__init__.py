@@ -1,7 +1,7 @@
-"""Mask decoders: how outputs become masks, the one step in which SOLOv2, SOLO and Decoupled SOLO differ.
+"""Mask decoders: from outputs to masks, the one step in which SOLOv2, SOLO and Decoupled SOLO differ.
 
-The class of a decoder is looked up by the type of the network's outputs. A head of your own returns outputs of its own
-type and enters a decoder for them:
+The type of the network's outputs selects the decoder. To use your own head, let it return its own type of outputs and
+register a decoder for that type:
 
     MASK_DECODERS[MyOutputs] = MyMaskDecoder
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from solo.models.decoders.base import LevelMaskDecoder, LevelPositives, MaskDecoder
+from solo.models.decoders.base import LevelMaskDecoder, MaskDecoder
 from solo.models.decoders.decoupled_solo import DecoupledSOLOMaskDecoder
 from solo.models.decoders.solo import SOLOMaskDecoder
 from solo.models.decoders.solov2 import SOLOv2MaskDecoder
@@ -24,16 +24,16 @@ MASK_DECODERS: dict[type, type[MaskDecoder]] = {
 
 
 def build_mask_decoder(outputs: Any) -> MaskDecoder:
-    """The decoder of a batch's outputs.
+    """Build the decoder of a batch's outputs.
 
     Raises:
-        TypeError: outputs of a type that `MASK_DECODERS` does not have.
+        TypeError: `MASK_DECODERS` has no decoder for outputs of this type.
     """
     kind = MASK_DECODERS.get(type(outputs))
     if kind is None:
         raise TypeError(
             f"no mask decoder for outputs of type {type(outputs).__name__}: "
-            "enter one in solo.models.decoders.MASK_DECODERS"
+            "register one in solo.models.decoders.MASK_DECODERS"
         )
     return kind(outputs)
 
@@ -42,7 +42,6 @@ __all__ = [
     "MASK_DECODERS",
     "DecoupledSOLOMaskDecoder",
     "LevelMaskDecoder",
-    "LevelPositives",
     "MaskDecoder",
     "SOLOMaskDecoder",
     "SOLOv2MaskDecoder",

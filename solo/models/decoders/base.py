@@ -1,11 +1,11 @@
-"""What a mask decoder does, and what decoders whose cells read their own level share."""
+"""Base classes of the mask decoders."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from solo.structures import GridTargets
 
 
 class MaskDecoder(ABC):
-    """The masks of the cells of a batch. They are computed for the cells that are asked for, never for all.
+    """Computes the masks of grid cells of a batch, for the cells that are asked for, never for all.
 
     Args:
         outputs: the network's outputs.
@@ -33,7 +33,7 @@ class MaskDecoder(ABC):
 
     @abstractmethod
     def decode(self, image: int, cells: Tensor) -> Tensor:
-        """Masks for the prediction.
+        """Compute masks for inference.
 
         Args:
             image: index in the batch.
@@ -45,7 +45,7 @@ class MaskDecoder(ABC):
 
     @abstractmethod
     def mask_loss(self, targets: GridTargets, *, weights: Tensor, loss: MaskLoss, chunk_bytes: int) -> Tensor:
-        """Weighted sum of the losses of the positives' masks, for the training.
+        """Weighted sum of the losses of the positives' masks.
 
         Args:
             targets: the targets.
@@ -56,26 +56,6 @@ class MaskDecoder(ABC):
         Returns:
             () float32. Without a positive it is 0 and all its gradients are zeros.
         """
-
-
-class LevelPositives(NamedTuple):
-    """The positives of one level, sorted by image.
-
-    Attributes:
-        image_idx: (p,) image of each.
-        cell_idx: (p,) cell of each within the level.
-        object_idx: (p,) row of its object in `masks`.
-        weights: (p,) factor of its loss.
-        per_image: B integers that sum to p.
-        masks: (sum of N, H/stride, W/stride) bool.
-    """
-
-    image_idx: Tensor
-    cell_idx: Tensor
-    object_idx: Tensor
-    weights: Tensor
-    per_image: list[int]
-    masks: Tensor
 
 
 class LevelMaskDecoder(MaskDecoder):
@@ -100,8 +80,10 @@ class LevelMaskDecoder(MaskDecoder):
         """(n, height, width) float32 mask probabilities at any size of cells (n,), counted within the level."""
 
     @abstractmethod
-    def level_loss(self, level: int, positives: LevelPositives, *, loss: MaskLoss, chunk_bytes: int) -> Tensor:
-        """Weighted sum () of the losses of a level's positives."""
+    def level_loss(
+        self, level: int, targets: GridTargets, *, weights: Tensor, loss: MaskLoss, chunk_bytes: int
+    ) -> Tensor:
+        """As `mask_loss`, for the positives of one level: cells are counted within it, masks are at its stride."""
 
     def decode(self, image: int, cells: Tensor) -> Tensor:
         masks = torch.empty((len(cells), *self.mask_size), dtype=torch.float32, device=cells.device)
@@ -118,11 +100,14 @@ class LevelMaskDecoder(MaskDecoder):
 
     def mask_loss(self, targets: GridTargets, *, weights: Tensor, loss: MaskLoss, chunk_bytes: int) -> Tensor:
         by_level = enumerate(self._split_by_level(targets, weights))
-        losses = [self.level_loss(*level, loss=loss, chunk_bytes=chunk_bytes) for level in by_level]
+        losses = [
+            self.level_loss(level, of_level, weights=level_weights, loss=loss, chunk_bytes=chunk_bytes)
+            for level, (of_level, level_weights) in by_level
+        ]
         return torch.stack(losses).sum()
 
-    def _split_by_level(self, targets: GridTargets, weights: Tensor) -> Iterator[LevelPositives]:
-        """The positives level by level. Their numbers are known on the CPU, so that nothing waits for the device."""
+    def _split_by_level(self, targets: GridTargets, weights: Tensor) -> Iterator[tuple[GridTargets, Tensor]]:
+        """Targets and weights of each level. Counts are on the CPU, so that nothing waits for the device."""
         counts = [count for image in targets.positives_per_level for count in image]  # B * L
         runs = [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
         num_levels = len(self._mask_strides)
@@ -131,16 +116,16 @@ class LevelMaskDecoder(MaskDecoder):
                 torch.cat([values[run] for run in runs[level::num_levels]])
                 for values in (targets.image_idx, targets.cell_idx, targets.object_idx, weights)
             )
-            yield LevelPositives(
+            of_level = targets._replace(
                 image_idx=image_idx,
                 cell_idx=cell_idx - self._first_cells[level],
                 object_idx=object_idx,
-                weights=level_weights,
-                per_image=counts[level::num_levels],
+                positives_per_image=counts[level::num_levels],
                 masks=targets.masks if stride == MASK_STRIDE else targets.coarse_masks[stride],
             )
+            yield of_level, level_weights
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(n, height, width) brought to a size, bilinearly."""
+    """Resize maps (n, height, width) to a size, bilinearly."""
     return maps if maps.shape[-2:] == size else F.interpolate(maps[None], size, mode="bilinear")[0]

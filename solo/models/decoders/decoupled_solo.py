@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from solo.models.decoders.base import LevelMaskDecoder, LevelPositives, resize_maps
+from solo.models.decoders.base import LevelMaskDecoder, resize_maps
 from solo.ops import product_mask_loss
 from solo.ops.mask_loss import MaskLoss
-from solo.structures import DecoupledSOLOOutputs
+from solo.structures import DecoupledSOLOOutputs, GridTargets
 
 
 class DecoupledSOLOMaskDecoder(LevelMaskDecoder):
@@ -25,23 +25,25 @@ class DecoupledSOLOMaskDecoder(LevelMaskDecoder):
 
     def decode_level(self, level: int, image: int, cells: Tensor) -> Tensor:
         rows, columns = cells // self._sides[level], cells % self._sides[level]
-        # Each is resized before the product: the order of the reference implementations.
+        # Resized before the product, as in the reference implementations.
         x, y = (
             resize_maps(logits[level][image, idx].float().sigmoid_(), self.mask_size)  # (n, h, w)
             for logits, idx in ((self._outputs.x_logits, columns), (self._outputs.y_logits, rows))
         )
         return x.mul_(y)
 
-    def level_loss(self, level: int, positives: LevelPositives, *, loss: MaskLoss, chunk_bytes: int) -> Tensor:
+    def level_loss(
+        self, level: int, targets: GridTargets, *, weights: Tensor, loss: MaskLoss, chunk_bytes: int
+    ) -> Tensor:
         return product_mask_loss(
             self._outputs.x_logits[level],
             self._outputs.y_logits[level],
-            positives.masks,
-            image_idx=positives.image_idx,
-            x_idx=positives.cell_idx % self._sides[level],
-            y_idx=positives.cell_idx // self._sides[level],
-            object_idx=positives.object_idx,
-            weights=positives.weights,
+            targets.masks,
+            image_idx=targets.image_idx,
+            x_idx=targets.cell_idx % self._sides[level],
+            y_idx=targets.cell_idx // self._sides[level],
+            object_idx=targets.object_idx,
+            weights=weights,
             loss=loss,
             chunk_bytes=chunk_bytes,
         )

@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from solo.models.decoders.base import LevelMaskDecoder, LevelPositives
+from solo.models.decoders.base import LevelMaskDecoder
 from solo.ops import dynamic_mask_loss
 from solo.ops.mask_loss import MaskLoss
-from solo.structures import SOLOOutputs
+from solo.structures import GridTargets, SOLOOutputs
 
 
 class SOLOMaskDecoder(LevelMaskDecoder):
     """Learned kernels (SOLO paper, section 3.2).
 
-    The reference implementations enlarge the features before the convolution. Here the logits are enlarged, which is
-    the same by linearity and a quarter of the products.
+    The reference implementations double the features before the convolution. Doubling the logits gives the same masks,
+    by linearity, with a quarter of the products.
     """
 
     def __init__(self, outputs: SOLOOutputs) -> None:
@@ -35,15 +35,17 @@ class SOLOMaskDecoder(LevelMaskDecoder):
         logits = torch.addmm(biases[:, None], kernels, columns).view(len(cells), *mask_feats.shape[1:])
         return _double(logits.float()).sigmoid_()
 
-    def level_loss(self, level: int, positives: LevelPositives, *, loss: MaskLoss, chunk_bytes: int) -> Tensor:
+    def level_loss(
+        self, level: int, targets: GridTargets, *, weights: Tensor, loss: MaskLoss, chunk_bytes: int
+    ) -> Tensor:
         return dynamic_mask_loss(
             self._outputs.mask_feats[level],
-            self._outputs.kernels[level][positives.cell_idx],
-            positives.masks,
-            biases=self._outputs.biases[level][positives.cell_idx],
-            object_idx=positives.object_idx,
-            positives_per_image=positives.per_image,
-            weights=positives.weights,
+            self._outputs.kernels[level][targets.cell_idx],
+            targets.masks,
+            biases=self._outputs.biases[level][targets.cell_idx],
+            object_idx=targets.object_idx,
+            positives_per_image=targets.positives_per_image,
+            weights=weights,
             loss=lambda logits, masks: loss(_double(logits), masks),
             chunk_bytes=chunk_bytes,
         )
