@@ -1,4 +1,4 @@
-"""Candidates of one image: masks are decoded in the order of the class scores until no other can be among the best."""
+"""Candidates of one image: masks are decoded in the order of the class scores until the best are known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from solo.masks.bitmaps import binarise_masks
 from solo.structures import Candidates
 
 STEPS_PER_CHUNK = 8
-"""Cells are decoded in steps of this part of `chunk_bytes`: less work in vain at the end, and less memory."""
+"""Cells are decoded in steps of `chunk_bytes` divided by this: little is decoded in vain, and memory is less."""
 
 SPARE_MASKS = 1.5
-"""Masks are kept up to this factor of the wanted candidates before those without a candidate are dropped."""
+"""Masks without a candidate are dropped once there are this many times more masks than wanted candidates."""
 
 MASKNESS_LIMIT = 1 + 1e-5
 """The largest maskness, with room for the rounding of a mean."""
@@ -29,12 +29,12 @@ class ScoredCandidates(NamedTuple):
     """The best candidates of an image and the masks that were decoded for them.
 
     Attributes:
-        candidates: by descending score, class score times maskness; equal ones in the order (cell, class).
+        candidates: by descending score, class score times maskness; ties by cell, then by class.
         masks: (D', h, w) bool, which `candidates.rows` indexes.
         decode: the masks of cells.
         ranks: (S,) int64 position of each decoded cell in the order of decoding.
         held: (cells of a step, h, w) float32 mask probabilities of the first steps.
-        suppressed: (D,) scores of the candidates after the suppression, where that ended the decoding.
+        suppressed: (D,) scores of the candidates after the suppression, if that ended the decoding.
     """
 
     candidates: Candidates
@@ -55,12 +55,12 @@ class ScoredCandidates(NamedTuple):
 
 
 class Suppression(NamedTuple):
-    """What turns candidates into detections.
+    """How detections are made from candidates.
 
     Attributes:
         suppress: (D, h, w) bool masks by descending score, (D,) labels and (D,) scores to (D,) scores, none larger than
             before. A score may depend on better candidates alone.
-        wanted: how many detections are taken, the best.
+        wanted: how many detections, the best, are taken.
     """
 
     suppress: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -79,27 +79,26 @@ def select_candidates(
     chunk_bytes: int,
     suppression: Suppression | None = None,
 ) -> ScoredCandidates:
-    """The best candidates; each cell is decoded once, and only as many cells as that takes.
+    """Select the best candidates. Each cell is decoded once, and only as many cells as that takes.
 
-    A candidate's score is class score times maskness, and a maskness is at most 1. Hence a cell whose best class
-    score is below the `limit`-th best score found so far can have no candidate among the best, nor can any cell after
-    it: the result is the same as if every cell had been decoded.
+    Cells are decoded by descending class score. A candidate's score is class score times maskness, at most the class
+    score: candidates with scores above the class scores that are left are better than all that follow. `limit` of them
+    are the best ones, the same as if every cell had been decoded.
 
-    With `suppression` only the detections are the same, and there may be fewer candidates. A candidate whose score
-    is above the class scores that are left is better than all that come, so its suppressed score is final. When
-    `wanted` of those are above the class scores that are left, no candidate that comes can be among the detections,
-    nor any decoded one with a lower score.
+    With `suppression` only the detections are the same, and there may be fewer candidates: suppressed scores of those
+    candidates are final too. Once `wanted` of them are above the class scores that are left, no candidate that follows
+    can be among the detections, nor any decoded one with a lower score.
 
     Args:
         cell_scores: (S, C) float32 class scores.
         decode: the masks of cells.
         mask_size: (h, w).
         min_areas: (S,) pixels at stride 4 that the mask of a cell has to exceed.
-        score_thr: a cell's class is a candidate if its score is larger; at least 0.
+        score_thr: a cell and class are a candidate if their score is larger; at least 0.
         mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
         limit: how many candidates are wanted.
-        chunk_bytes: most bytes of mask probabilities that are held.
-        suppression: what follows, if it may end the decoding.
+        chunk_bytes: bytes of mask probabilities that are held at most.
+        suppression: the suppression that follows, if it may end the decoding.
     """
     everything, cells = _by_class_score(cell_scores, score_thr)
     held_cells = max(1, chunk_bytes // (4 * math.prod(mask_size)))
@@ -109,9 +108,8 @@ def select_candidates(
     held: list[Tensor] = []
     best = _Best(limit, suppression, mask_size=mask_size, device=cells.device)
     for start, first, stop in zip(steps, borders, borders[1:], strict=False):
-        # Cells come by falling class score: no candidate that is left has a higher score than this bound.
-        bound = everything.scores[first:stop].max() * MASKNESS_LIMIT
-        if best.is_final(bound) or best.has_detections(bound):
+        # Cells are sorted by class score: it bounds the scores of all candidates that are left.
+        if best.is_final(everything.scores[first:stop].max() * MASKNESS_LIMIT):
             break
         step_cells = cells[start : start + steps.step]
         probabilities = decode(step_cells)  # (n, h, w)
@@ -129,14 +127,14 @@ def select_candidates(
 
 
 class _Best:
-    """The best candidates so far with their masks; a score of -inf marks those whose mask is too small."""
+    """The best candidates so far with their masks. Those whose mask is too small have a score of -inf."""
 
     def __init__(
         self, limit: int, suppression: Suppression | None, *, mask_size: tuple[int, int], device: torch.device
     ) -> None:
         self._limit = limit
         self._suppression = suppression
-        self._next_check = suppression.wanted if suppression else 0
+        self._next_check = min(limit, suppression.wanted) if suppression else limit
         self._suppressed: Tensor | None = None
         self._masks = [torch.zeros((0, *mask_size), dtype=torch.bool, device=device)]
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
@@ -151,29 +149,23 @@ class _Best:
             self._prune()
 
     def is_final(self, bound: Tensor) -> bool:
-        """Whether no candidate with at most this score can be among the best."""
-        if len(self._candidates.scores) < self._limit or self._limit == 0:
-            return self._limit == 0
-        return bool(bound < self._candidates.scores.min())
-
-    def has_detections(self, bound: Tensor) -> bool:
-        """Whether no candidate with at most this score can be among the detections."""
-        if self._suppression is None or len(self._candidates.scores) < self._next_check:
+        """Whether no candidate with at most this score can be among the best, or among the detections."""
+        if len(self._candidates.scores) < self._next_check:
             return False
         candidates = _in_order(self._candidates)
         better = candidates.take(slice(int((candidates.scores > bound).sum())))
-        if len(better.scores) < self._next_check:
-            return False
+        if len(better.scores) >= self._limit or len(better.scores) < self._next_check or self._suppression is None:
+            return len(better.scores) >= self._limit
         final = self._suppression.suppress(self._joined_masks()[better.rows], better.labels, better.scores)
         missing = self._suppression.wanted - int((final > bound).sum())
-        # A suppression costs more the more candidates there are: at least half as many again before the next one.
-        self._next_check = len(better.scores) + max(missing, len(better.scores) // 2)
+        # The time of a suppression grows with the candidates: wait for at least half as many again before the next.
+        self._next_check = min(self._limit, len(better.scores) + max(missing, len(better.scores) // 2))
         if missing <= 0:
             self._candidates, self._suppressed = better, final
         return missing <= 0
 
     def result(self) -> tuple[Candidates, Tensor, Tensor | None]:
-        """The best candidates in their order, the masks (D', h, w) their rows index, and their suppressed scores."""
+        """The best candidates by descending score, the masks (D', h, w), and the suppressed scores if known."""
         candidates = _in_order(self._candidates)
         candidates = candidates.take((candidates.scores > -torch.inf).nonzero()[:, 0])
         return candidates, self._joined_masks(), self._suppressed
@@ -206,7 +198,7 @@ def _by_class_score(cell_scores: Tensor, score_thr: float) -> tuple[Candidates, 
 
 
 def _in_order(candidates: Candidates) -> Candidates:
-    """By descending score; equal ones by cell, then by class."""
+    """Sort by descending score; ties by cell, then by class."""
     num_classes = candidates.labels.amax() + 1 if len(candidates.labels) else 1
     candidates = candidates.take((candidates.cells * num_classes + candidates.labels).argsort())
     return candidates.take(candidates.scores.argsort(descending=True, stable=True))

@@ -13,7 +13,7 @@ from torch import Tensor
 from solo.masks.bitmaps import boxes_from_masks
 from solo.masks.encoding import encode_resized
 from solo.masks.resize import resize_masks
-from solo.models.candidates import Decode, ScoredCandidates, Suppression, select_candidates
+from solo.models.candidates import ScoredCandidates, Suppression, select_candidates
 from solo.models.decoders import MaskDecoder, build_mask_decoder
 from solo.models.grid import Grid
 from solo.ops import matrix_nms, points_nms
@@ -28,8 +28,8 @@ class MatrixNMS:
     """`solo.ops.matrix_nms` with its settings.
 
     Attributes:
-        is_monotone: a score depends on better masks alone and never grows. On a CPU no more masks are then decoded
-            than the detections take; a suppression without this attribute gets all of the best `nms_pre`.
+        is_monotone: a score depends on better masks alone and never grows. On a CPU decoding then ends once the
+            detections are final; a suppression without this attribute gets all of the best `nms_pre`.
     """
 
     is_monotone = True
@@ -48,24 +48,24 @@ class MatrixNMS:
 class SOLOv2PostProcessor:
     """Points NMS, selection, dynamic convolution, area filter, maskness, NMS, resize, boxes: in this order.
 
-    No number of candidates is set, yet memory is bounded: beside outputs and results an image takes at most about
+    Memory is bounded for any number of candidates: beside outputs and results an image takes at most about
     `1.25 * chunk_bytes + (3 * nms_pre + 9 * max_per_img) * h * w` bytes (225 MB at 800x1333 with the defaults), half a
-    `chunk_bytes` more where masks are products (Decoupled SOLO). Results in the form "bool" are up to `max_per_img`
-    masks of the size of the image; those in the form "rle" are small, and no full-size mask is made for them.
+    `chunk_bytes` more where masks are products (Decoupled SOLO). "bool" results are up to `max_per_img` masks of the
+    size of the image; "rle" results are small, and are encoded without a full-size mask.
 
     Args:
         grid: the cells.
         nms: decays the scores of overlapping masks.
         score_thr: a cell's class is a candidate if its score is larger.
         mask_thr: a pixel belongs to a mask if its probability is larger; at least 0.
-        min_area_factor: a mask needs more than this many times its level's stride of pixels at stride 4; the
-            reference implementations have 1, and 0 keeps every mask that has a pixel.
-        nms_pre: the best candidates that enter the NMS.
-        filter_thr: the decayed score a detection needs at least.
-        max_per_img: the best detections that are kept.
+        min_area_factor: a mask needs more pixels at stride 4 than this factor times its level's stride; 1 in the
+            reference implementations, and 0 keeps every mask that has a pixel.
+        nms_pre: how many candidates, the best, enter the NMS.
+        filter_thr: the least decayed score of a detection.
+        max_per_img: how many detections, the best, are kept.
         mask_format: form of the masks of a result: "bool" (bitmaps) or "rle" (COCO's compressed run-length encoding).
-        chunk_bytes: most bytes of mask probabilities that are held. A smaller value trades time for memory, never
-            results: what is not held is decoded again if its detection survives.
+        chunk_bytes: bytes of mask probabilities that are held at most. A smaller value saves memory and costs time,
+            with the same results: what is not held is decoded again if its detection survives.
 
     Raises:
         ValueError: `mask_format` is unknown, `mask_thr` is negative or `chunk_bytes` is not positive.
@@ -124,16 +124,31 @@ class SOLOv2PostProcessor:
             Shapes and types are the same when D is 0.
         """
         decoder = build_mask_decoder(outputs)
-        images = zip(self.cell_scores(outputs.cls_logits), image_sizes, original_sizes, strict=True)
-        return [
-            self._detect(scores, partial(decoder.decode, image), decoder.mask_size, *sizes)
-            for image, (scores, *sizes) in enumerate(images)
-        ]
+        sizes = zip(outputs.cls_logits, image_sizes, original_sizes, strict=True)
+        return [self._detect(logits, decoder, image, *pair) for image, (logits, *pair) in enumerate(sizes)]
 
-    def candidates(self, cls_logits: Tensor, decoder: MaskDecoder, image: int) -> ScoredCandidates:
-        """What enters the NMS of one image of the decoder's batch, from its (S, C) class logits."""
-        cell_scores = self.cell_scores(cls_logits[None])[0]
-        return self._select(cell_scores, partial(decoder.decode, image), decoder.mask_size)
+    def candidates(
+        self, cls_logits: Tensor, decoder: MaskDecoder, image: int, *, suppression: Suppression | None = None
+    ) -> ScoredCandidates:
+        """Select what enters the NMS of one image.
+
+        Args:
+            cls_logits: (S, C) class logits of the image.
+            decoder: the mask decoder of its batch.
+            image: its index in the batch.
+            suppression: select only as much as decides over the detections of this image, see `select_candidates`.
+        """
+        return select_candidates(
+            self.cell_scores(cls_logits[None])[0],
+            partial(decoder.decode, image),
+            mask_size=decoder.mask_size,
+            min_areas=self.min_area_factor * self.grid.cell_strides(cls_logits.device),
+            score_thr=self.score_thr,
+            mask_thr=self.mask_thr,
+            limit=self.nms_pre,
+            chunk_bytes=self.chunk_bytes,
+            suppression=suppression,
+        )
 
     def cell_scores(self, cls_logits: Tensor) -> Tensor:
         """(B, S, C) class logits to (B, S, C) float32 scores after points NMS."""
@@ -142,16 +157,16 @@ class SOLOv2PostProcessor:
 
     def _detect(
         self,
-        cell_scores: Tensor,
-        decode: Decode,
-        mask_size: tuple[int, int],
+        cls_logits: Tensor,
+        decoder: MaskDecoder,
+        image: int,
         image_size: tuple[int, int],
         original_size: tuple[int, int],
     ) -> InstanceData:
         # On a GPU the check costs a wait, about what it could save.
-        may_end_early = cell_scores.device.type == "cpu" and getattr(self.nms, "is_monotone", False)
+        may_end_early = cls_logits.device.type == "cpu" and getattr(self.nms, "is_monotone", False)
         suppression = Suppression(self.nms, self.max_per_img) if may_end_early else None
-        found = self._select(cell_scores, decode, mask_size, suppression=suppression)
+        found = self.candidates(cls_logits, decoder, image, suppression=suppression)
         candidates, scores = found.candidates, found.suppressed
         if scores is None:
             scores = self.nms(found.masks[candidates.rows], candidates.labels, candidates.scores)
@@ -168,24 +183,3 @@ class SOLOv2PostProcessor:
             result.masks = resize_masks(probabilities, **sizes, threshold=self.mask_thr)
             result.bboxes = boxes_from_masks(result.masks)
         return result
-
-    def _select(
-        self,
-        cell_scores: Tensor,
-        decode: Decode,
-        mask_size: tuple[int, int],
-        *,
-        suppression: Suppression | None = None,
-    ) -> ScoredCandidates:
-        """What enters the NMS; with `suppression` only as much as decides over the detections of this image alone."""
-        return select_candidates(
-            cell_scores,
-            decode,
-            mask_size=mask_size,
-            min_areas=self.min_area_factor * self.grid.cell_strides(cell_scores.device),
-            score_thr=self.score_thr,
-            mask_thr=self.mask_thr,
-            limit=self.nms_pre,
-            chunk_bytes=self.chunk_bytes,
-            suppression=suppression,
-        )
