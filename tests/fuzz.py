@@ -32,15 +32,17 @@ from mmengine.logging import HistoryBuffer
 from pycocotools import mask as coco_mask
 
 from solo.checkpoints.source import read_source
-from solo.datasets import CocoInstances
+from solo.datasets import CocoInstances, UnreadableImageError, read_image
 from solo.datasets.coco.annotations import AnnotationReport, read_annotations
 from solo.errors import CheckpointError, DataError
 from tests.helpers import hostile_pickles as hostile
+from tests.helpers.hostile_images import sound_images, with_false_size
 from tests.helpers.limits import run_limited
 from tests.helpers.tiny_model import build_tiny
 
 SECONDS_EACH = 20
-CHECKPOINTS_PER_PROCESS = 50
+FILES_PER_PROCESS = 50
+MAX_PIXELS, IMAGE_MEMORY = 2**22, 2**28
 HOSTILE_OPCODES = [
     hostile.call("numpy dtype", hostile.constant("O8")),
     hostile.dtype("f8", 63),
@@ -291,14 +293,10 @@ def fuzz_files(count: int, *, seed: int, folder: Path) -> Counter[str]:
 def fuzz_images(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """Damage every image file: it is trained on, or another one in its place, and that is counted."""
     draw = random.Random(seed)
-    pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)
-    smooth = cv2.GaussianBlur(pixels, (9, 9), 3)
-    options = {".jpg": [], ".png": [], ".bmp": [], ".webp": [cv2.IMWRITE_WEBP_QUALITY, 80], ".tiff": []}
-    encoded = {suffix: cv2.imencode(suffix, smooth, option)[1].tobytes() for suffix, option in options.items()}
+    sound = sound_images(seed)
     images = []
     for number in range(count):
-        suffix = draw.choice(sorted(encoded))
-        content = encoded[suffix]
+        suffix, content = draw.choice(sound)
         for _ in range(draw.randrange(1, 3)):
             content = damaged_bytes(content, draw) if content else content
         images.append(dict(id=number + 1, file_name=f"image{number}{suffix}", height=48, width=64))
@@ -336,15 +334,47 @@ def load(dataset: CocoInstances, index: int, trainer: Trainer) -> str:
     return "replaced"
 
 
+def fuzz_image_sizes(count: int, *, seed: int, folder: Path) -> Counter[str]:
+    """False sizes and damage in images of every format: each is read or refused in little memory."""
+    draw = random.Random(seed)
+    sound = sound_images(seed)
+    found: Counter[str] = Counter(images=count)
+    for start in range(0, count, FILES_PER_PROCESS):
+        paths = []
+        for number in range(start, min(start + FILES_PER_PROCESS, count)):
+            suffix, content = draw.choice(sound)
+            if draw.random() < 0.6:
+                content = with_false_size(content, draw)
+            for _ in range(draw.randrange(3)):
+                content = damaged_bytes(content, draw) or b"x"
+            paths.append(folder / f"{number}{suffix}")
+            paths[-1].write_bytes(content)
+        outcomes = run_limited(lambda paths=paths: "\n".join(map(read_limited_image, paths)), memory=IMAGE_MEMORY)
+        assert len(outcomes.splitlines()) == len(paths), f"images from {paths[0]} on: {outcomes}"
+        found.update(outcomes.splitlines())
+    return found
+
+
+def read_limited_image(path: Path) -> str:
+    """What became of an image: read, too large, or refused as damaged; never for want of memory."""
+    try:
+        assert read_image(path, max_pixels=MAX_PIXELS).size <= 3 * MAX_PIXELS
+    except UnreadableImageError as error:
+        message = str(error)
+        assert str(path) in message and "\n" not in message and "memory" not in message.lower(), message
+        return "too large" if "pixels, more than" in message else "refused"
+    return "read"
+
+
 def fuzz_checkpoints(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """Damage checkpoints of every format: each is read, or refused in one line, within limits of time and memory."""
     draw = random.Random(seed)
     weights = {"a.weight": torch.arange(12.0).reshape(3, 4), "b.bias": torch.ones(2, dtype=torch.float16)}
     sound = sound_checkpoints(weights)
     found: Counter[str] = Counter(checkpoints=count)
-    for start in range(0, count, CHECKPOINTS_PER_PROCESS):
+    for start in range(0, count, FILES_PER_PROCESS):
         paths = []
-        for number in range(start, min(start + CHECKPOINTS_PER_PROCESS, count)):
+        for number in range(start, min(start + FILES_PER_PROCESS, count)):
             suffix, content = draw.choice(sound)
             paths.append(folder / f"{number}{suffix}")
             paths[-1].write_bytes(damaged_checkpoint(content, draw))
@@ -415,15 +445,22 @@ def main() -> None:
     parser.add_argument("--annotations", type=int, default=10_000)
     parser.add_argument("--files", type=int, default=1_000)
     parser.add_argument("--images", type=int, default=1_000)
+    parser.add_argument("--image-sizes", type=int, default=10_000)
     parser.add_argument("--checkpoints", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     parts: dict[str, Callable[..., Counter[str]]] = dict(
-        annotations=fuzz_annotations, files=fuzz_files, images=fuzz_images, checkpoints=fuzz_checkpoints
+        annotations=fuzz_annotations,
+        files=fuzz_files,
+        images=fuzz_images,
+        image_sizes=fuzz_image_sizes,
+        checkpoints=fuzz_checkpoints,
     )
     for name, part in parts.items():
+        if not getattr(arguments, name):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             found = part(getattr(arguments, name), seed=arguments.seed, folder=Path(folder))
         print(f"{name}: " + ", ".join(f"{count} {what}" for what, count in sorted(found.items())), file=sys.stdout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz import fuzz_annotations, fuzz_checkpoints, fuzz_files, fuzz_images
+from tests.fuzz import fuzz_annotations, fuzz_checkpoints, fuzz_files, fuzz_image_sizes, fuzz_images
 
 SEED = 5
 
@@ -27,6 +27,12 @@ def test_damaged_images_are_used_or_replaced_and_counted(tmp_path: Path) -> None
     assert found["used"] + found["replaced"] + found["refused"] == 60
     assert found["replaced"] == found["unreadable"] > 10
     assert found["used"] > 10
+
+
+def test_false_sizes_of_images(tmp_path: Path) -> None:
+    found = fuzz_image_sizes(400, seed=SEED, folder=tmp_path)
+    assert found["read"] + found["too large"] + found["refused"] == 400
+    assert min(found["read"], found["too large"], found["refused"]) > 20
 
 
 def test_damaged_checkpoints(tmp_path: Path) -> None:

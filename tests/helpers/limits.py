@@ -7,6 +7,8 @@ import resource
 import signal
 from collections.abc import Callable
 
+import cv2
+
 MEMORY = 1 << 30
 SECONDS = 20
 
@@ -19,6 +21,7 @@ def run_limited(function: Callable[[], str], *, memory: int = MEMORY, seconds: i
         memory: bytes that it may allocate beyond what this process has.
         seconds: of CPU time, after which it is killed by signal 24.
     """
+    cv2.setNumThreads(1)  # OpenCV's threads do not survive a fork
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

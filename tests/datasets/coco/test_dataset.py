@@ -15,6 +15,7 @@ from solo.datasets import CocoInstances, UnreadableImageError
 from solo.errors import DataError
 from solo.masks.mask_windows import unpack_masks
 from tests.helpers.coco_files import TRAIN, annotation, build, content, objects
+from tests.helpers.odd_files import make_endless, png_bomb
 
 # pycocotools' decoder under numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -145,6 +146,27 @@ def test_no_readable_image_at_all(tmp_path: Path) -> None:
     damage(tmp_path, 1, 2, 3)
     with pytest.raises(DataError, match="no image of"):
         dataset[0]
+
+
+def test_bombs_pipes_and_devices_are_unreadable_images(tmp_path: Path) -> None:
+    dataset = build(tmp_path, objects(8))
+    for number in (2, 4, 6):
+        (tmp_path / f"{number}.png").unlink()
+    (tmp_path / "2.png").write_bytes(png_bomb())
+    make_endless(tmp_path / "4.png", "fifo")
+    make_endless(tmp_path / "6.png", "device")
+    # Without the annotated size, the limit of pixels alone refuses the bomb.
+    dataset.pipeline.transforms.insert(0, lambda info: {**info, "height": None, "width": None})
+    assert [dataset[index]["data_samples"].img_path for index in (1, 3, 5)]
+    assert dataset.unreadable_images == [str(tmp_path / f"{number}.png") for number in (2, 4, 6)]
+    test = build(tmp_path, test_mode=True, pipeline=TEST)
+    for index, reason in (
+        (1, "is 30000 x 30000 pixels, but its annotation"),
+        (3, "not a regular"),
+        (5, "not a regular"),
+    ):
+        with pytest.raises(DataError, match=rf"{index + 1}\.png .*{reason}"):
+            test[index]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
