@@ -58,6 +58,11 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--overwrite`, for commands that write results."""
+    parser.add_argument("--overwrite", action="store_true", help="replace result files that exist")
+
+
 def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Add `--deploy`: options for running the network, parsed by `parse_deployment`."""
     parser.add_argument(

@@ -24,6 +24,10 @@ class DataError(UserError):
     """An image or an annotation cannot be used."""
 
 
+class OutputError(UserError):
+    """A result cannot be written, or would overwrite another file."""
+
+
 def suggestion(name: str, candidates: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` with the closest candidate, or an empty string when none is close."""
     close = difflib.get_close_matches(

@@ -247,13 +247,13 @@ def test_demo_report_looks_as_the_readme_shows_it() -> None:
     assert shown is not None
     from solo.engine.demo import _report
 
-    # The pictures of the demo hold nothing that COCO calls large.
+    # The visualised images hold nothing that COCO calls large.
     metrics = {
         f"coco/{name}_{key}": -1.0 if key.endswith("_l") else 0.5
         for name in ("segm", "bbox")
         for key in _metric_names()
     }
-    summary = dict(train_seconds=1, total_seconds=2, pictures="work_dirs/demo/pictures")
+    summary = dict(train_seconds=1, total_seconds=2, visualisations="work_dirs/demo/visualisations")
     printed = _report(metrics, summary, work_dir=Path("work_dirs/demo"))
     assert _without_numbers(shown[1]) == _without_numbers(printed)
 

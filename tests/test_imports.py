@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.paths import ROOT as REPOSITORY
 
 ROOT = REPOSITORY / "solo"
-EVERYWHERE = {"errors", "registry", "structures"}
+EVERYWHERE = {"errors", "output_files", "registry", "structures"}
 MAY_KNOW = {
     "ops": set(),
     "masks": {"ops", "errors"},

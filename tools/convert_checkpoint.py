@@ -8,7 +8,7 @@ import sys
 from solo.checkpoints.convert import AUTO, MMDET, export_checkpoint, import_checkpoint
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.state_dict import OURS
-from solo.command_line import add_config_options, run_command
+from solo.command_line import add_config_options, add_overwrite_option, run_command
 from solo.errors import printable
 
 
@@ -35,11 +35,16 @@ def main() -> None:
         action="store_true",
         help="accept the image normalisation and backbone style of the config, whatever the source usually has",
     )
+    add_overwrite_option(parser)
     add_config_options(parser)
     arguments = parser.parse_args()
     if arguments.to == MMDET:
         report = export_checkpoint(
-            arguments.source, arguments.target, config=arguments.config, overrides=arguments.cfg_options
+            arguments.source,
+            arguments.target,
+            config=arguments.config,
+            overrides=arguments.cfg_options,
+            overwrite=arguments.overwrite,
         )
     else:
         report = import_checkpoint(
@@ -51,6 +56,7 @@ def main() -> None:
             allow_missing=arguments.allow_missing,
             weights_key=arguments.weights_key,
             trust_config=arguments.trust_config,
+            overwrite=arguments.overwrite,
         )
     print("\n".join(map(printable, report.summary().split("\n"))))
 

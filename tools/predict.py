@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from types import FrameType
 
-from solo.command_line import add_config_options, add_deployment_options, parse_deployment, run_command, score
+from solo.command_line import (
+    add_config_options,
+    add_deployment_options,
+    add_overwrite_option,
+    parse_deployment,
+    run_command,
+    score,
+)
 from solo.config import load_config
 from solo.errors import printable
 from solo.inference.predict_files import find_images, predict_files
@@ -23,14 +32,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--score-thr", type=score, default=0.3, help="lowest score kept (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: merge several views of each image")
+    add_overwrite_option(parser)
     add_deployment_options(parser, default="auto")
     add_config_options(parser)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Predict and print a summary; the exit code is 1 if no image could be read."""
+    """Predict and print a summary; the exit code is 1 if no image could be read, 143 after SIGTERM."""
     arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, _exit)
     images = find_images(arguments.inputs)
     predictor = SOLOPredictor(
         load_config(arguments.config, overrides=arguments.cfg_options),
@@ -39,7 +50,13 @@ def main() -> int:
         tta=arguments.tta,
         deployment=parse_deployment(arguments.deploy),
     )
-    summary = predict_files(images, predictor=predictor, out_dir=arguments.out_dir, score_thr=arguments.score_thr)
+    summary = predict_files(
+        images,
+        predictor=predictor,
+        out_dir=arguments.out_dir,
+        score_thr=arguments.score_thr,
+        overwrite=arguments.overwrite,
+    )
     for problem in summary.unreadable:
         print(f"skipped: {printable(str(problem))}", file=sys.stderr)
     print(
@@ -48,6 +65,11 @@ def main() -> int:
         + (f"; {len(summary.unreadable)} could not be read" if summary.unreadable else "")
     )
     return 0 if summary.images else 1
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Exit as after Ctrl-C, with what was predicted so far in the json."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from solo.command_line import run_command
+from solo.command_line import add_overwrite_option, run_command
 from solo.datasets.coco.subset import write_subset
 
 
 def main() -> None:
-    """Parse, write, say what was kept."""
+    """Parse the arguments, write the file, print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", help="COCO annotation file")
     parser.add_argument("target", help="file to write")
-    parser.add_argument("--images", type=int, help="how many images at most (default: all)")
+    parser.add_argument("--images", type=int, help="maximum number of images (default: all)")
     parser.add_argument("--min-side", type=float, default=0.0, help="sqrt(box area) in pixels must be larger")
     parser.add_argument("--classes", nargs="+", help="names of the classes to keep (default: all)")
+    add_overwrite_option(parser)
     arguments = parser.parse_args()
     counts = write_subset(
         arguments.source,
@@ -24,6 +25,7 @@ def main() -> None:
         num_images=arguments.images,
         min_side=arguments.min_side,
         classes=arguments.classes,
+        overwrite=arguments.overwrite,
     )
     print(
         f"{arguments.target}: {counts['images']} images with {counts['objects']} objects "

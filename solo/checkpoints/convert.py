@@ -33,6 +33,7 @@ from solo.checkpoints.state_dict import (
 from solo.config.load import configured_class_names, load_config
 from solo.datasets.coco_classes import COCO_CLASSES
 from solo.errors import CheckpointError
+from solo.output_files import check_outputs
 
 AUTO = "auto"
 MMDET = "mmdet"
@@ -49,6 +50,7 @@ def import_checkpoint(
     allow_missing: Sequence[str] = (),
     weights_key: str | None = None,
     trust_config: bool = False,
+    overwrite: bool = False,
 ) -> ConversionReport:
     """Convert a checkpoint of another code base for the model of a config.
 
@@ -61,6 +63,7 @@ def import_checkpoint(
         allow_missing: shell patterns of names that may be unexplained or missing.
         weights_key: dotted key of the weights in the source; None tries the usual ones.
         trust_config: accept the normalisation and the backbone style of the config.
+        overwrite: replace the target and its report if they exist.
 
     Returns:
         The report on every tensor.
@@ -69,10 +72,11 @@ def import_checkpoint(
         ConfigError: the config cannot be used.
         CheckpointError: the source cannot be used, its weights are NaN or infinite, or it does not fit the config: the
             message names the configs that it fits.
+        OutputError: the target or its report is the source or the config, or exists and `overwrite` is False.
     """
     source, target, config = Path(source).expanduser(), Path(target).expanduser(), Path(config)
     settings = load_config(config, overrides)
-    _refuse_same_file(source, target)
+    check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, config])
     read = read_source(source, weights_key=weights_key)
     naming = _select_dialect(read, dialect)
     model = model_on_meta(settings).state_dict()
@@ -103,6 +107,7 @@ def export_checkpoint(
     *,
     config: str | os.PathLike[str],
     overrides: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> ConversionReport:
     """Write a checkpoint of `solo` with the names of mmdetection.
 
@@ -111,6 +116,7 @@ def export_checkpoint(
         target: the file to write; the report is written to `TARGET.report.json`.
         config: config of the model.
         overrides: config values by dotted key.
+        overwrite: replace the target and its report if they exist.
 
     Returns:
         The report on every tensor.
@@ -118,10 +124,11 @@ def export_checkpoint(
     Raises:
         ConfigError: the config cannot be used.
         CheckpointError: the source does not fit the model, or mmdetection has no name for a tensor.
+        OutputError: as `import_checkpoint`.
     """
     source, target, config = Path(source).expanduser(), Path(target).expanduser(), Path(config)
     settings = load_config(config, overrides)
-    _refuse_same_file(source, target)
+    check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, config])
     checkpoint = load_checkpoint(source)
     check_fit(model_on_meta(settings), checkpoint, source=f"checkpoint {source}")
     weights, report = convert_from_ours(checkpoint["state_dict"], dialect=DIALECTS[MMDET])
@@ -202,12 +209,11 @@ def _class_names(
     return None
 
 
-def _refuse_same_file(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve():
-        raise CheckpointError(f"source and target are the same file: {source}")
+def _report_path(target: Path) -> Path:
+    return target.with_name(target.name + ".report.json")
 
 
 def _finish(report: ConversionReport, target: Path, dialect: str) -> ConversionReport:
     report.target = FileFacts(str(target), dialect, file_sha256(target))
-    report.write(target.with_name(target.name + ".report.json"))
+    report.write(_report_path(target))
     return report

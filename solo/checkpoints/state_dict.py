@@ -16,6 +16,7 @@ from torch import Tensor
 
 from solo.checkpoints.dialects import DIALECTS, Dialect
 from solo.errors import CheckpointError
+from solo.output_files import write_output
 
 OURS = "solo"
 OUR_PREDICTOR = "head.category_predictor.weight"
@@ -97,7 +98,7 @@ class ConversionReport:
         """Write the whole report as JSON."""
         mapped = [{"source": source, "target": target, "shape": shape} for source, target, shape in self.mapped]
         content: dict[str, Any] = {**asdict(self), "mapped": mapped, "complete": self.complete}
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        write_output(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
 def find_dialect(names: Sequence[str]) -> Dialect:

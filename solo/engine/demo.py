@@ -14,13 +14,13 @@ from solo.errors import CheckpointError
 from solo.evaluation.ap_table import format_table
 from solo.registry import DATASETS
 
-PICTURE_COUNT = 12
+IMAGE_COUNT = 12
 
 
 def run_demo(
     config_path: str, *, work_dir: str, seed: int = 0, overrides: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Train a config afresh, evaluate its last checkpoint, draw pictures, write `summary.json`.
+    """Train a config afresh, evaluate its last checkpoint, visualise predictions, write `summary.json`.
 
     Args:
         config_path: the config file.
@@ -29,10 +29,10 @@ def run_demo(
         overrides: config values by dotted key.
 
     Returns:
-        What the summary holds: mask_AP, box_AP, train_seconds, total_seconds, pictures (a folder).
+        What the summary holds: mask_AP, box_AP, train_seconds, total_seconds, visualisations (a folder).
     """
     folder = Path(work_dir)
-    pictures = folder / "pictures"
+    visualisations = folder / "visualisations"
     start = time.perf_counter()
     # The data set is generated when it is first built; that does not count as training time.
     DATASETS.build(load_config(config_path, overrides=overrides).train_dataloader.dataset)
@@ -46,8 +46,8 @@ def run_demo(
         config_path,
         str(checkpoint),
         work_dir=work_dir,
-        show_dir=str(pictures),
-        max_pictures=PICTURE_COUNT,
+        show_dir=str(visualisations),
+        max_images=IMAGE_COUNT,
         overrides=overrides,
     )
     summary = dict(
@@ -55,7 +55,7 @@ def run_demo(
         box_AP=metrics["coco/bbox_mAP"],
         train_seconds=round(trained - prepared, 1),
         total_seconds=round(time.perf_counter() - start, 1),
-        pictures=str(pictures),
+        visualisations=str(visualisations),
     )
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(_report(metrics, summary, work_dir=folder))
@@ -69,7 +69,7 @@ def _report(metrics: dict[str, float], summary: dict[str, Any], *, work_dir: Pat
             format_table(metrics, ("segm", "bbox"), prefix="coco/"),
             "",
             f"training  {summary['train_seconds']:.0f} s, in all {summary['total_seconds']:.0f} s",
-            f"pictures  {summary['pictures']}",
+            f"images    {summary['visualisations']}",
             f"curves    {work_dir / 'curves.png'}",
             f"summary   {work_dir / 'summary.json'}",
         ]

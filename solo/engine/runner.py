@@ -43,6 +43,7 @@ from solo.engine.resume import restore_training
 from solo.errors import CheckpointError, ConfigError, printable
 from solo.evaluation import CocoMaskMetric
 from solo.inference.tta.config import trained_model, use_tta
+from solo.output_files import check_outputs
 
 RESUME_LATEST = "auto"
 AS_TRAINED = DeploymentOptions()
@@ -215,9 +216,10 @@ def test(
     *,
     work_dir: str | None = None,
     out: str | None = None,
+    overwrite: bool = False,
     show_dir: str | None = None,
     show_score_thr: float = 0.3,
-    max_pictures: int | None = None,
+    max_images: int | None = None,
     classwise: bool = False,
     resume: bool = False,
     tta: bool = False,
@@ -233,9 +235,10 @@ def test(
         work_dir: folder of the log and of the detections on disk; by default the config's, else
             `./work_dirs/<config name>`.
         out: file for the detections in COCO's results format (json).
+        overwrite: replace a file that exists by `out`, and files in `show_dir` that no earlier test wrote.
         show_dir: folder for visualisations of the predictions.
         show_score_thr: lowest score of a drawn instance.
-        max_pictures: maximum number of visualisations; None for all images.
+        max_images: maximum number of visualisations; None for all images.
         classwise: also report the AP of every class.
         resume: resume an interrupted evaluation of the work folder (the default in a restart by torchrun); images
             whose detections are on disk are neither loaded nor predicted.
@@ -259,12 +262,12 @@ def test(
     config.resume = False
     set_metric_options(config, out=out, classwise=classwise)
     if out is not None:
-        if os.path.isdir(out):
-            raise ConfigError(f"--out: {out} is a folder; expected a file")
         _make_folder(Path(out).parent, option="--out")
+        check_outputs([out], overwrite=overwrite, inputs=[config_path, checkpoint], allow_streams=True)
     if show_dir is not None:
         _make_folder(show_dir, option="--show-dir")
-        _add_hook(config, "VisualizationHook", show_dir=show_dir, score_thr=show_score_thr, max_images=max_pictures)
+        options = dict(show_dir=show_dir, score_thr=show_score_thr, max_images=max_images, overwrite=overwrite)
+        _add_hook(config, "VisualizationHook", **options)
     if deployment != AS_TRAINED:
         _add_hook(config, "DeploymentHook", options=None if deployment is None else asdict(deployment))
     encode_masks_for_evaluation(config)

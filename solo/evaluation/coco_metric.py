@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from solo.evaluation.ap_table import format_class_table, format_table
 from solo.evaluation.average_precision import choose_backend, coco_precision
 from solo.evaluation.detections import ImageDetections
 from solo.evaluation.record import DetectionRecord, read_frames
+from solo.output_files import check_outputs, write_output
 from solo.registry import METRICS
 
 METRIC_NAMES = ("segm", "bbox")
@@ -211,6 +213,7 @@ class CocoMaskMetric(BaseMetric):
 
         Raises:
             DataError: there is no image, or a label is not one of the dataset's classes.
+            OutputError: `results_file` cannot be written.
         """
         if not results:
             raise DataError(f"{self.ann_file}: cannot evaluate: no image was predicted")
@@ -219,8 +222,6 @@ class CocoMaskMetric(BaseMetric):
         by_image = {image_id: found[image_id] for image_id in self._image_ids if image_id in found}
         for result in by_image.values():
             self._check_labels(result)
-        if self.results_file is not None:
-            _write_results(by_image.values(), self._category_ids, self.results_file)
         metrics: dict[str, float] = {}
         per_class: dict[str, list[float]] = {}
         for name in self.metrics:
@@ -235,6 +236,8 @@ class CocoMaskMetric(BaseMetric):
             for name, values in per_class.items():
                 keys = (f"{name}_{class_name}_precision" for class_name in classes)
                 metrics.update(zip(keys, values, strict=True))
+        if self.results_file is not None:  # after the tables, which are not lost if this fails
+            self._write_results(by_image.values(), self.results_file)
         return metrics
 
     def _evaluate(self, name: str, detections: list[ImageDetections]) -> np.ndarray:
@@ -248,6 +251,13 @@ class CocoMaskMetric(BaseMetric):
             max_dets=self.max_dets,
             backend=self.backend,
         )
+
+    def _write_results(self, detections: Iterable[ImageDetections], path: str) -> None:
+        """Write one image after the other, so that the file is never in memory as a whole."""
+        entries = (entry for image in detections for entry in image.to_coco(self._category_ids))
+        check_outputs([path], overwrite=True, inputs=[self.ann_file] if self.ann_file else (), allow_streams=True)
+        write_output(path, itertools.chain([b"["], _separated(json.dumps(entry).encode() for entry in entries), [b"]"]))
+        MMLogger.get_current_instance().info(f"Wrote the detections to {path}")
 
     def _check_labels(self, result: ImageDetections) -> None:
         labels = result.labels
@@ -276,18 +286,6 @@ def _mean(precision: np.ndarray) -> float:
     return float(defined.mean()) if defined.size else -1.0
 
 
-def _write_results(
-    detections: Iterable[ImageDetections], category_ids: Sequence[int], results_file: str | Path
-) -> None:
-    """One image after the other, so that the file is never in memory as a whole."""
-    path = Path(results_file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        file.write("[")
-        for image in detections:
-            for entry in image.to_coco(category_ids):
-                file.write((", " if count else "") + json.dumps(entry))
-                count += 1
-        file.write("]")
-    MMLogger.get_current_instance().info(f"Wrote {count} detections to {path}")
+def _separated(texts: Iterable[bytes]) -> Iterator[bytes]:
+    for index, text in enumerate(texts):
+        yield (b", " if index else b"") + text

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from solo.errors import ConfigError
+from solo.errors import OutputError
 from solo.masks.outlines import Ring, trace_rings
 from solo.masks.rle import RLE, decode_masks, decode_windows, rle_areas
+from solo.output_files import write_output
 
 Index = int | slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
 
@@ -189,27 +190,26 @@ class Instances:
     def save(self, path: str | Path, *, file_name: str = "", image_id: int = 1) -> None:
         """Write a COCO annotation file with this image, its instances as `to_coco` gives them, and all categories.
 
+        A file of this name is replaced once the new one is whole; a link is replaced, not followed.
+
         Args:
             path: the file, *.json.
             file_name: name of the image in the file.
             image_id: its id.
 
         Raises:
-            ConfigError: the suffix is not .json, or the file cannot be written.
+            OutputError: the suffix is not .json, or the file cannot be written.
         """
         path = Path(path).expanduser()
         if path.suffix.lower() != ".json":
-            raise ConfigError(f"{path}: instances are saved as a COCO annotation file, expected the suffix .json")
+            raise OutputError(f"{path}: instances are saved as a COCO annotation file, expected the suffix .json")
         height, width = self.image_size
         content = dict(
             images=[dict(id=image_id, file_name=file_name, width=width, height=height)],
             annotations=self.to_coco(image_id=image_id),
             categories=coco_categories(self.classes),
         )
-        try:
-            path.write_text(json.dumps(content), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+        write_output(path, json.dumps(content).encode())
 
 
 def coco_categories(classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -55,7 +55,12 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
 
 
 def predict_files(
-    images: Sequence[Path], *, predictor: SOLOPredictor, out_dir: str | Path, score_thr: float
+    images: Sequence[Path],
+    *,
+    predictor: SOLOPredictor,
+    out_dir: str | Path,
+    score_thr: float,
+    overwrite: bool = False,
 ) -> PredictionSummary:
     """Predict images one by one; write a visualisation of each and one `predictions.json` (see `PredictionWriter`).
 
@@ -67,14 +72,15 @@ def predict_files(
         predictor: the model.
         out_dir: folder of the results; created when missing.
         score_thr: instances with a lower score are neither drawn nor written.
+        overwrite: replace files of the results' names that no earlier prediction wrote.
 
     Raises:
-        ConfigError: the folder cannot be written, or a visualisation would overwrite an image.
-        DataError: a visualisation cannot be written.
+        OutputError: a result cannot be written, or would overwrite one of the images or, without `overwrite`, a file
+            that no earlier prediction wrote.
     """
     summary = PredictionSummary()
     start = time.perf_counter()
-    with PredictionWriter(out_dir, images=images, classes=predictor.classes) as writer:
+    with PredictionWriter(out_dir, images=images, classes=predictor.classes, overwrite=overwrite) as writer:
         for path in images:
             try:
                 image = read_image(path)

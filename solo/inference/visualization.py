@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import math
+import os
+import struct
+import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from solo.errors import DataError, printable
+from solo.errors import printable
 from solo.inference.instances import Instances
 from solo.masks.rle import RLE, decode_masks, encode_masks, rle_areas
+from solo.output_files import write_output
 
 if TYPE_CHECKING:
     from mmengine.structures import InstanceData
@@ -22,6 +26,12 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 LEGIBLE_SIDE = 320
 MAX_MAGNIFICATION = 4
 GOLDEN_RATIO = 0.618033988749895
+MAX_NAME_BYTES = 255
+"""What file systems allow."""
+PNG_HEADER_SIZE = 33
+"""Bytes of a PNG's signature and of its first chunk."""
+PNG_MARK = b"Software\0solo: visualisation of instances"
+"""Keyword and text of a chunk that only visualisations have."""
 
 
 def instance_color(index: int) -> tuple[int, int, int]:
@@ -35,24 +45,31 @@ def instance_color(index: int) -> tuple[int, int, int]:
 
 def visualization_name(image: Path, *, taken: Collection[str]) -> str:
     """The PNG name for the visualisation of an image: the image's own, with a number where that is taken."""
-    name, number = f"{image.stem}.png", 1
+    name, number = _png_name(image.stem), 1
     while name in taken:
         number += 1
-        name = f"{image.stem}_{number}.png"
+        name = _png_name(image.stem, f"_{number}")
     return name
 
 
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image file.
+def _png_name(stem: str, number: str = "") -> str:
+    ending = f"{number}.png"
+    encoded, limit = os.fsencode(stem), MAX_NAME_BYTES - len(ending)
+    if len(encoded) > limit:
+        stem = encoded[:limit].decode("utf-8", "ignore")  # without a character that was cut in two
+    return stem + ending
+
+
+def write_visualization(path: Path, drawn: np.ndarray) -> None:
+    """Write a PNG that carries `PNG_MARK`, by which a later run recognises that it may replace the file.
 
     Raises:
-        DataError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    try:
-        # OpenCV's own file functions need names in UTF-8.
-        path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-    except OSError as error:
-        raise DataError(f"visualisation {path} cannot be written: {error.strerror}") from None
+    encoded = cv2.imencode(".png", drawn)[1].tobytes()
+    chunk = b"tEXt" + PNG_MARK
+    chunk = struct.pack(">I", len(PNG_MARK)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    write_output(path, [encoded[:PNG_HEADER_SIZE], chunk, encoded[PNG_HEADER_SIZE:]])
 
 
 def draw_instances(

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from solo.errors import ConfigError
+from solo.errors import OutputError
 from solo.inference.instances import Instances, coco_categories
-from solo.inference.visualization import legible_magnification, visualization_name, write_image
+from solo.inference.visualization import PNG_MARK, legible_magnification, visualization_name, write_visualization
+from solo.output_files import check_outputs, write_output
 
 PREDICTIONS_FILE = "predictions.json"
+DESCRIPTION = "solo: predicted instances"
+JSON_MARK = json.dumps(DESCRIPTION).encode()
+"""At the start of the json, by which a later prediction recognises that it may replace the file."""
 
 
 class PredictionWriter:
@@ -24,36 +28,37 @@ class PredictionWriter:
     `category`; `categories` have ids from 1.
     """
 
-    def __init__(self, folder: str | Path, *, images: Sequence[Path], classes: Sequence[str]) -> None:
-        """Create the folder.
+    def __init__(
+        self, folder: str | Path, *, images: Sequence[Path], classes: Sequence[str], overwrite: bool = False
+    ) -> None:
+        """Create the folder and check that no other file would be lost.
 
         Args:
-            folder: where the results go.
+            folder: where the results go; created when missing.
             images: the files that will be predicted. Each gets a visualisation under its own name, with a number
                 where several have the same name.
             classes: class names.
+            overwrite: replace files of these names. Those that an earlier prediction wrote are always replaced.
 
         Raises:
-            ConfigError: the folder cannot be created, or a visualisation would overwrite one of the images.
+            OutputError: the folder cannot be created, or a result would overwrite one of the images or, without
+                `overwrite`, another file.
         """
         self.folder = Path(folder).expanduser()
         self._classes = classes
         self._names: dict[Path, str] = {}
+        taken: set[str] = set()
         for path in images:
-            self._names[path] = visualization_name(path, taken=self._names.values())
+            self._names[path] = visualization_name(path, taken=taken)
+            taken.add(self._names[path])
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"output folder {self.folder} cannot be created: {error.strerror}") from None
-        inputs = {path.resolve() for path in images}
-        for path, name in self._names.items():
-            if (self.folder / name).resolve() in inputs:
-                raise ConfigError(
-                    f"the visualisation of {path} would overwrite the image {self.folder / name};"
-                    " choose another output folder"
-                )
+            raise OutputError(f"output folder {self.folder} cannot be created: {error.strerror}") from None
+        check_outputs((self.folder / name for name in taken), overwrite=overwrite, inputs=images, mark=PNG_MARK)
+        check_outputs([self.folder / PREDICTIONS_FILE], overwrite=overwrite, inputs=images, mark=JSON_MARK)
 
     def write(self, path: Path, image: np.ndarray, instances: Instances) -> None:
         """Write the visualisation of an image and keep its instances for the json.
@@ -64,11 +69,11 @@ class PredictionWriter:
             instances: all of them are drawn and written.
 
         Raises:
-            DataError: the visualisation cannot be written.
+            OutputError: the visualisation cannot be written.
         """
         height, width = instances.image_size
         drawn = instances.plot(image, score_thr=0.0, magnify=legible_magnification(height, width))
-        write_image(self.folder / self._names[path], drawn)
+        write_visualization(self.folder / self._names[path], drawn)
         image_id = len(self._images) + 1
         self._images.append(
             dict(id=image_id, file_name=str(path), visualization=self._names[path], width=width, height=height)
@@ -82,5 +87,10 @@ class PredictionWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        content = dict(images=self._images, annotations=self._annotations, categories=coco_categories(self._classes))
-        (self.folder / PREDICTIONS_FILE).write_text(json.dumps(content), encoding="utf-8")
+        content = dict(
+            info=dict(description=DESCRIPTION),
+            images=self._images,
+            annotations=self._annotations,
+            categories=coco_categories(self._classes),
+        )
+        write_output(self.folder / PREDICTIONS_FILE, json.dumps(content).encode())

@@ -18,7 +18,7 @@ from solo.checkpoints.convert import export_checkpoint, import_checkpoint
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.state_dict import convert_from_ours
 from solo.config import load_config
-from solo.errors import CheckpointError
+from solo.errors import CheckpointError, OutputError
 from solo.registry import MODELS
 from tests.helpers.paths import CONFIGS
 
@@ -154,16 +154,28 @@ def test_our_own_checkpoint_is_nothing_to_convert(tmp_path: Path, ours: dict[str
         import_checkpoint(source, tmp_path / "ours.pth", config=NANO)
 
 
-def test_source_and_target_are_not_one_file(tmp_path: Path, theirs: dict[str, Tensor]) -> None:
+def test_no_other_file_is_overwritten(tmp_path: Path, theirs: dict[str, Tensor]) -> None:
     source = save(tmp_path / "theirs.pth", theirs)
-    with pytest.raises(CheckpointError, match="are the same file"):
-        import_checkpoint(source, source, config=NANO)
+    config = tmp_path / "config.py"
+    config.write_text(f"_base_ = {str(NANO)!r}\n")
+    for path in (source, config):
+        before = path.read_bytes()
+        with pytest.raises(OutputError, match=rf"{path.name} is a file that this command reads"):
+            import_checkpoint(source, path, config=config, overwrite=True)
+        assert path.read_bytes() == before
+    for name in ("ours.pth", "ours.pth.report.json"):
+        (tmp_path / name).write_text("of the user")
+        with pytest.raises(OutputError, match=rf"{name} exists already; .*--overwrite"):
+            import_checkpoint(source, tmp_path / "ours.pth", config=config)
+        assert (tmp_path / name).read_text() == "of the user"
+        import_checkpoint(source, tmp_path / "ours.pth", config=config, overwrite=True)
+        (tmp_path / "ours.pth").unlink()
 
 
 def test_a_target_that_cannot_be_written_leaves_nothing(tmp_path: Path, theirs: dict[str, Tensor]) -> None:
     source = save(tmp_path / "theirs.pth", theirs)
     (tmp_path / "folder.pth").mkdir()
-    with pytest.raises(CheckpointError, match=r"folder\.pth cannot be written"):
+    with pytest.raises(OutputError, match=r"folder\.pth cannot be written"):
         import_checkpoint(source, tmp_path / "folder.pth", config=NANO)
     assert not list(tmp_path.glob("*.unfinished"))
 
@@ -230,5 +242,5 @@ def test_versions_of_deformable_convolution_are_told_apart(
     path = save(tmp_path / "theirs.pth", convert_from_ours(weights, dialect=DIALECTS[dialect])[0])
     assert import_checkpoint(path, tmp_path / "ours.pth", config=NANO, overrides=source).complete
     with pytest.raises(CheckpointError) as caught:
-        import_checkpoint(path, tmp_path / "ours.pth", config=NANO, overrides=config)
+        import_checkpoint(path, tmp_path / "other.pth", config=NANO, overrides=config)
     assert told in str(caught.value)

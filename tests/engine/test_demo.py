@@ -19,7 +19,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert summary["mask_AP"] == pytest.approx(1.0)
     assert summary["box_AP"] == pytest.approx(1.0)
     assert 0 < summary["train_seconds"] <= summary["total_seconds"]
-    assert len(list(Path(summary["pictures"]).glob("*.png"))) == 4
+    assert len(list(Path(summary["visualisations"]).glob("*.png"))) == 4
     report = capsys.readouterr().out
     assert "mask     1.000" in report
-    assert str(work_dir / "pictures") in report
+    assert str(work_dir / "visualisations") in report

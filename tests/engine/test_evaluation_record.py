@@ -26,7 +26,7 @@ def case(tmp_path: Path) -> tuple[str, str, str]:
 
 def test_a_finished_evaluation_is_computed_again_without_its_images(case: tuple[str, str, str], tmp_path: Path) -> None:
     config, checkpoint, work_dir = case
-    metrics = run_test(config, checkpoint, work_dir=work_dir, show_dir=str(tmp_path / "pictures"))
+    metrics = run_test(config, checkpoint, work_dir=work_dir, show_dir=str(tmp_path / "visualisations"))
     for image in (tmp_path / "data").glob("*.png"):
         image.write_bytes(b"")
     late = tmp_path / "late.json"

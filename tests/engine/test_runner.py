@@ -72,14 +72,14 @@ def test_testing_reports_ap_writes_results_and_draws(trained: tuple[Path, Path, 
         str(work_dir / "epoch_3.pth"),
         work_dir=str(tmp_path / "work"),
         out=str(tmp_path / "results.json"),
-        show_dir=str(tmp_path / "pictures"),
-        max_pictures=3,
+        show_dir=str(tmp_path / "visualisations"),
+        max_images=3,
         classwise=True,
     )
     assert metrics["coco/segm_mAP"] == pytest.approx(1.0)
     assert metrics["coco/bbox_bright_precision"] == pytest.approx(1.0)
     assert len(json.loads((tmp_path / "results.json").read_text())) == 4
-    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+    assert len(list((tmp_path / "visualisations").glob("*.png"))) == 3
 
 
 @pytest.mark.parametrize("from_latest", [True, False])

@@ -16,7 +16,7 @@ import torch
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from solo.errors import ConfigError
+from solo.errors import OutputError
 from solo.inference.instances import Instances
 from solo.masks.rle import encode_masks
 
@@ -129,10 +129,20 @@ def test_a_saved_file_is_read_by_pycocotools(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_saved(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"found\.csv.*\.json"):
+    with pytest.raises(OutputError, match=r"found\.csv.*\.json"):
         three().save(tmp_path / "found.csv")
-    with pytest.raises(ConfigError, match=r"nowhere/found\.json cannot be written"):
-        three().save(tmp_path / "nowhere" / "found.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/found\.json cannot be written"):
+        three().save(tmp_path / "file" / "found.json")
+
+
+def test_saving_replaces_a_link_and_not_its_target(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "found.json").symlink_to(tmp_path / "precious")
+    for _ in range(2):
+        three().save(tmp_path / "found.json")
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert json.loads((tmp_path / "found.json").read_text())["images"]
 
 
 def test_supervision_gets_the_arrays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from solo.errors import ConfigError, DataError
+from solo.errors import DataError, OutputError
 from solo.inference.predict_files import find_images, predict_files
 from solo.inference.predictor import SOLOPredictor
 from tests.helpers.fakes import SIDE, write_checkpoint, write_config
@@ -111,14 +111,58 @@ def test_a_folder_of_folders_says_how_to_search_them(tmp_path: Path) -> None:
 def test_visualisations_never_overwrite_images(predictor: SOLOPredictor, tmp_path: Path) -> None:
     image = tmp_path / "data" / "0.png"
     before = image.read_bytes()
-    with pytest.raises(ConfigError, match=r"would overwrite the image .*0\.png"):
-        predict_files([image], predictor=predictor, out_dir=tmp_path / "other" / ".." / "data", score_thr=0.3)
+    (tmp_path / "other").mkdir()
+    out_dir = tmp_path / "other" / ".." / "data"
+    with pytest.raises(OutputError, match=r"0\.png is a file that this command reads"):
+        predict_files([image], predictor=predictor, out_dir=out_dir, score_thr=0.3, overwrite=True)
     assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["0.png", "predictions.json"])
+def test_only_results_of_predictions_are_replaced(predictor: SOLOPredictor, tmp_path: Path, name: str) -> None:
+    """A second prediction into a folder replaces the first; a file of the user needs `overwrite`."""
+    images, out_dir = [tmp_path / "data" / "0.png"], tmp_path / "results"
+    for _ in range(2):
+        predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3)
+    (out_dir / name).write_bytes(images[0].read_bytes())
+    with pytest.raises(OutputError, match=rf"{name} exists already; .*--overwrite"):
+        predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3)
+    assert (out_dir / name).read_bytes() == images[0].read_bytes()
+    predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3, overwrite=True)
+    assert (out_dir / name).read_bytes() != images[0].read_bytes()
+
+
+@pytest.mark.parametrize("name", ["0.png", "predictions.json"])
+def test_links_in_the_output_folder_are_not_followed(predictor: SOLOPredictor, tmp_path: Path, name: str) -> None:
+    images, out_dir = [tmp_path / "data" / "0.png"], tmp_path / "results"
+    predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3)
+    precious = tmp_path / "precious"
+    (out_dir / name).rename(precious)
+    before = precious.read_bytes()
+    (out_dir / name).symlink_to(precious)
+    with pytest.raises(OutputError, match=rf"{name} exists already"):
+        predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3)
+    predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.99, overwrite=True)
+    assert precious.read_bytes() == before
+    assert not (out_dir / name).is_symlink()
+
+
+def test_the_longest_names_stay_apart(predictor: SOLOPredictor, tmp_path: Path) -> None:
+    stems = ["x" * 251, "x" * 251, "ü" * 125, "ü" * 125]
+    images = [tmp_path / str(number) / f"{stem}.png" for number, stem in enumerate(stems)]
+    for image in images:
+        image.parent.mkdir()
+        image.write_bytes((tmp_path / "data" / "0.png").read_bytes())
+    out_dir = tmp_path / "results"
+    assert predict_files(images, predictor=predictor, out_dir=out_dir, score_thr=0.3).images == 4
+    names = [entry["visualization"] for entry in json.loads((out_dir / "predictions.json").read_text())["images"]]
+    assert names == ["x" * 251 + ".png", "x" * 249 + "_2.png", "ü" * 125 + ".png", "ü" * 124 + "_2.png"]
+    assert all((out_dir / name).is_file() for name in names)
 
 
 def test_folder_that_cannot_be_made(predictor: SOLOPredictor, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be created"):
+    with pytest.raises(OutputError, match="cannot be created"):
         predict_files([tmp_path / "data" / "0.png"], predictor=predictor, out_dir=tmp_path / "file", score_thr=0.3)
 
 

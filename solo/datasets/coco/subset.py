@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.coco.annotations import read_annotations
 from solo.errors import DataError, suggestion
 from solo.masks.segmentations import unpack_segmentation
+from solo.output_files import check_outputs, write_output
 
 
 def write_subset(
@@ -21,6 +21,7 @@ def write_subset(
     num_images: int | None = None,
     min_side: float = 0.0,
     classes: Sequence[str] | None = None,
+    overwrite: bool = False,
 ) -> dict[str, int]:
     """Write the first images of a COCO file that have a fitting object, with those objects alone.
 
@@ -30,18 +31,18 @@ def write_subset(
         num_images: number of images, at most; None for all.
         min_side: an object's box must have sqrt(width * height) of more than this many pixels.
         classes: names of the classes to keep, with their ids; None for all, also those that no longer occur.
+        overwrite: replace `target` if it exists.
 
     Returns:
         Counts: `images` and `objects` that were kept, and `objects_dropped`, usable ones of the kept images.
 
     Raises:
-        DataError: `source` cannot be used, a class is unknown, nothing is left, or `target` cannot be written or is
-            `source`.
+        DataError: `source` cannot be used, a class is unknown, or nothing is left.
+        OutputError: `target` cannot be written, is `source`, or exists and `overwrite` is False.
     """
     if num_images is not None and num_images < 1:
         raise DataError(f"the number of images must be at least 1, got {num_images}")
-    if Path(target).resolve() == Path(source).resolve():
-        raise DataError(f"{target} is the source itself, which would be lost; choose another file to write")
+    check_outputs([target], overwrite=overwrite, inputs=[source], allow_streams=True)
     checked = read_annotations(source)
     for name in classes or ():
         if name not in checked.classes:
@@ -63,11 +64,7 @@ def write_subset(
     if len(ids) < len(annotations):  # missing or repeated ones
         annotations = [{**annotation, "id": number} for number, annotation in enumerate(annotations, 1)]
     subset = {**checked.further, "images": images, "annotations": annotations, "categories": list(wanted.values())}
-    try:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).write_text(json.dumps(subset))
-    except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror}") from None
+    write_output(target, json.dumps(subset).encode())
     return {"images": len(images), "objects": len(annotations), "objects_dropped": num_before - len(annotations)}
 
 

@@ -10,7 +10,14 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from solo.datasets import LoadImage
-from solo.inference.visualization import draw_instances, legible_magnification, visualization_name, write_image
+from solo.inference.visualization import (
+    PNG_MARK,
+    draw_instances,
+    legible_magnification,
+    visualization_name,
+    write_visualization,
+)
+from solo.output_files import check_outputs
 from solo.registry import HOOKS
 
 
@@ -23,17 +30,21 @@ class VisualizationHook(Hook):
 
     priority = "NORMAL"
 
-    def __init__(self, *, show_dir: str, score_thr: float = 0.3, max_images: int | None = None) -> None:
+    def __init__(
+        self, *, show_dir: str, score_thr: float = 0.3, max_images: int | None = None, overwrite: bool = False
+    ) -> None:
         """Set the hook up.
 
         Args:
             show_dir: folder of the visualisations; created when missing.
             score_thr: instances with a lower score are not drawn.
             max_images: at most so many images are drawn; None for all.
+            overwrite: replace files of these names; visualisations of an earlier test are always replaced.
         """
         self.show_dir = Path(show_dir)
         self.score_thr = score_thr
         self.max_images = max_images
+        self.overwrite = overwrite
         self._names: set[str] = set()
         self._load = LoadImage()
 
@@ -47,7 +58,8 @@ class VisualizationHook(Hook):
         """Draw the images of a batch.
 
         Raises:
-            DataError: a visualisation cannot be written.
+            OutputError: a visualisation cannot be written, or would overwrite the image or, without `overwrite`,
+                another file.
         """
         classes = runner.test_dataloader.dataset.metainfo["classes"]
         for sample in outputs or ():
@@ -58,7 +70,9 @@ class VisualizationHook(Hook):
             magnify = legible_magnification(height, width)
             drawn = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
             name = visualization_name(Path(sample.img_path), taken=self._names)
-            write_image(self.show_dir / name, drawn)
+            path = self.show_dir / name
+            check_outputs([path], overwrite=self.overwrite, inputs=[sample.img_path], mark=PNG_MARK)
+            write_visualization(path, drawn)
             self._names.add(name)
 
     def after_test(self, runner: Runner) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from solo.datasets.coco.annotations import check_coco_file
 from solo.datasets.coco.subset import write_subset
-from solo.errors import DataError
+from solo.errors import DataError, OutputError
 
 
 @pytest.fixture
@@ -89,13 +89,23 @@ def test_nothing_left(coco_file, tmp_path):
 
 def test_the_source_is_never_overwritten(coco_file, tmp_path):
     before = coco_file.read_bytes()
-    with pytest.raises(DataError, match="is the source itself"):
+    with pytest.raises(OutputError, match="is a file that this command reads"):
         write_subset(coco_file, coco_file.parent / "." / coco_file.name)
     assert coco_file.read_bytes() == before
 
 
+def test_another_file_is_overwritten_on_request_only(coco_file, tmp_path):
+    target = tmp_path / "part.json"
+    target.write_text("notes of the user")
+    with pytest.raises(OutputError, match=r"exists already; .*--overwrite"):
+        write_subset(coco_file, target)
+    assert target.read_text() == "notes of the user"
+    write_subset(coco_file, target, overwrite=True)
+    assert read(target)
+
+
 def test_what_cannot_be_written_or_counted(coco_file, tmp_path):
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_subset(coco_file, tmp_path)
     with pytest.raises(DataError, match="at least 1, got -1"):
         write_subset(coco_file, tmp_path / "subset.json", num_images=-1)

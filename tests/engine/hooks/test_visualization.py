@@ -13,7 +13,7 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
 from solo.engine.hooks import VisualizationHook
-from solo.errors import DataError
+from solo.errors import OutputError
 from solo.masks.encoding import encode_bitmaps
 
 RUNNER: Any = SimpleNamespace(
@@ -49,17 +49,17 @@ def draw(folder: Path, *samples: BaseDataElement, **options: Any) -> None:
 
 def test_encoded_masks_are_drawn_like_bitmaps(tmp_path: Path) -> None:
     masks = two_masks()
-    pictures = []
+    drawn = []
     for name, form in (("bitmaps", masks), ("encoded", encode_bitmaps(masks).rles)):
         sample = sample_of(tmp_path / "one.png", form)
         draw(tmp_path / name, sample)
-        pictures.append(cv2.imread(str(tmp_path / name / "one.png")))
+        drawn.append(cv2.imread(str(tmp_path / name / "one.png")))
         assert sample.pred_instances.masks is form, "the sample itself stays as it is"
-    np.testing.assert_array_equal(pictures[1], pictures[0])
-    assert pictures[0].any()
+    np.testing.assert_array_equal(drawn[1], drawn[0])
+    assert drawn[0].any()
 
 
-def test_images_of_one_name_have_pictures_of_their_own(tmp_path: Path) -> None:
+def test_images_of_one_name_have_visualisations_of_their_own(tmp_path: Path) -> None:
     samples = [sample_of(tmp_path / folder / "1.png", two_masks()) for folder in ("a", "b", "c")]
     draw(tmp_path / "all", *samples)
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["1.png", "1_2.png", "1_3.png"]
@@ -67,7 +67,19 @@ def test_images_of_one_name_have_pictures_of_their_own(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["1.png", "1_2.png"]
 
 
-def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_visualisation_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out" / "1.png").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"visualisation .*1\.png cannot be written"):
+    with pytest.raises(OutputError, match=r"1\.png cannot be written"):
         draw(tmp_path / "out", sample_of(tmp_path / "a" / "1.png", two_masks()))
+
+
+def test_only_visualisations_are_replaced(tmp_path: Path) -> None:
+    sample = sample_of(tmp_path / "a" / "1.png", two_masks())
+    with pytest.raises(OutputError, match=r"1\.png is a file that this command reads"):
+        draw(tmp_path / "a", sample, overwrite=True)
+    for _ in range(2):
+        draw(tmp_path / "out", sample)
+    (tmp_path / "out" / "1.png").write_bytes((tmp_path / "a" / "1.png").read_bytes())
+    with pytest.raises(OutputError, match=r"1\.png exists already; .*--overwrite"):
+        draw(tmp_path / "out", sample)
+    draw(tmp_path / "out", sample, overwrite=True)

@@ -1,0 +1,53 @@
+"""What the commands write: nothing is lost when they are stopped, and no file that they read or did not write."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import ap_table, finish, run_tool, start_tool, wait_for
+from tests.helpers.fakes import write_checkpoint, write_config
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[Path, Path]:
+    """Config and checkpoint."""
+    return write_config(tmp_path), write_checkpoint(tmp_path / "weights.pth")
+
+
+def test_out_of_a_test_is_no_file_that_exists(model: tuple[Path, Path], tmp_path: Path) -> None:
+    config, checkpoint = model
+    annotations = next((tmp_path / "data").glob("*.json"), None)
+    for path in filter(None, (checkpoint, config, annotations)):
+        before = path.read_bytes()
+        done = run_tool("test.py", config, checkpoint, "--out", path, folder=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith(f"error: {path} ")
+        assert path.read_bytes() == before
+    done = run_tool("test.py", config, checkpoint, "--out", checkpoint, "--overwrite", folder=tmp_path)
+    assert "is a file that this command reads" in done.stderr
+
+
+def test_a_full_disk_costs_no_ap_table(model: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run_tool("test.py", *model, "--out", "/dev/full", folder=tmp_path)
+    assert len(ap_table(done.stdout)) == 2
+    assert (done.returncode, done.stderr) == (2, "error: /dev/full cannot be written: No space left on device\n")
+
+
+def test_a_terminated_prediction_leaves_what_it_found(model: tuple[Path, Path], tmp_path: Path) -> None:
+    image = (tmp_path / "data" / "0.png").read_bytes()
+    folder, results = tmp_path / "many", tmp_path / "predictions"
+    folder.mkdir()
+    for number in range(3000):
+        (folder / f"{number}.png").write_bytes(image)
+    config, checkpoint = model
+    process = start_tool("predict.py", "many", "--config", config, "--checkpoint", checkpoint, folder=tmp_path)
+    wait_for(lambda: results.is_dir() and len(list(results.glob("[0-9]*.png"))) > 3, seconds=90)
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=143)
+    content = json.loads((results / "predictions.json").read_text())
+    assert 3 < len(content["images"]) == len(content["annotations"]) < 3000
+    assert not list(results.glob(".*"))
