@@ -1,4 +1,4 @@
-"""The grid cells: which level, row, column, stride and object scale each belongs to."""
+"""The grid cells of all levels."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from torch import Tensor
 
 
 class Grid:
-    """S cells on one flat axis: levels finest first, each level a square grid in row-major order.
+    """S cells on one axis: levels finest first, each a square grid in row-major order.
 
     Args:
-        num_grids: cells along each side, one number a level.
-        strides: input pixels per pixel of the feature map that each level reads; its mask-area filter as well.
-        scale_ranges: (lower, upper) of sqrt(box area) in input pixels that each level learns, both inclusive.
+        num_grids: cells along each side of each level's grid.
+        strides: input pixels per pixel of the feature map that each level reads. The area filter of the
+            post-processing uses them too.
+        scale_ranges: (lower, upper) of sqrt(box area) in input pixels that each level is trained on, both inclusive.
 
     Attributes:
         num_levels: L.
         num_cells: S.
-        level_sizes: cells of each level, num_grids squared.
+        level_sizes: number of cells of each level.
 
     Raises:
-        ValueError: the three do not describe the same number of levels, or a range is empty.
+        ValueError: the three have different numbers of levels, or a range is empty.
     """
 
     def __init__(
@@ -48,19 +49,15 @@ class Grid:
         self.num_cells = sum(self.level_sizes)
 
     def flatten(self, levels: Sequence[Tensor]) -> Tensor:
-        """L maps (B, channels, G, G), finest first, to one tensor (B, S, channels)."""
+        """Flatten L maps (B, channels, G, G), finest first, to one tensor (B, S, channels)."""
         return torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2)
 
     def unflatten(self, cells: Tensor) -> list[Tensor]:
-        """(B, S, channels) back to L maps (B, channels, G, G)."""
+        """Split (B, S, channels) into L maps (B, channels, G, G)."""
         levels = cells.transpose(1, 2).split(self.level_sizes, dim=2)
         return [level.unflatten(2, (side, side)) for level, side in zip(levels, self.num_grids, strict=True)]
 
     def cell_strides(self, device: torch.device | None = None) -> Tensor:
-        """(S,) int64 stride of the level that each cell belongs to."""
-        return torch.cat(
-            [
-                torch.full((size,), stride, device=device)
-                for size, stride in zip(self.level_sizes, self.strides, strict=True)
-            ]
-        )
+        """(S,) int64 stride of each cell's level."""
+        levels = zip(self.level_sizes, self.strides, strict=True)
+        return torch.cat([torch.full((size,), stride, device=device) for size, stride in levels])

@@ -1,4 +1,4 @@
-"""Mask feature branch: the feature pyramid fused into one map that the predicted kernels convolve."""
+"""Mask feature branch: fuses the feature pyramid into one map, which the predicted kernels convolve."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from solo.registry import MODELS
 
 @MODELS.register_module()
 class MaskFeatureBranch(BaseModule):
-    """P2 to P5 brought to stride 4 by convolutions and x2 enlargements, summed, projected (SOLOv2 paper, section 3.2).
+    """P2 to P5 upsampled to stride 4 by convolutions and x2 upsampling, summed, projected (SOLOv2 paper, section 3.2).
 
     Level i is convolved and doubled i times (the finest is convolved once); the coarsest map sees coordinates. The last
-    doubling is the same for all but the finest, and linear: their sum is doubled once, not each of them.
+    doubling is linear and the same for all levels but the finest: their sum is doubled once, not each of them.
 
     Args:
         in_channels: channels of the feature pyramid.
-        num_levels: maps that are fused, the finest first; further maps are left alone.
+        num_levels: number of maps that are fused, finest first; further maps are ignored.
         feat_channels: hidden channels.
         out_channels: E.
         num_groups: groups of the group normalisation.
-        dcn: config of the deformable convolutions that replace all others, as `dict(type="DCNv2")`.
+        dcn: config of the deformable convolutions that replace all others, as `dict(type="DCNv2")`; None for none.
     """
 
     def __init__(
@@ -64,17 +64,13 @@ class MaskFeatureBranch(BaseModule):
             tower(level) for tower, level in zip(self.levels, [*finer, append_coordinates(coarsest)], strict=True)
         )
         if halves:
-            finest = finest + _doubled(sum(halves[1:], start=halves[0]))
+            finest = finest + F.interpolate(sum(halves[1:], start=halves[0]), scale_factor=2, mode="bilinear")
         return self.predictor(finest)
 
 
 def _enlarging_tower(in_channels: int, out_channels: int, *, doublings: int, **block: Any) -> nn.Sequential:
-    """As many convolution blocks (built with `block`) as doublings, at least one; all doublings but the last."""
+    """Convolution blocks (built with `block`), one a doubling, at least one; all doublings but the last."""
     layers: list[nn.Module] = [ConvNormReLU(in_channels, out_channels, **block)]
     for _ in range(doublings - 1):
         layers += [nn.Upsample(scale_factor=2, mode="bilinear"), ConvNormReLU(out_channels, out_channels, **block)]
     return nn.Sequential(*layers)
-
-
-def _doubled(feature_map: Tensor) -> Tensor:
-    return F.interpolate(feature_map, scale_factor=2, mode="bilinear")

@@ -1,4 +1,4 @@
-"""MobileNetV3-large as PaddleDetection's SOLOv2 has it: its maps come out of the widened convolutions."""
+"""MobileNetV3-large as in PaddleDetection's SOLOv2, which reads its maps inside the blocks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from solo.registry import MODELS
 
 
 class Block(NamedTuple):
-    """One row of the paper's table 1."""
+    """A row of table 1 of the paper."""
 
     kernel_size: int
     hidden_channels: int
     out_channels: int
-    squeezes: bool
+    has_gate: bool
     activation: type[nn.Module]
     stride: int
 
@@ -42,7 +42,7 @@ LARGE: Final = (
     Block(5, 960, 160, True, nn.Hardswish, 1),
     Block(5, 960, 160, True, nn.Hardswish, 1),
 )
-# The blocks that leave strides 4, 8 and 16: what their first convolution gives is the map of that stride.
+# The blocks with a stride of 2 after strides 4, 8 and 16: their expanded inputs are the maps at these strides.
 MAP_BLOCKS: Final = (3, 6, 12)
 SQUEEZE_RATIO = 4
 
@@ -51,11 +51,11 @@ SQUEEZE_RATIO = 4
 class MobileNetV3(BaseModule):
     """MobileNetV3-large, width 1.0 (Howard et al. 2019), as PaddleDetection 0.5's `MobileNetV3RCNN`.
 
-    The maps at strides 4, 8 and 16 are the widened inputs of the blocks that halve them (72, 240, 672 channels), the
-    map at stride 32 is the last 1x1 convolution's (960). The gate of squeeze-and-excitation is clip(0.2 x + 0.5, 0, 1).
+    The maps at strides 4, 8 and 16 are the expanded inputs of the blocks that halve them, the map at stride 32 is the
+    output of the last 1x1 convolution.
 
     Args:
-        freeze_norm: keep the weights of the batch normalisations and their statistics as they were loaded.
+        freeze_norm: freeze the weights and statistics of the batch normalisations.
 
     Shape:
         (B, 3, H, W), sides divisible by 32, -> four maps (B, 72, H/4, W/4), (B, 240, H/8, W/8), (B, 672, H/16, W/16),
@@ -80,13 +80,13 @@ class MobileNetV3(BaseModule):
         features = self.conv1(inputs)
         maps = []
         for index, block in enumerate(self.blocks):
-            features, widened = block(features)
+            features, expanded = block(features)
             if index in MAP_BLOCKS:
-                maps.append(widened)
+                maps.append(expanded)
         return (*maps, self.conv_last(features))
 
     def train(self, mode: bool = True) -> MobileNetV3:
-        """Set the mode; frozen normalisations stay in evaluation mode."""
+        """Set the mode; frozen norms stay in evaluation mode."""
         super().train(mode)
         if self.freeze_norm:
             for norm in self._norms():
@@ -98,36 +98,30 @@ class MobileNetV3(BaseModule):
 
 
 class InvertedResidual(nn.Module):
-    """A block: 1x1 to more channels, depthwise, gate, 1x1 to fewer channels.
+    """1x1 expansion, depthwise convolution, gate, 1x1 projection; a shortcut where the shapes agree.
 
     Shape:
-        (B, in_channels, H, W) -> (B, out_channels, H/stride, W/stride) and its widened form (B, hidden, H, W).
+        (B, in_channels, H, W) -> (B, out_channels, H/stride, W/stride) and the expanded input (B, hidden, H, W).
     """
 
     def __init__(self, in_channels: int, block: Block) -> None:
         super().__init__()
         hidden = block.hidden_channels
         self.expand = _conv_norm(in_channels, hidden, activation=block.activation)
-        self.depthwise = _conv_norm(
-            hidden,
-            hidden,
-            kernel_size=block.kernel_size,
-            stride=block.stride,
-            groups=hidden,
-            activation=block.activation,
-        )
-        self.gate = SqueezeExcitation(hidden) if block.squeezes else nn.Identity()
+        options: dict[str, Any] = dict(kernel_size=block.kernel_size, stride=block.stride, groups=hidden)
+        self.depthwise = _conv_norm(hidden, hidden, activation=block.activation, **options)
+        self.gate = SqueezeExcitation(hidden) if block.has_gate else nn.Identity()
         self.linear = _conv_norm(hidden, block.out_channels)
         self.adds_input = block.stride == 1 and in_channels == block.out_channels
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        widened = self.expand(inputs)
-        outputs = self.linear(self.gate(self.depthwise(widened)))
-        return inputs + outputs if self.adds_input else outputs, widened
+        expanded = self.expand(inputs)
+        outputs = self.linear(self.gate(self.depthwise(expanded)))
+        return inputs + outputs if self.adds_input else outputs, expanded
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each channel by a gate that sees the means of all (Hu et al. 2018)."""
+    """Scale each channel by a gate computed from the means of all channels (Hu et al. 2018)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -136,7 +130,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         hidden = torch.relu(self.squeeze(features.mean(dim=(2, 3), keepdim=True)))
-        # Paddle's hard sigmoid; torch's has a slope of 1/6.
+        # Paddle's hard sigmoid; that of torch has a slope of 1/6.
         return features * (0.2 * self.excite(hidden) + 0.5).clamp(0, 1)
 
 
@@ -149,9 +143,8 @@ def _conv_norm(
     groups: int = 1,
     activation: type[nn.Module] | None = None,
 ) -> nn.Sequential:
-    conv = nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
-    )
+    padding = kernel_size // 2
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, bn=nn.BatchNorm2d(out_channels))
     if activation is not None:
         layers["activation"] = activation()

@@ -1,4 +1,4 @@
-"""Convolution, group normalisation, ReLU: the only block of the SOLOv2 heads."""
+"""Convolution, group normalisation and ReLU: the block that all branches consist of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from solo.registry import MODELS
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's, but for groups of a single value too: a tiny image leaves a map of one pixel. They become the bias."""
+    """As `nn.GroupNorm`, but accepts groups of one value, which a tiny image gives: they become the bias."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -25,18 +25,16 @@ class ConvNormReLU(nn.Sequential):
     """A convolution without bias, group normalisation and ReLU; spatial size is kept.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: 1 or 3, odd.
+        kernel_size: odd.
         num_groups: groups of the normalisation; divides `out_channels`.
-        dcn: config of a deformable convolution instead of the plain one, as `dict(type="DCNv2")`; with `bias=True` it
-            has a bias, as PaddleDetection's have.
+        dcn: config of a deformable convolution that replaces the plain one, as `dict(type="DCNv2")`. With `bias=True`
+            it has a bias, as in PaddleDetection.
 
     Shape:
         (B, in_channels, H, W) -> (B, out_channels, H, W)
 
     Raises:
-        ValueError: channels that the groups do not divide.
+        ValueError: `num_groups` does not divide `out_channels`.
     """
 
     def __init__(
@@ -67,18 +65,15 @@ def conv_tower(
     dcn: dict[str, Any] | None = None,
     dcn_convs: Sequence[int] | None = None,
 ) -> nn.Sequential:
-    """`num_convs` 3x3 blocks one after another: (B, in_channels, H, W) -> (B, out_channels, H, W).
+    """A sequence of `num_convs` 3x3 blocks: (B, in_channels, H, W) -> (B, out_channels, H, W).
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of every block's output.
-        num_convs: number of blocks.
         num_groups: groups of the normalisation; divides `out_channels`.
         dcn: config of the deformable convolutions, None for none.
-        dcn_convs: the blocks, counted from 0, that they stand in; None for all.
+        dcn_convs: indices of the blocks with a deformable convolution; None for all.
 
     Raises:
-        ValueError: `dcn_convs` names a missing block, or `dcn` is missing.
+        ValueError: `dcn_convs` holds an index out of range, or comes without `dcn`.
     """
     if dcn is None and dcn_convs:
         raise ValueError(f"dcn_convs={tuple(dcn_convs)} needs dcn, the config of these convolutions")
@@ -95,7 +90,7 @@ def conv_tower(
 
 
 def init_conv_weights(module: nn.Module, *, std: float) -> None:
-    """Sample the weights of all convolutions inside from Normal(0, std); biases and offsets are zero."""
+    """Sample the weights of all convolutions of a module from Normal(0, std); biases and offsets are zero."""
     convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     for conv in convs:
         nn.init.normal_(conv.weight, std=std)

@@ -1,4 +1,4 @@
-"""CoordConv: tell a convolution where it is."""
+"""Coordinate channels (CoordConv)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def append_coordinates(features: Tensor) -> Tensor:
         (B, channels + 2, height, width) in the dtype of `features`; x is the last channel but one, y the last.
     """
     batch, _, height, width = features.shape
-    # Computed in float32 first: a half-precision linspace would round differently from the weights' training.
+    # In float32 first: a half-precision linspace rounds differently from the one the weights were trained with.
     x = torch.linspace(-1, 1, width, device=features.device).to(features.dtype)
     y = torch.linspace(-1, 1, height, device=features.device).to(features.dtype)
     shape = (batch, 1, height, width)

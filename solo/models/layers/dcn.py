@@ -1,4 +1,4 @@
-"""Deformable convolution layers, which predict their own offsets."""
+"""Deformable convolution layers that predict their own offsets."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from solo.registry import MODELS
 
 @MODELS.register_module("DCN")
 class DeformConv2d(nn.Conv2d):
-    """A convolution whose taps move by offsets that a second convolution, `conv_offset`, reads from the same input.
+    """A convolution whose taps move by offsets that a second convolution, `conv_offset`, predicts from its input.
 
-    A replacement for `nn.Conv2d`. The weights have the names and the layout of mmcv's `DCN` and `DCNv2`, whose
-    checkpoints fit. `conv_offset` starts at zero, so that no tap moves at first, and a modulated convolution counts
-    every sample by half; `weight` and `bias` start as in `nn.Conv2d`.
+    Replaces `nn.Conv2d`. Names and layout of the weights are those of mmcv's `DCN` and `DCNv2`. `conv_offset` starts at
+    zero: at first no tap moves, and a modulated convolution multiplies every sample by one half.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in `nn.Conv2d`; padding is
             a number or a pair.
         deform_groups: blocks of the input channels with offsets of their own.
-        modulated: weigh each sample from 0 to 1 as well (version 2, Zhu et al. 2019; version 1, Dai et al. 2017, does
-            not). Of the channels of `conv_offset` the first two thirds are then the offsets, the last third the
-            weights before the sigmoid.
+        modulated: multiply each sample by a predicted weight from 0 to 1 (version 2, Zhu et al. 2019) or not (version
+            1, Dai et al. 2017). The first two thirds of the channels of `conv_offset` are then the offsets, the last
+            third the weights before the sigmoid.
 
     Shape:
-        (B, in_channels, H, W) -> (B, out_channels, ...), sides as those of `nn.Conv2d`.
+        as `nn.Conv2d`.
 
     Raises:
-        ValueError: channels that the groups do not divide.
+        ValueError: `deform_groups` does not divide `in_channels`.
     """
 
     def __init__(
@@ -81,5 +80,5 @@ class DeformConv2d(nn.Conv2d):
 
 @MODELS.register_module("DCNv2")
 def modulated_deform_conv2d(*args: Any, **kwargs: Any) -> DeformConv2d:
-    """A modulated `DeformConv2d`, under the name by which configs know it."""
+    """A modulated `DeformConv2d`, registered as "DCNv2"."""
     return DeformConv2d(*args, modulated=True, **kwargs)

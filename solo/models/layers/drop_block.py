@@ -1,4 +1,4 @@
-"""DropBlock: dropout for feature maps, square by square."""
+"""DropBlock: dropout of squares of feature maps."""
 
 from __future__ import annotations
 
@@ -8,34 +8,33 @@ from torch import Tensor, nn
 
 
 class DropBlock(nn.Module):
-    """While training, set random squares of each channel to zero and enlarge the rest (Ghiasi et al. 2018).
+    """In training, set random squares of each channel to zero and scale the rest up (Ghiasi et al. 2018).
 
-    As PaddleDetection, whose SOLOv2 has it behind both towers: squares are sampled for each image and channel, their
-    rate is constant from the first step on, and the rest is multiplied by the number of values over the number kept,
-    both counted over the whole tensor.
+    As in PaddleDetection: squares are sampled for each image and channel, at a rate that is constant from the first
+    step on; the rest is multiplied by the number of values over the number kept, both counted over the whole tensor.
 
     Args:
         block_size: side of a square, odd.
-        keep_prob: about the share of the values that is kept; 1 keeps all.
+        keep_prob: approximate share of the values that is kept; 1 keeps all.
 
     Shape:
         (B, channels, H, W) -> the same; H and W at least `block_size`.
 
     Raises:
-        ValueError: an even side, a share outside (0, 1], or a map smaller than a square.
+        ValueError: `block_size` is even, `keep_prob` outside (0, 1], or a map smaller than a square.
     """
 
     def __init__(self, *, block_size: int = 3, keep_prob: float = 0.9) -> None:
         if block_size < 1 or block_size % 2 == 0 or not 0 < keep_prob <= 1:
             raise ValueError(
-                f"block_size must be odd and keep_prob in (0, 1]; came block_size={block_size}, keep_prob={keep_prob}"
+                f"block_size must be odd and keep_prob in (0, 1], got block_size={block_size}, keep_prob={keep_prob}"
             )
         super().__init__()
         self.block_size = block_size
         self.keep_prob = keep_prob
 
     def centre_rate(self, height: int, width: int) -> float:
-        """The probability of each pixel of a map to be the centre of a square.
+        """Probability of each pixel of a map to be the centre of a square.
 
         Raises:
             ValueError: the map is smaller than a square.
@@ -51,7 +50,7 @@ class DropBlock(nn.Module):
         if not self.training or self.keep_prob == 1:
             return features
         height, width = features.shape[-2:]
-        # In float32, since half precision cannot tell small rates apart.
+        # In float32, since half precision rounds small rates.
         centres = torch.rand(features.shape, device=features.device) < self.centre_rate(height, width)
         dropped = F.max_pool2d(centres.float(), self.block_size, stride=1, padding=self.block_size // 2)
         kept = 1 - dropped
