@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from solo.models.decoders.base import LevelMaskDecoder, MaskDecoder
-from solo.models.decoders.decoupled_solo import DecoupledSOLOMaskDecoder
-from solo.models.decoders.solo import SOLOMaskDecoder
+from solo.models.decoders.base import MaskDecoder
+from solo.models.decoders.solo import DecoupledSOLOMaskDecoder, LevelMaskDecoder, SOLOMaskDecoder
 from solo.models.decoders.solov2 import SOLOv2MaskDecoder
 from solo.structures import DecoupledSOLOOutputs, SOLOOutputs, SOLOv2Outputs
 
