@@ -1,4 +1,4 @@
-"""The algorithm's pure functions on tensors: torch only."""
+"""Pure functions on tensors that the algorithm consists of."""
 
 from solo.ops.deform_conv import deform_conv2d
 from solo.ops.dynamic_conv import dynamic_conv

@@ -1,4 +1,4 @@
-"""Dynamic convolution: every predicted kernel makes one mask (SOLOv2 paper, section 3.2)."""
+"""Dynamic convolution: each predicted kernel gives one mask (SOLOv2 paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def dynamic_conv(mask_feats: Tensor, kernels: Tensor) -> Tensor:
     channels, height, width = mask_feats.shape
     size = kernel_size(kernels.shape[1], channels=channels)
     if kernels.device.type == "cpu" and len(kernels):
-        # A convolution is oneDNN's. A matrix product is MKL's, which takes two to four times as long on AMD processors.
+        # A convolution runs in oneDNN, a matrix product in MKL, which is two to four times slower on AMD processors.
         weight = kernels.view(-1, channels, size, size)
         return F.conv2d(mask_feats[None].contiguous(), weight, padding=size // 2)[0]
-    # As columns: without kernels it is an ordinary matrix product as well, and on a GPU it is not rounded to TF32.
+    # A matrix product also works without kernels, and on a GPU it is not rounded to TF32.
     return (kernels @ neighborhoods(mask_feats[None], size=size)[0]).view(len(kernels), height, width)
 
 
@@ -46,7 +46,7 @@ def kernel_size(weights: int, *, channels: int) -> int:
 
 
 def neighborhoods(mask_feats: Tensor, *, size: int) -> Tensor:
-    """The features that a kernel of side `size` sees at each pixel: (B, E, h, w) to (B, K, h * w)."""
+    """Gather the features that a kernel of side `size` reads at each pixel: (B, E, h, w) to (B, K, h * w)."""
     if size == 1:
         return mask_feats.flatten(2)
     return F.unfold(mask_feats, kernel_size=size, padding=size // 2)

@@ -1,4 +1,4 @@
-"""Dynamic convolution and mask loss in one, a few masks at a time."""
+"""Dynamic convolution and mask loss in one, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def dynamic_mask_loss(
     biases: Tensor | None = None,
     chunk_bytes: int = MASK_LOSS_CHUNK_BYTES,
 ) -> Tensor:
-    """Weighted sum of the losses of the masks of kernels: `sum(weights * loss(dynamic_conv(...), masks))`.
+    """Weighted sum of the losses of dynamic masks: `sum(weights * loss(dynamic_conv(...), masks))`.
 
     Under autocast, or with half-precision inputs, the matrix products are in that type and the loss is in float32.
-    The products of the gradient are in float32 where that type is float16: its range cannot hold gradients before
-    they are scaled, and the scale comes with the backward pass.
+    With float16 the products of the gradient are in float32: float16 cannot hold gradients before the backward pass
+    brings the loss scale.
 
     Args:
         mask_feats: (B, E, h, w) mask features; h and w are those of the logits that `loss` gets.
@@ -69,12 +69,12 @@ def _product_type(inputs: Sequence[Tensor]) -> torch.dtype:
 
 
 class _KernelMasks:
-    """A `MaskSource`: (B, K, h * w) columns, (P, K) kernels and (P,) biases or None, in the type of the products."""
+    """A `MaskSource`: products of (B, K, h * w) columns and (P, K) kernels, plus (P,) biases, in `dtype`."""
 
     def __init__(self, columns: Tensor, kernels: Tensor, biases: Tensor | None = None, *, dtype: torch.dtype) -> None:
         self._columns, self._kernels = columns.to(dtype), kernels.to(dtype)
         self._biases = None if biases is None else biases.to(dtype)
-        self._gradient_type = torch.float32 if dtype == torch.float16 else dtype
+        self.gradient_dtype = torch.float32 if dtype == torch.float16 else dtype
 
     def maps(self, chunk: MaskChunk) -> Sequence[Tensor]:
         logits = self._columns.new_empty(chunk.rows.stop - chunk.rows.start, self._columns.shape[-1])  # (p, h * w)
@@ -89,20 +89,12 @@ class _KernelMasks:
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         return maps[0]
 
-    def empty_gradients(self, chunks: Sequence[MaskChunk]) -> list[Tensor]:
-        inputs = [x for x in (self._columns, self._kernels, self._biases) if x is not None]
-        gradients = [torch.empty_like(x, dtype=self._gradient_type) for x in inputs]
-        for image in set(range(len(self._columns))) - {rows.image for chunk in chunks for rows in chunk.images}:
-            gradients[0][image].zero_()
-        return gradients
-
     def add_gradients(self, chunk: MaskChunk, by_maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        by_logits = by_maps[0].to(self._gradient_type)
+        by_logits = by_maps[0].to(self.gradient_dtype)
         for rows in chunk.images:
             slope = by_logits[rows.in_chunk]  # (p, h * w)
             columns, kernels = (x.to(slope.dtype) for x in (self._columns[rows.image], self._kernels[rows.in_all]))
             torch.mm(slope, columns.T, out=gradients[1][rows.in_all])
-            # beta=0 ignores the uninitialised memory of an image's first chunk.
-            gradients[0][rows.image].addmm_(kernels.T, slope, beta=0 if rows.is_first else 1)
+            gradients[0][rows.image].addmm_(kernels.T, slope)
             if self._biases is not None:
                 torch.sum(slope, dim=1, out=gradients[2][rows.in_all])

@@ -1,4 +1,4 @@
-"""Losses of many masks, a few masks at a time: memory does not grow with the number of positives."""
+"""Losses of many masks in chunks, so that memory does not grow with the number of positives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 MaskLoss = Callable[[Tensor, Tensor], Tensor]
 MASK_LOSS_CHUNK_BYTES = 8 * 2**20
-"""Enough rows for full speed of the matrix products, and little enough that an allocator reuses the memory."""
+"""Large enough for full speed of the matrix products, small enough that the allocator reuses the memory."""
 
 
 class ImageRows(NamedTuple):
@@ -22,24 +22,22 @@ class ImageRows(NamedTuple):
         image: index in the batch.
         in_chunk: their rows of the chunk.
         in_all: their rows of all positives.
-        is_first: whether the chunk holds the first positive of the image.
     """
 
     image: int
     in_chunk: slice
     in_all: slice
-    is_first: bool
 
 
 class MaskChunk(NamedTuple):
-    """Positives whose masks are computed and compared at once, of one image or several."""
+    """Positives of one or more images whose masks are computed and compared at once."""
 
     rows: slice
     images: list[ImageRows]
 
 
 def split_into_chunks(positives_per_image: Sequence[int], *, largest: int) -> list[MaskChunk]:
-    """All positives in order, in chunks of about equal size and at most `largest` masks."""
+    """Split the positives into chunks of about equal size and at most `largest` masks."""
     images = list(pairwise(accumulate(positives_per_image, initial=0)))
     count = sum(positives_per_image)
     number = -(-count // largest)
@@ -48,15 +46,15 @@ def split_into_chunks(positives_per_image: Sequence[int], *, largest: int) -> li
 
 
 def _image_rows(images: Sequence[tuple[int, int]], start: int, end: int) -> Iterator[ImageRows]:
-    """Split the rows from `start` to `end` by image; an image is given by its first row and the row after its last."""
+    """Split the rows from `start` to `end` by image; images are given by their first row and the one after the last."""
     for image, (image_start, image_end) in enumerate(images):
         first, last = max(start, image_start), min(end, image_end)
         if first < last:
-            yield ImageRows(image, slice(first - start, last - start), slice(first, last), first == image_start)
+            yield ImageRows(image, slice(first - start, last - start), slice(first, last))
 
 
 class MaskLossOnChunk(NamedTuple):
-    """What the masks of a chunk are compared with, and how.
+    """The mask loss of the positives of a chunk.
 
     Attributes:
         masks: (sum of N, ...) bool masks of all objects.
@@ -73,7 +71,7 @@ class MaskLossOnChunk(NamedTuple):
     size: tuple[int, int]
 
     def largest_chunk(self, chunk_bytes: int) -> int:
-        """How many masks fit into a chunk, at least one."""
+        """Number of masks of a chunk, at least one."""
         return max(chunk_bytes // (self.masks.shape[-2:].numel() * torch.float32.itemsize), 1)
 
     def __call__(self, logits: Tensor, rows: slice) -> Tensor:
@@ -86,23 +84,25 @@ class MaskLossOnChunk(NamedTuple):
 
 
 class MaskSource(Protocol):
-    """Where the logits of a chunk come from.
+    """Computes the logits of a chunk from the inputs, and the gradients of the inputs.
 
-    Autograd differentiates the way from `maps` to the loss. The way from the inputs to the maps is a matrix product or
-    a selection, whose gradient `add_gradients` adds to that of the chunks before.
+    Autograd differentiates the steps from `maps` to the loss. The step from the inputs to the maps is a matrix product
+    or a selection, whose gradient `add_gradients` adds to that of the chunks before.
+
+    Attributes:
+        gradient_dtype: type in which the gradients of the inputs are accumulated.
     """
 
+    gradient_dtype: torch.dtype
+
     def maps(self, chunk: MaskChunk) -> Sequence[Tensor]:
-        """Float32 maps (p, h * w) of the chunk's positives, new tensors."""
+        """Compute float32 maps (p, h * w) of the chunk's positives, as new tensors."""
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
-        """(p, h * w) mask logits from the maps."""
-
-    def empty_gradients(self, chunks: Sequence[MaskChunk]) -> list[Tensor]:
-        """Memory for the gradients by the inputs; zeros where no chunk will write."""
+        """Compute (p, h * w) mask logits from the maps."""
 
     def add_gradients(self, chunk: MaskChunk, by_maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Add what the gradients by the chunk's maps contribute to those by the inputs."""
+        """Add to the gradients of the inputs, given those of the chunk's maps."""
 
 
 def chunked_mask_loss(
@@ -115,14 +115,14 @@ def chunked_mask_loss(
 ) -> Tensor:
     """Weighted sum of the mask losses of all positives, with the gradient computed along with it.
 
-    The gradient of a mask's logits is known as soon as its loss is. So the forward pass computes both, chunk by chunk,
-    adds the chunk's part to the gradients by the inputs, and forgets the logits; the backward pass only scales. Beside
-    those gradients memory is that of one chunk, whatever the number of positives.
+    The forward pass computes losses and gradients chunk by chunk, adds up the gradients of the inputs and frees the
+    logits; the backward pass only scales. Beside the gradients of the inputs, memory is that of one chunk for any
+    number of positives.
 
     Args:
-        make_source: from the inputs to where the logits come from.
+        make_source: builds a `MaskSource` from the inputs.
         inputs: the tensors that are differentiated.
-        loss: the comparison.
+        loss: the loss of a chunk.
         positives_per_image: B integers that sum to P.
         chunk_bytes: largest size of a chunk's masks as float32; a chunk holds at least one mask.
 
@@ -139,7 +139,7 @@ def chunked_mask_loss(
 def _chunk_loss(
     source: MaskSource, chunk: MaskChunk, loss: MaskLossOnChunk, gradients: Sequence[Tensor] | None
 ) -> Tensor:
-    """Loss () of a chunk; adds its part to the gradients."""
+    """Loss () of a chunk; adds to the gradients of the inputs."""
     with_grad = gradients is not None
     maps = [x.requires_grad_(with_grad) for x in source.maps(chunk)]
     with torch.set_grad_enabled(with_grad):
@@ -160,7 +160,7 @@ class _ChunkedMaskLoss(torch.autograd.Function):
         *inputs: Tensor,
     ) -> Tensor:
         source = make_source(*inputs)
-        gradients = source.empty_gradients(chunks) if with_grad else None
+        gradients = [torch.zeros_like(x, dtype=source.gradient_dtype) for x in inputs] if with_grad else None
         total = torch.zeros((), device=inputs[0].device)
         with torch.autocast(total.device.type, enabled=False):
             for chunk in chunks:
@@ -173,7 +173,7 @@ class _ChunkedMaskLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("the mask loss can be differentiated once: compute it again for another backward pass")
-        # In place: another tensor of the features' size takes longer to allocate than the scaling itself.
+        # In place: to allocate another tensor of the features' size takes longer than to scale it.
         scaled = [saved.mul_(grad).to(dtype) for saved, dtype in zip(ctx.gradients, ctx.input_types, strict=True)]
         ctx.gradients = None
         return None, None, None, None, *scaled

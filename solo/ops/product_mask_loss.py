@@ -1,4 +1,4 @@
-"""Decoupled SOLO's masks, products of two probabilities, and their loss, a few masks at a time."""
+"""Decoupled SOLO's masks, products of two probabilities, and their loss, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALLEST_NEG_LOG = 1e-30
 
 
 def product_logits(x_logits: Tensor, y_logits: Tensor) -> Tensor:
-    """The logits of `sigmoid(x_logits) * sigmoid(y_logits)`, without a loss of precision where that is near 0 or 1.
+    """Logits of `sigmoid(x_logits) * sigmoid(y_logits)`, precise where the product is near 0 or 1.
 
     Args:
         x_logits: (...).
@@ -44,8 +44,6 @@ def product_mask_loss(
     chunk_bytes: int = MASK_LOSS_CHUNK_BYTES,
 ) -> Tensor:
     """Weighted sum of the losses of product masks: `sum(weights * loss(product_logits(x, y), masks))`.
-
-    The loss gets logits, as all mask losses do, though the masks are products of probabilities.
 
     Args:
         x_logits: (B, G, h, w) logits of the columns of cells.
@@ -77,12 +75,9 @@ def product_mask_loss(
 
 
 class _ProductMasks:
-    """A `MaskSource`: (B * G, h * w) logits of all columns and of all rows of cells.
+    """A `MaskSource`: (B * G, h * w) logits of all columns and of all rows of cells, (P,) indices into both."""
 
-    Args:
-        x_logits, y_logits: the two.
-        indices: for both, (P,) the row that each positive reads.
-    """
+    gradient_dtype = torch.float32
 
     def __init__(self, x_logits: Tensor, y_logits: Tensor, *, indices: Sequence[Tensor]) -> None:
         self._sides, self._indices = (x_logits, y_logits), indices
@@ -92,9 +87,6 @@ class _ProductMasks:
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         return product_logits(*maps)
-
-    def empty_gradients(self, chunks: Sequence[MaskChunk]) -> list[Tensor]:
-        return [torch.zeros_like(side, dtype=torch.float32) for side in self._sides]
 
     def add_gradients(self, chunk: MaskChunk, by_maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         for gradient, idx, by_map in zip(gradients, self._indices, by_maps, strict=True):
