@@ -6,7 +6,7 @@
 | `_load_safely` | mmengine unpickles checkpoints, which can run code, and downloads them | mmengine > 0.10.7 |
 | `_save_atomically` | mmengine writes checkpoints in place; a kill leaves a truncated file | mmengine > 0.10.7 |
 | `is_installed`, `get_installed_path` | mmengine needs `pkg_resources` (removed in setuptools 82) | mmengine > 0.10.7 |
-| `_collect_env_without_distutils` | mmengine needs `distutils` (removed in Python 3.12) | mmengine > 0.10.7 |
+| `collect_env` | mmengine needs `distutils` (removed in Python 3.12) and setuptools | mmengine > 0.10.7 |
 | `_silence_warnings` | mmengine warns about its own classes and about scopes without a registry | mmengine > 0.10.7 |
 
 The versions are the newest ones, which still need the patch. `build_errors` reads the frames of mmengine's builders; it
@@ -47,7 +47,7 @@ def apply() -> None:
     _save_atomically()
     _replace("mmengine.utils.package_utils", "is_installed", is_installed)
     _replace("mmengine.utils.package_utils", "get_installed_path", get_installed_path)
-    _collect_env_without_distutils()
+    _replace("mmengine.utils.dl_utils.collect_env", "collect_env", collect_env)
     _silence_warnings()
 
 
@@ -181,39 +181,21 @@ def _top_level_modules(distribution: str) -> list[str]:
         return []
 
 
-def _collect_env_without_distutils() -> None:
-    """Provide the one exception that `collect_env` imports from distutils, and tolerate a missing CUDA toolkit path.
+def collect_env() -> dict[str, Any]:
+    """The environment of a run, for its log."""
+    import cv2
+    import mmengine
 
-    torch looks for the CUDA toolkit in a module that imports setuptools, which need not be installed.
-    """
-    module: Any = importlib.import_module("mmengine.utils.dl_utils.collect_env")
-    collect_env, cuda_home = module.collect_env, module._get_cuda_home
-
-    def cuda_home_or_none() -> str | None:
-        try:
-            return cuda_home()
-        except ImportError:
-            return os.environ.get("CUDA_HOME")
-
-    def collect_env_without_distutils() -> dict[str, Any]:
-        if torch.cuda.is_available():
-            cuda_home_or_none()  # imports setuptools, which would warn about the stand-in for distutils below
-        found = {name: sys.modules.get(name) for name in ("distutils", "distutils.errors")}
-        errors = types.ModuleType("distutils.errors")
-        errors.DistutilsPlatformError = OSError  # type: ignore[attr-defined]
-        distutils = types.ModuleType("distutils")
-        distutils.errors = errors  # type: ignore[attr-defined]
-        sys.modules.update({"distutils": distutils, "distutils.errors": errors})
-        try:
-            return collect_env()
-        finally:
-            for name, former in found.items():
-                sys.modules.pop(name, None)
-                if former is not None:
-                    sys.modules[name] = former
-
-    module._get_cuda_home = cuda_home_or_none
-    _replace(module.__name__, "collect_env", collect_env_without_distutils)
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "Python": sys.version.replace("\n", ""),
+        "Platform": sys.platform,
+        "GPUs": ", ".join(gpus) or "none",
+        "PyTorch": torch.__version__,
+        "PyTorch compiling details": torch.__config__.show(),
+        "OpenCV": cv2.__version__,
+        "MMEngine": mmengine.__version__,
+    }
 
 
 def _replace(module_name: str, name: str, replacement: Callable[..., Any]) -> None:

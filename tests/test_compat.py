@@ -128,7 +128,7 @@ def test_inference_of_mmengine_does_not_evaluate_a_config_in_a_checkpoint(tmp_pa
     assert values[f"{key}_text"] == text
 
 
-def test_environment_is_collected_and_the_real_distutils_is_left_alone() -> None:
+def test_environment_is_collected_without_distutils() -> None:
     before = sys.modules.get("distutils")
     assert mmengine.utils.dl_utils.collect_env()["PyTorch"] == torch.__version__
     assert sys.modules.get("distutils") is before

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, distributed
@@ -17,25 +14,14 @@ from torch import Tensor, distributed
 from solo.errors import ConfigError, DataError
 from solo.registry import HOOKS
 
-MAX_NAMED = 8
-
-
-class _Step(NamedTuple):
-    """A step whose losses have not been checked yet."""
-
-    iteration: int
-    images: list[str]
-    losses: dict[str, Tensor]
-
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
     """Check that the losses are finite.
 
     "stop" checks the losses of several steps together, so that no step synchronises with the device, and always before
-    a checkpoint is saved. It raises an error that names the images and losses of the first non-finite step, and writes
-    them to `non_finite_loss_rankN.json` in the work folder; seed, epoch and image reproduce each sample. "skip" checks
-    before each update, which synchronises with the device, and skips updates with non-finite losses.
+    a checkpoint is saved. It raises an error that names the losses and images of the first non-finite step. "skip"
+    checks before each update, which synchronises with the device, and skips updates with non-finite losses.
 
     Args:
         action: "stop" or "skip".
@@ -56,7 +42,7 @@ class NonFiniteLossHook(Hook):
         self.max_skipped = max_skipped
         self.skipped = 0
         self._in_a_row = 0
-        self._pending: list[_Step] = []
+        self._pending: list[tuple[int, list[str], dict[str, Tensor]]] = []
         self._images: list[str] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -79,49 +65,29 @@ class NonFiniteLossHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
     ) -> None:
         """For "stop", keep the losses of the step and check all kept ones every `interval` steps."""
-        if self.action == "stop":
-            losses = {name: value.detach() for name, value in (outputs or {}).items() if isinstance(value, Tensor)}
-            self._pending.append(_Step(runner.iter + 1, self._images, losses))
+        losses = {name: value.detach().sum() for name, value in (outputs or {}).items() if isinstance(value, Tensor)}
+        if self.action == "stop" and losses:
+            self._pending.append((runner.iter + 1, self._images, losses))
             if self.every_n_train_iters(runner, self.interval):
-                self._check(runner)
+                self._check()
 
     def after_train_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Check before the epoch's checkpoint; log how many steps were skipped."""
-        self._check(runner)
+        self._check()
         if self.skipped:
             runner.logger.warning(f"{self.skipped} steps were skipped so far: their loss was NaN or infinite")
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Check before weights are saved."""
-        self._check(runner)
+        self._check()
 
-    def _check(self, runner: Runner) -> None:
-        steps, self._pending = [step for step in self._pending if step.losses], []
-        if not steps:
-            return
-        sums = torch.stack(
-            [torch.stack([value.double().sum() for value in step.losses.values()]).sum() for step in steps]
-        )
-        for step, is_finite in zip(steps, sums.isfinite().tolist(), strict=True):
-            if not is_finite:
-                self._fail(runner, step.iteration, step.images, {n: float(v.sum()) for n, v in step.losses.items()})
-
-    def _fail(self, runner: Runner, iteration: int, images: list[str], losses: dict[str, float]) -> None:
-        facts = dict(
-            iteration=iteration,
-            epoch=runner.epoch,
-            seed=runner.seed,
-            images=images,
-            losses={name: str(value) for name, value in losses.items()},
-        )
-        path = Path(runner.work_dir, f"non_finite_loss_rank{get_rank()}.json")
-        path.write_text(json.dumps(facts, indent=1) + "\n")
-        values = ", ".join(f"{name} {value}" for name, value in losses.items())
-        raise DataError(
-            f"the loss is not finite at iteration {iteration} ({values}), images {', '.join(images[:MAX_NAMED])}; "
-            f"details are in {path}. Earlier checkpoints can be resumed; a lower learning rate, "
-            "optim_wrapper.clip_grad or NonFiniteLossHook(action='skip') may help"
-        )
+    def _check(self) -> None:
+        steps, self._pending = self._pending, []
+        if steps:
+            sums = torch.stack([torch.stack([*losses.values()]).double().sum() for _, _, losses in steps])
+            for step, is_finite in zip(steps, sums.isfinite().tolist(), strict=True):
+                if not is_finite:
+                    _fail(*step)
 
     def _is_finite_everywhere(self, loss: Tensor, runner: Runner) -> bool:
         """Whether the loss is finite in every process: all of them update, or none does."""
@@ -133,9 +99,15 @@ class NonFiniteLossHook(Hook):
             return True
         self.skipped += 1
         self._in_a_row += 1
-        runner.logger.log(
-            logging.WARNING, f"Skipped iteration {runner.iter + 1}: its loss is not finite, images {self._images}"
-        )
+        runner.logger.warning(f"Skipped iteration {runner.iter + 1}: its loss is not finite, images {self._images}")
         if self._in_a_row > self.max_skipped:
-            self._fail(runner, runner.iter + 1, self._images, {"loss": float(loss.detach().sum())})
+            _fail(runner.iter + 1, self._images, {"loss": loss.detach().sum()})
         return False
+
+
+def _fail(iteration: int, images: list[str], losses: Mapping[str, Tensor]) -> None:
+    values = ", ".join(f"{name} {float(value)}" for name, value in losses.items())
+    raise DataError(
+        f"the loss is not finite at iteration {iteration} ({values}), images {', '.join(images)}. Earlier checkpoints "
+        "can be resumed; a lower learning rate, optim_wrapper.clip_grad or NonFiniteLossHook(action='skip') may help"
+    )

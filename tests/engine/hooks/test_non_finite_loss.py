@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,8 @@ def train_with(tmp_path: Path, *bad_images: int, **options: Any) -> Any:
 
 @pytest.mark.parametrize("interval", [1, 50])
 def test_stop_names_images_and_losses_and_leaves_good_checkpoints(tmp_path: Path, interval: int) -> None:
-    with pytest.raises(DataError, match=r"not finite at iteration \d .*loss_cls nan.*data/2\.png") as caught:
+    with pytest.raises(DataError, match=r"not finite at iteration \d .*loss_cls nan.*data/2\.png"):
         train_with(tmp_path, 2, interval=interval)
-    facts = json.loads((tmp_path / "work" / "non_finite_loss_rank0.json").read_text())
-    assert str(facts["iteration"]) in str(caught.value)
-    assert any(path.endswith("data/2.png") for path in facts["images"])
-    assert facts["losses"]["loss_cls"] == "nan"
-    assert facts["seed"] == 1
     assert not list((tmp_path / "work").glob("epoch_*.pth"))
 
 
@@ -53,7 +47,6 @@ def test_skip_fails_after_too_many_skipped_steps_in_a_row(tmp_path: Path) -> Non
 def test_finite_losses_pass(tmp_path: Path) -> None:
     train_with(tmp_path, interval=1)
     assert (tmp_path / "work" / "epoch_3.pth").is_file()
-    assert not (tmp_path / "work" / "non_finite_loss_rank0.json").exists()
 
 
 def test_unknown_action() -> None:
