@@ -25,7 +25,7 @@ MAY_KNOW = {
 STANDS_ON = {"ops": {"torch"}, "masks": {"cv2", "numpy", "torch"}, "models": {"mmengine", "numpy", "torch"}}
 # mmdet's transforms call methods of `InstanceMasks` that give mmdet's own types; these import it when they are called.
 IMPORTED_LATE = {"masks": {"mmdet"}}
-NUMPY_ALONE = ["column_runs", "polygon_runs", "rle", "rle_counts", "segmentations", "transformed_runs"]
+NUMPY_ALONE = ["column_runs", "polygon_runs", "rle", "segmentations", "transformed_runs"]
 
 
 def imported_modules(part: str) -> Iterator[str]:

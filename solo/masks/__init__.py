@@ -9,7 +9,7 @@ From the annotation to the loss; nothing returns to an earlier form. N objects o
 | `Counts`, of RLEs | (K, 2) int64 | `decode_counts`, `pair_counts` | `runs_from_counts` |
 | `ColumnRuns` | (R,), (2, R) int64 | `runs_from_polygons`, `runs_from_counts` | `InstanceMasks` |
 | `InstanceMasks`: runs and `AxisMaps` | and (H + 1,), (W + 1,) int64 | `LoadInstances` | transforms, `PackSample` |
-| `TransformedRuns` | (2, R), (2, R) int64 | `transform_runs` | `compute_moments`, `downsample_windows` |
+| `TransformedRuns` | (2, R), (2, R) int64 | `transform_runs` | `areas_and_centers`, `downsample_windows` |
 | `WindowBitmaps` | (M,) bool, (N, 4) int64 | `downsample_windows`, `rasterise_windows` | `pack_windows` |
 | `MaskWindows` | (M / 8,) uint8, (N, 4) int32 | `pack_windows`, in `PackSample` | `unpack_masks`, in the assigner |
 | bitmaps at a stride | (sum of N, h, w) bool, on the device | `unpack_masks` | the criterion |

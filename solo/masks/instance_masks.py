@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partialmethod
 from typing import Any
 
 import cv2
@@ -16,7 +16,7 @@ from solo.masks.segmentations import Segmentation, runs_from_segmentations
 from solo.masks.transformed_runs import (
     AxisMaps,
     TransformedRuns,
-    compute_moments,
+    areas_and_centers,
     concatenate_runs,
     rasterise_windows,
     transform_runs,
@@ -28,7 +28,7 @@ class InstanceMasks:
 
     Stands in for mmdet's `BitmapMasks` in `results["gt_masks"]`, with the same methods and, bit for bit, the same
     pixels. Methods that map rows to rows and columns to columns change the index maps, which all objects share. Those
-    that mix the two, such as `rotate`, go through mmdet's bitmaps, at their cost.
+    that mix the two, and rare ones, go through mmdet's bitmaps, at their cost.
 
     Attributes:
         height: Height of the masks in pixels.
@@ -81,7 +81,6 @@ class InstanceMasks:
             raise DataError(f"gt_masks must be InstanceMasks, BitmapMasks or PolygonMasks, not {type(masks).__name__}")
         return cls.from_bitmaps(masks.to_ndarray().reshape(-1, masks.height, masks.width))
 
-    # ------------------------------------------------------------------------------------------------- a sequence
     def __len__(self) -> int:
         return sum(runs.num_masks for runs, _ in self._parts)
 
@@ -115,7 +114,6 @@ class InstanceMasks:
         ((height, width),) = sizes
         return cls([part for of_image in masks for part in of_image._parts], height=height, width=width)
 
-    # ------------------------------------------------------------------------------- index maps of rows and columns
     def rescale(self, scale: Any, interpolation: str = "nearest") -> InstanceMasks:
         """Resize by a factor, or to fit into (long side, short side), as `mmcv.imrescale` does.
 
@@ -173,26 +171,6 @@ class InstanceMasks:
             lambda edges: _shift(edges, height, -y1), lambda edges: _shift(edges, width, -x1), height, width
         )
 
-    def translate(
-        self,
-        out_shape: Sequence[int],
-        offset: float,
-        direction: str = "horizontal",
-        border_value: float = 0,
-        interpolation: str = "bilinear",
-    ) -> InstanceMasks:
-        """Crop or pad to (height, width) pixels at the bottom and right, then translate by `offset` pixels."""
-        if offset != int(offset) or border_value != 0 or direction not in ("horizontal", "vertical"):
-            return self._through_bitmaps("translate", tuple(out_shape), offset, direction, border_value, interpolation)
-        height, width = out_shape
-        down, right = (0, int(offset)) if direction == "horizontal" else (int(offset), 0)
-        return self._change_maps(
-            lambda edges: _shift(_shift(edges, height, 0), height, down),
-            lambda edges: _shift(_shift(edges, width, 0), width, right),
-            height,
-            width,
-        )
-
     def _change_maps(
         self,
         change_rows: Callable[[Integers], Integers],
@@ -203,19 +181,10 @@ class InstanceMasks:
         parts = [(runs, AxisMaps(change_rows(maps.rows), change_columns(maps.columns))) for runs, maps in self._parts]
         return InstanceMasks(parts, height=height, width=width)
 
-    # -------------------------------------------------------------------------------- changes that are no index maps
     def subtract(self, cover: npt.NDArray[np.bool_]) -> InstanceMasks:
         """Remove the pixels that are set in a bitmap (height, width) from all masks."""
         rest = [(x1, y1, pixels & ~cover[y1:y2, x1:x2]) for (x1, y1, x2, y2), pixels in self.window_bitmaps()]
         return self.from_runs(runs_from_bitmaps(rest, height=self.height, width=self.width))
-
-    def rotate(self, *args: Any, **kwargs: Any) -> InstanceMasks:
-        """Rotate as mmdet's `BitmapMasks.rotate` does."""
-        return self._through_bitmaps("rotate", *args, **kwargs)
-
-    def shear(self, *args: Any, **kwargs: Any) -> InstanceMasks:
-        """Shear as mmdet's `BitmapMasks.shear` does."""
-        return self._through_bitmaps("shear", *args, **kwargs)
 
     def _through_bitmaps(self, method: str, *args: Any, **kwargs: Any) -> InstanceMasks:
         # Only these methods need mmdet, and only its transforms call them: this package does not depend on it.
@@ -224,7 +193,10 @@ class InstanceMasks:
         bitmaps = BitmapMasks(self.to_ndarray(), self.height, self.width)
         return InstanceMasks.from_masks(getattr(bitmaps, method)(*args, **kwargs))
 
-    # ------------------------------------------------------------------------------------------------------- contents
+    translate = partialmethod(_through_bitmaps, "translate")
+    rotate = partialmethod(_through_bitmaps, "rotate")
+    shear = partialmethod(_through_bitmaps, "shear")
+
     def transformed_runs(self) -> TransformedRuns:
         """The runs of all masks in the present image."""
         return concatenate_runs([transform_runs(runs, maps) for runs, maps in self._parts])
@@ -240,7 +212,7 @@ class InstanceMasks:
     @property
     def areas(self) -> Integers:
         """(N,) int64 number of pixels."""
-        return compute_moments(self.transformed_runs()).areas
+        return areas_and_centers(self.transformed_runs())[0]
 
     def window_bitmaps(self) -> list[tuple[tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
         """Each mask as its tightest window x1 y1 x2 y2 and the window's pixels (y2 - y1, x2 - x1)."""
@@ -257,12 +229,6 @@ class InstanceMasks:
         for bitmap, ((x1, y1, x2, y2), pixels) in zip(bitmaps, self.window_bitmaps(), strict=True):
             bitmap[y1:y2, x1:x2] = pixels
         return bitmaps
-
-    def to_tensor(self, dtype: Any, device: Any) -> Any:
-        """The bitmaps (N, height, width) as a tensor."""
-        import torch  # only here: everything else works without it
-
-        return torch.from_numpy(self.to_ndarray()).to(device=device, dtype=dtype)
 
     def tight_boxes(self) -> npt.NDArray[np.float32]:
         """(N, 4) tightest boxes x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""

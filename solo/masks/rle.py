@@ -1,4 +1,4 @@
-"""COCO's run-length encoding (RLE) in numpy: text, areas and bitmaps.
+"""COCO's run-length encoding (RLE) in numpy: text and numbers, areas, bitmaps and column runs.
 
 An RLE counts the pixels of alternating runs of background and object, in column-major order, background first. As text
 each count from the fourth on is the difference to the count two before it; a number is written in groups of five bits,
@@ -15,13 +15,12 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from solo.masks.rle_counts import Counts, decode_counts
+from solo.masks.column_runs import ColumnRuns, Integers, ranges
 
-Integers = npt.NDArray[np.int64]
 Bitmaps = npt.NDArray[np.bool_]
 
-MAX_CHARACTERS = 7
-"""Of one count: 35 bits signed, enough for 17 billion pixels."""
+_MAX_WRITTEN, _MAX_READ = 7, 12
+"""Characters of one count, five bits each: 35 bits signed are enough for 17 billion pixels."""
 
 
 class RLE(TypedDict):
@@ -31,18 +30,20 @@ class RLE(TypedDict):
     counts: str
 
 
-class MaskWindow(NamedTuple):
-    """The columns of a mask that its object spans.
+class Counts(NamedTuple):
+    """The counts of N masks.
 
     Attributes:
-        left: index of the first of these columns.
-        pixels: (H, w) bool, the whole height; w is 0 for a mask without a pixel.
+        pairs: (K, 2) lengths of a background run and of the object run after it, mask after mask. A final background
+            run is followed by an object run of length 0.
+        ends: (N,) index in `pairs` at which each mask ends.
     """
 
-    left: int
-    pixels: Bitmaps
+    pairs: Integers
+    ends: Integers
 
 
+# --------------------------------------------------------------------------------------------------------------- encode
 def encode_counts(counts: Integers, num_counts: Integers) -> list[str]:
     """Encode the counts of D masks as text.
 
@@ -55,7 +56,7 @@ def encode_counts(counts: Integers, num_counts: Integers) -> list[str]:
     values = counts.copy()
     values[2:] -= np.where(index[2:] > 2, counts[:-2], 0)
     characters = np.ones_like(values)  # (R,) characters of each value
-    for bits in range(4, 5 * MAX_CHARACTERS - 1, 5):
+    for bits in range(4, 5 * _MAX_WRITTEN - 1, 5):
         # Most values are short: stop at the first width that holds all of them.
         is_longer = (values >= 1 << bits) | (values < -(1 << bits))
         if not is_longer.any():
@@ -95,6 +96,94 @@ def encode_masks(masks: npt.NDArray[np.bool_ | np.uint8]) -> list[RLE]:
     return [RLE(size=[height, width], counts=text) for text in texts]
 
 
+# --------------------------------------------------------------------------------------------------------------- decode
+def decode_counts(encoded: Sequence[bytes]) -> Counts:
+    """Decode compressed counts: signed base-32 numbers, from the fourth on relative to the one two before.
+
+    All texts are decoded at once, as an image has many short ones. Equal to `rleFrString` of pycocotools' maskApi.c,
+    which reads past the size of the mask as this does: the caller checks the sum.
+
+    Raises:
+        ValueError: A character is no digit, or a text ends inside a number.
+    """
+    digits = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)  # (characters,)
+    # A character before the first digit wraps around to a value above all digits.
+    if digits.max(initial=0) >= 64:
+        raise ValueError("the text of the RLE holds a character that is no digit")
+    text_ends = np.array([len(text) for text in encoded], np.int64).cumsum()
+    if len(digits) and digits[text_ends - 1].max() >= 32:
+        raise ValueError("the text of the RLE ends inside a number")
+    last = (digits < 32).nonzero()[0]  # (numbers,) a number's last digit lacks the continuation bit
+    return _accumulate(_parse_numbers(digits.astype(np.int64), last), last.searchsorted(text_ends))
+
+
+def _parse_numbers(digits: Integers, last: Integers) -> Integers:
+    """Parse the signed numbers of which the positions of the last digits are given."""
+    if not len(last):
+        return last
+    first = np.concatenate([np.zeros(1, np.int64), last[:-1] + 1])
+    num_digits = last - first + 1
+    if num_digits.max() > _MAX_READ:
+        raise ValueError("the text of the RLE holds a number beyond every image")
+    shifts = 5 * (np.arange(len(digits)) - first.repeat(num_digits))  # (digits,)
+    numbers: Integers = np.add.reduceat((digits & 31) << shifts, first)
+    return numbers - ((digits[last] >> 4 & 1) << 5 * num_digits)  # two's complement
+
+
+def _accumulate(numbers: Integers, number_ends: Integers) -> Counts:
+    """Turn the relative numbers of all texts in a row into counts."""
+    lengths = number_ends.copy()  # (N,) numbers of each text
+    lengths[1:] -= number_ends[:-1]
+    is_odd = lengths & 1
+    num_pairs = (lengths + is_odd) >> 1
+    ends = num_pairs.cumsum()
+    first = ends - num_pairs
+    pairs = np.zeros((num_pairs.sum(), 2), np.int64)  # (K, 2)
+    # A text of an odd number of counts leaves the last element of its last pair at 0.
+    pairs.ravel()[np.arange(len(numbers)) + (is_odd.cumsum() - is_odd).repeat(lengths)] = numbers
+    # The third number is absolute, so the first is taken out of the column sums; the fourth is relative to the second.
+    first_of_many = first[num_pairs > 1]
+    pairs[first_of_many + 1, 0] -= pairs[first_of_many, 0]
+    sums = np.concatenate([np.zeros((1, 2), np.int64), pairs.cumsum(axis=0)])  # (K + 1, 2)
+    counts = sums[1:] - sums[first].repeat(num_pairs, axis=0)
+    counts[ends[is_odd > 0] - 1, 1] = 0
+    return Counts(counts, ends)
+
+
+def pair_counts(counts: Sequence[Sequence[int]]) -> Counts:
+    """Arrange the uncompressed counts of N masks."""
+    padded = [[*of_mask, 0] if len(of_mask) % 2 else of_mask for of_mask in counts]
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *(np.array(p, np.int64).reshape(-1, 2) for p in padded)])
+    return Counts(pairs, np.cumsum([len(of_mask) // 2 for of_mask in padded], dtype=np.int64))
+
+
+def runs_from_counts(counts: Counts, *, height: int, width: int) -> ColumnRuns:
+    """Convert the counts of N masks of (height, width) pixels to column runs, all of at least one pixel.
+
+    Raises:
+        ValueError: A count is negative, or those of a mask do not sum up to its size.
+    """
+    pairs, mask_ends = counts
+    # One axis for all masks: each takes up exactly height * width of its positions.
+    ends = np.concatenate([np.zeros(1, np.int64), pairs.sum(axis=1).cumsum()])  # (K + 1,)
+    sizes = np.arange(1, len(mask_ends) + 1) * (height * width)  # (N,)
+    if pairs.min(initial=0) < 0 or (ends[mask_ends] != sizes).any():
+        raise ValueError(f"the counts of the RLE must be lengths that sum up to {height} x {width} pixels")
+    kept = pairs[:, 1] > 0
+    ends = ends[1:][kept]  # (spans,) column-major
+    starts = ends - pairs[kept, 1]
+    # Spans are split where columns end.
+    column = starts // height
+    pieces = (ends - 1) // height - column + 1  # (spans,) columns that each touches
+    if pieces.max(initial=1) > 1:
+        column = ranges(column, pieces)  # (R,)
+        starts, ends = starts.repeat(pieces), ends.repeat(pieces)
+    above = column * height
+    mask = column // width
+    rows = np.array([np.maximum(starts - above, 0), np.minimum(ends - above, height)])  # (2, R)
+    return ColumnRuns(height, width, len(mask_ends), mask, column - mask * width, rows)
+
+
 def rle_areas(rles: Sequence[RLE]) -> Integers:
     """Count the pixels of encoded masks: (D,) int64.
 
@@ -120,13 +209,17 @@ def decode_masks(rles: Sequence[RLE], *, size: tuple[int, int]) -> Bitmaps:
         ValueError: an encoding has another size, or its text is no RLE of that size.
     """
     masks = np.zeros((len(rles), *size), bool)
-    for mask, window in zip(masks, decode_windows(rles, size=size), strict=True):
-        mask[:, window.left : window.left + window.pixels.shape[1]] = window.pixels
+    for mask, (left, pixels) in zip(masks, decode_windows(rles, size=size), strict=True):
+        mask[:, left : left + pixels.shape[1]] = pixels
     return masks
 
 
-def decode_windows(rles: Sequence[RLE], *, size: tuple[int, int]) -> Iterator[MaskWindow]:
-    """Decode RLEs one by one, each only in the columns that its object spans; arguments as for `decode_masks`."""
+def decode_windows(rles: Sequence[RLE], *, size: tuple[int, int]) -> Iterator[tuple[int, Bitmaps]]:
+    """Decode RLEs one by one, each only in the columns that its object spans; arguments as for `decode_masks`.
+
+    Yields:
+        The first of these columns, and the pixels (height, columns), without a column for an empty mask.
+    """
     height, width = size
     for rle in rles:
         if tuple(rle["size"]) != (height, width):
@@ -139,16 +232,16 @@ def decode_windows(rles: Sequence[RLE], *, size: tuple[int, int]) -> Iterator[Ma
         yield _fill_window(own, height)
 
 
-def _fill_window(pairs: Integers, height: int) -> MaskWindow:
+def _fill_window(pairs: Integers, height: int) -> tuple[int, Bitmaps]:
     """Fill the columns of one mask from its pairs (P, 2) of background and object counts."""
     stops = pairs.sum(axis=1).cumsum()  # (P,) column-major position after each run of the object
     borders = np.stack([stops - pairs[:, 1], stops], axis=1)[pairs[:, 1] > 0].ravel()  # starts and stops alternate
     if not len(borders):
-        return MaskWindow(0, np.zeros((height, 0), bool))
+        return 0, np.zeros((height, 0), bool)
     left, right = borders[0] // height, -(-borders[-1] // height)
     lengths = np.diff(borders, prepend=left * height, append=right * height)
     pixels = (np.arange(len(lengths)) % 2 == 1).repeat(lengths)  # ((right - left) * H,) column-major
-    return MaskWindow(int(left), pixels.reshape(-1, height).T)
+    return int(left), pixels.reshape(-1, height).T
 
 
 def _decode(rles: Sequence[RLE]) -> Counts:

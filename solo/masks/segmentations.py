@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from solo.masks.column_runs import ColumnRuns, merge_runs
 from solo.masks.polygon_runs import runs_from_polygons
-from solo.masks.rle_counts import decode_counts, pair_counts, runs_from_counts
+from solo.masks.rle import decode_counts, pair_counts, runs_from_counts
 
 Floats = npt.NDArray[np.float64]
 PackedPolygons: TypeAlias = list[bytes]

@@ -53,26 +53,6 @@ class TransformedRuns(NamedTuple):
         return _enclose(_drop_empty(self))
 
 
-class Moments(NamedTuple):
-    """Exact sums over the pixels of N masks.
-
-    Attributes:
-        areas: (N,) number of pixels.
-        x_sums: (N,) sum of their columns.
-        y_sums: (N,) sum of their rows.
-    """
-
-    areas: Integers
-    x_sums: Integers
-    y_sums: Integers
-
-    def mass_centers(self) -> npt.NDArray[np.float32]:
-        """Mean x y of the pixels (N, 2), NaN for a mask without pixels. Only the quotient is rounded."""
-        with np.errstate(invalid="ignore"):
-            sums = np.array([self.x_sums, self.y_sums]).T  # (N, 2)
-            return np.divide(sums, self.areas[:, None], dtype=np.float32, order="C")
-
-
 class WindowBitmaps(NamedTuple):
     """N masks as bitmaps of their bounding windows.
 
@@ -91,12 +71,11 @@ def transform_runs(masks: ColumnRuns, maps: AxisMaps) -> TransformedRuns:
     """Map the runs of masks to the transformed image."""
     columns = maps.columns[masks.column + _BOTH_EDGES]  # (2, R)
     rows = maps.rows[masks.rows]  # (2, R)
-    return TransformedRuns(masks.num_masks, masks.mask, _ascending(columns, maps.columns), _ascending(rows, maps.rows))
-
-
-def _ascending(spans: Integers, edges: Integers) -> Integers:
-    """Swap the bounds of spans (2, R) when the map of the axis is flipped."""
-    return spans if edges[0] <= edges[-1] else spans[::-1]
+    # Where the map of an axis is flipped, the bounds of its spans come in reverse.
+    columns, rows = (
+        spans if edges[0] <= edges[-1] else spans[::-1] for spans, edges in ((columns, maps.columns), (rows, maps.rows))
+    )
+    return TransformedRuns(masks.num_masks, masks.mask, columns, rows)
 
 
 def concatenate_runs(parts: Sequence[TransformedRuns]) -> TransformedRuns:
@@ -112,24 +91,20 @@ def concatenate_runs(parts: Sequence[TransformedRuns]) -> TransformedRuns:
     )
 
 
-def subsample_runs(masks: TransformedRuns, rows: Integers, columns: Integers) -> TransformedRuns:
-    """Keep some rows and columns only.
+def areas_and_centers(masks: TransformedRuns) -> tuple[Integers, npt.NDArray[np.float32]]:
+    """Count the pixels of N masks and find their mass centres.
 
-    Args:
-        masks: N masks of (H, W) pixels.
-        rows: (H + 1,) how many of the first 0, 1, ... H rows are kept.
-        columns: (W + 1,) how many columns, likewise.
+    Returns:
+        (N,) number of pixels, and (N, 2) mean x y of the pixels, NaN for a mask without one. The sums are exact; only
+        the quotient is rounded.
     """
-    return masks._replace(columns=columns[masks.columns], rows=rows[masks.rows])
-
-
-def compute_moments(masks: TransformedRuns) -> Moments:
-    """Count and sum up the pixels of N masks."""
     (left, right), (top, bottom) = masks.columns, masks.rows
     areas = (right - left) * (bottom - top)  # (R,)
     # The mean position of a span is half of the sum of its first and last one; halved once everything is added up.
     doubled = np.array([2 * areas, areas * (left + right - 1), areas * (top + bottom - 1)])  # (3, R)
-    return Moments(*(reduce_by_mask(np.add, doubled, masks.mask, num_masks=masks.num_masks) // 2))
+    areas, *sums = reduce_by_mask(np.add, doubled, masks.mask, num_masks=masks.num_masks) // 2  # three of (N,)
+    with np.errstate(invalid="ignore"):
+        return areas, np.divide(np.array(sums).T, areas[:, None], dtype=np.float32, order="C")
 
 
 def rasterise_windows(masks: TransformedRuns, *, block: int = 1) -> WindowBitmaps:
@@ -195,16 +170,13 @@ def downsample_windows(masks: TransformedRuns, *, height: int, width: int, strid
     Returns:
         N bitmaps of (ceil(height / stride), ceil(width / stride)) pixels.
     """
-    middles = subsample_runs(masks, _count_middles(height, stride), _count_middles(width, stride))
-    return rasterise_windows(middles, block=2)
+    rows, columns = _count_middles(height, stride), _count_middles(width, stride)
+    return rasterise_windows(masks._replace(columns=columns[masks.columns], rows=rows[masks.rows]), block=2)
 
 
 @lru_cache(maxsize=512)
 def _count_middles(size: int, stride: int) -> Integers:
-    """Count the two middle positions of each block of `stride` among the first 0, 1, ... positions: (size + 1,).
-
-    A pixel of the result is set when at least two of the four pixels in the middle of its block are.
-    """
+    """Count the two middle positions of each block of `stride` among the first 0, 1, ... positions: (size + 1,)."""
     positions = np.arange(size + 1)
     middles = 2 * (positions // stride) + (positions % stride - (stride // 2 - 1)).clip(0, 2)
     middles.flags.writeable = False  # the cache shares it

@@ -28,11 +28,6 @@ class Window(NamedTuple):
     right: int
 
     @property
-    def is_empty(self) -> bool:
-        """Whether it has no pixel."""
-        return self.top >= self.bottom or self.left >= self.right
-
-    @property
     def rows(self) -> slice:
         """Index along the height."""
         return slice(self.top, self.bottom)
@@ -41,17 +36,6 @@ class Window(NamedTuple):
     def columns(self) -> slice:
         """Index along the width."""
         return slice(self.left, self.right)
-
-    def union(self, other: Window) -> Window:
-        """The smallest window that contains both; an empty one adds nothing."""
-        if self.is_empty or other.is_empty:
-            return other if self.is_empty else self
-        return Window(
-            min(self.top, other.top),
-            max(self.bottom, other.bottom),
-            min(self.left, other.left),
-            max(self.right, other.right),
-        )
 
 
 def mask_extents(masks: Tensor) -> Tensor:
@@ -80,15 +64,14 @@ def window_groups(masks: Tensor, *, pixels_per_mask: int) -> Iterator[tuple[rang
         masks: (D, H, W) bool.
         pixels_per_mask: pixels of a mask in the map that is processed.
     """
-    windows = [Window(*sides) for sides in mask_extents(masks).tolist()]
+    extents = mask_extents(masks).tolist()
     size = masks_per_group(pixels_per_mask, masks.device)
-    for start in range(0, len(windows), size):
-        members = range(start, min(start + size, len(windows)))
-        common = windows[start]
-        for index in members[1:]:
-            common = common.union(windows[index])
-        if not common.is_empty:
-            yield members, common
+    for start in range(0, len(extents), size):
+        occupied = [extent for extent in extents[start : start + size] if extent[1] > extent[0]]
+        if occupied:
+            tops, bottoms, lefts, rights = zip(*occupied, strict=True)
+            window = Window(min(tops), max(bottoms), min(lefts), max(rights))
+            yield range(start, min(start + size, len(extents))), window
 
 
 def masks_per_group(pixels_per_mask: int, device: torch.device) -> int:

@@ -19,7 +19,7 @@ from solo.errors import DataError
 from solo.masks.instance_masks import _map_nearest
 from solo.masks.mask_windows import pack_windows, unpack_masks
 from solo.masks.segmentations import pack_segmentation
-from solo.masks.transformed_runs import compute_moments, downsample_windows
+from solo.masks.transformed_runs import areas_and_centers, downsample_windows
 from solo.registry import TRANSFORMS
 from tests.helpers.bitmaps import downsample_masks, mass_centers
 
@@ -52,7 +52,7 @@ def assert_same(ours: InstanceMasks, peer: BitmapMasks) -> None:
     assert torch.equal(ours.get_bboxes("hbox").tensor, peer.get_bboxes("hbox").tensor)
     bitmaps = torch.from_numpy(peer.masks.astype(bool))
     runs = ours.transformed_runs()
-    centers = compute_moments(runs).mass_centers()
+    _, centers = areas_and_centers(runs)
     np.testing.assert_array_equal(centers, mass_centers(bitmaps).numpy())
     assert centers.dtype == np.float32
     for stride in STRIDES:
@@ -311,11 +311,8 @@ def test_changes_that_are_no_index_maps() -> None:
     assert_same(ours.flip().rotate((30, 40), 20.0), peer.flip().rotate((30, 40), 20.0))
 
 
-def test_tensor() -> None:
-    ours, peer = both([SQUARE], 12, 12)
-    tensor = ours.to_tensor(torch.bool, "cpu")
-    assert tensor.dtype == torch.bool
-    assert torch.equal(tensor, peer.to_tensor(torch.bool, "cpu"))
+def test_repr() -> None:
+    ours, _ = both([SQUARE], 12, 12)
     assert repr(ours) == "InstanceMasks(num_masks=1, height=12, width=12)"
 
 

@@ -68,10 +68,10 @@ def test_texts_may_be_bytes() -> None:
 def test_a_window_holds_the_columns_of_its_object_alone() -> None:
     masks = np.zeros((2, 6, 9), bool)
     masks[0, 2:4, 3:5] = True
-    window, empty = decode_windows(encode_masks(masks), size=(6, 9))
-    assert window.left == 3
-    np.testing.assert_array_equal(window.pixels, masks[0, :, 3:5])
-    assert empty.pixels.shape == (6, 0)
+    (left, pixels), (_, empty) = decode_windows(encode_masks(masks), size=(6, 9))
+    assert left == 3
+    np.testing.assert_array_equal(pixels, masks[0, :, 3:5])
+    assert empty.shape == (6, 0)
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,6 @@ def test_extents_of_a_view() -> None:
     assert torch.equal(mask_extents(masks_of(*EXTENTS).transpose(1, 2)), rows_and_columns)
 
 
-def test_union() -> None:
-    one, other, empty = Window(2, 3, 4, 5), Window(1, 2, 5, 9), Window(0, 0, 0, 0)
-    assert one.union(other) == other.union(one) == Window(1, 3, 4, 9)
-    assert one.union(empty) == empty.union(one) == one
-    assert empty.union(empty).is_empty
-
-
 def test_a_cpu_takes_masks_one_by_one() -> None:
     groups = list(window_groups(masks_of(*EXTENTS), pixels_per_mask=63))
     assert groups == [(range(i, i + 1), Window(*EXTENTS[i])) for i in (0, 1, 3, 4)]

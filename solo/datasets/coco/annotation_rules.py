@@ -6,7 +6,7 @@ import ast
 import math
 from typing import Any
 
-from solo.masks.segmentations import MALFORMED, check_rle
+from solo.masks.segmentations import MALFORMED
 
 NO_SEGMENTATION = "without segmentation"
 UNKNOWN_CATEGORY = "unknown category id"
@@ -86,28 +86,20 @@ def read_box(value: Any) -> list[float]:
     return box
 
 
-def read_rle(segmentation: Any, *, height: int, width: int) -> tuple[dict[str, Any], bool, bool]:
+def read_rle(segmentation: Any) -> tuple[dict[str, Any], bool]:
     """Read a segmentation that is not polygons.
 
-    Args:
-        segmentation: As in the file.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
-
     Returns:
-        The RLE, whether it has a pixel, and whether its counts were the text of Python's bytes, b'...'.
+        The RLE, its counts not yet checked, and whether they were the text of Python's bytes, b'...'.
 
     Raises:
         UnusableAnnotationError: It is no RLE.
-        SegmentationError: The RLE is malformed, or of another size than the image.
     """
     if not isinstance(segmentation, dict) or not isinstance(segmentation.get("size"), list):
         raise UnusableAnnotationError(f"{MALFORMED} (found: {_describe(segmentation)})")
     counts = segmentation.get("counts")
     is_repr = isinstance(counts, str) and counts[:2] in ("b'", 'b"') and counts[-1:] == counts[1]
-    if is_repr:
-        segmentation = {**segmentation, "counts": _text_of_bytes(counts)}
-    return segmentation, check_rle(segmentation, height=height, width=width), is_repr
+    return {**segmentation, "counts": _text_of_bytes(counts)} if is_repr else segmentation, is_repr
 
 
 def _text_of_bytes(text: Any) -> str:

@@ -11,28 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solo.datasets.coco.annotation_rules import (
-    COUNTS_AS_BYTES,
-    NO_SEGMENTATION,
-    REPEATED_ID,
-    UNKNOWN_CATEGORY,
-    UNKNOWN_IMAGE,
-    UNREADABLE_AREA,
-    UnusableAnnotationError,
-    is_id,
-    read_area,
-    read_box,
-    read_crowd_flag,
-    read_rle,
-)
+from solo.datasets.coco.annotation_rules import is_id
 from solo.datasets.coco.annotation_table import AnnotatedImage, AnnotationTable
-from solo.datasets.coco.polygons import POINT_LISTS, CheckedPolygons, PolygonTable
+from solo.datasets.coco.polygons import PolygonTable
 from solo.datasets.coco.report import AnnotationReport
 from solo.errors import DataError, missing_file_message, suggestion
-from solo.masks.segmentations import SegmentationError
 
 _LONGEST_SIDE = 2**20  # that OpenCV reads
-_NO_ID = "(no id)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,34 +47,6 @@ class CheckedAnnotations:
         return self.annotated.values()
 
 
-def check_coco_file(path: str | os.PathLike[str]) -> AnnotationReport:
-    """Check every annotation of a COCO file; `str()` of the report is meant to be read.
-
-    Raises:
-        DataError: The file is missing, no JSON, or no COCO instance file; the message names the file and the key.
-    """
-    return read_annotations(path).report
-
-
-def read_annotations(
-    path: str | os.PathLike[str], *, classes: Sequence[str] | None = None, for_evaluation: bool = False
-) -> CheckedAnnotations:
-    """Read a COCO instance file and keep what can be used: for training, for testing and for the tools.
-
-    Args:
-        path: The annotation file.
-        classes: Names to use, in the order of their labels; None takes all, sorted by category id.
-        for_evaluation: Keep objects that have no pixel, or a box that covers nothing of the image, as pycocotools does:
-            they are ground truth that nothing can match, but nothing can be learned from them.
-
-    Raises:
-        DataError: The file is missing, no JSON, or no COCO instance file, two images share an id, or a class is
-            unknown.
-    """
-    with _paused_garbage_collection():
-        return _read_annotations(Path(path), classes, for_evaluation=for_evaluation)
-
-
 @contextmanager
 def _paused_garbage_collection() -> Iterator[None]:
     """Disable cyclic garbage collection during bulk allocation; restore it on exit.
@@ -105,102 +62,55 @@ def _paused_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read_annotations(path: Path, classes: Sequence[str] | None, *, for_evaluation: bool) -> CheckedAnnotations:
+def check_coco_file(path: str | os.PathLike[str]) -> AnnotationReport:
+    """Check every annotation of a COCO file; `str()` of the report is meant to be read.
+
+    Raises:
+        DataError: The file is missing, no JSON, or no COCO instance file; the message names the file and the key.
+    """
+    return read_annotations(path).report
+
+
+@_paused_garbage_collection()
+def read_annotations(
+    path: str | os.PathLike[str], *, classes: Sequence[str] | None = None, for_evaluation: bool = False
+) -> CheckedAnnotations:
+    """Read a COCO instance file and keep what can be used: for training, for testing and for the tools.
+
+    Args:
+        path: The annotation file.
+        classes: Names to use, in the order of their labels; None takes all, sorted by category id.
+        for_evaluation: Keep objects that have no pixel, or a box that covers nothing of the image, as pycocotools does:
+            they are ground truth that nothing can match, but nothing can be learned from them.
+
+    Raises:
+        DataError: The file is missing, no JSON, or no COCO instance file, two images share an id, or a class is
+            unknown.
+    """
+    path = Path(path)
     polygon_table = PolygonTable()
     content = _read_json(path, object_hook=polygon_table.extract_polygons)
-    polygons = polygon_table.check()
-    annotations = content.get("annotations") or []
-    report = AnnotationReport(path=path, images=len(content["images"]), annotations=len(annotations))
+    images, annotations = content["images"], content.get("annotations") or []
+    report = AnnotationReport(path=path, images=len(images), annotations=len(annotations))
     if content.get("annotations") is None:
         report.remarks.append(f"no key 'annotations'; the file has {sorted(content)}")
     categories = _without_unused_namesakes(_check_categories(content["categories"], path), annotations, report)
     selected = _select_categories(categories, classes, path)
-    _check_images(content["images"], path)
-    table = AnnotationTable(content["images"])
-    checker = _AnnotationChecker(content["images"], categories, selected, polygons, table, report)
+    _check_images(images, path)
+    labels = {category["id"]: None for category in categories}
+    labels |= {category["id"]: label for label, category in enumerate(selected)}
+    table = AnnotationTable(images, labels, polygon_table.check(), report)
     for annotation in annotations:
-        checker.check(annotation)
+        table.append(annotation)
     return CheckedAnnotations(
         classes=tuple(category["name"] for category in selected),
         category_ids=tuple(category["id"] for category in selected),
         categories=selected,
-        images=content["images"],
-        annotated=table.check(polygons, report, for_evaluation=for_evaluation),
+        images=images,
+        annotated=table.check(for_evaluation=for_evaluation),
         further={key: value for key, value in content.items() if key not in ("images", "annotations", "categories")},
         report=report,
     )
-
-
-class _AnnotationChecker:
-    """Reads the fields of annotations, one annotation after the other."""
-
-    def __init__(
-        self,
-        images: Sequence[Mapping[str, Any]],
-        categories: Sequence[Mapping[str, Any]],
-        selected: Sequence[Mapping[str, Any]],
-        polygons: CheckedPolygons,
-        table: AnnotationTable,
-        report: AnnotationReport,
-    ) -> None:
-        self._images = {image["id"]: (index, image["height"], image["width"]) for index, image in enumerate(images)}
-        self._all_ids = {category["id"] for category in categories}
-        self._labels = {category["id"]: label for label, category in enumerate(selected)}
-        self._polygons, self._table, self._report = polygons, table, report
-        self._seen: set[Any] = set()
-
-    def check(self, annotation: Mapping[str, Any]) -> None:
-        """Append an annotation to the table, or count in the report why it cannot be used."""
-        annotation_id = annotation.get("id", _NO_ID)
-        try:
-            self._append(annotation, annotation_id)
-        except (UnusableAnnotationError, SegmentationError) as problem:
-            self._report.add_problem(problem.kind, annotation_id)
-
-    def _append(self, annotation: Mapping[str, Any], annotation_id: Any) -> None:
-        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        if not is_id(image_id) or image_id not in self._images:
-            raise UnusableAnnotationError(UNKNOWN_IMAGE)
-        if not is_id(category_id) or category_id not in self._all_ids:
-            raise UnusableAnnotationError(UNKNOWN_CATEGORY)
-        if category_id not in self._labels:
-            self._report.other_classes += 1
-            return
-        image, height, width = self._images[image_id]
-        is_crowd = read_crowd_flag(annotation.get("iscrowd"))
-        segmentation = annotation.get("segmentation")
-        if not segmentation:
-            raise UnusableAnnotationError(NO_SEGMENTATION)
-        has_pixel, repairs = True, []
-        if isinstance(segmentation, range):
-            mask: Any = self._polygons.usable(segmentation)
-            if segmentation.start in self._polygons.from_points:
-                repairs.append(POINT_LISTS)
-        else:
-            mask, has_pixel, was_bytes = read_rle(segmentation, height=height, width=width)
-            if was_bytes:
-                repairs.append(COUNTS_AS_BYTES)
-        box = annotation.get("bbox")
-        area = annotation.get("area")
-        pixels = read_area(area)
-        if pixels != pixels and area is not None:  # NaN
-            repairs.append(UNREADABLE_AREA)
-        self._table.append(
-            annotation_id=annotation_id,
-            image=image,
-            label=self._labels[category_id],
-            is_crowd=is_crowd,
-            box=None if box is None else read_box(box),
-            area=pixels,
-            mask=mask,
-            has_pixel=has_pixel,
-        )
-        if is_id(annotation_id) and annotation_id is not _NO_ID:
-            if annotation_id in self._seen:
-                repairs.append(REPEATED_ID)
-            self._seen.add(annotation_id)
-        for kind in repairs:
-            self._report.add_repair(kind, annotation_id)
 
 
 def _read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -231,29 +141,23 @@ def _check_images(images: Sequence[dict[str, Any]], path: Path) -> None:
     """Check that the records have what is needed, and different ids."""
     seen: set[Any] = set()
     for image in images:
-        _check_image(image, path)
+        missing = [key for key in ("id", "file_name", "height", "width") if key not in image]
+        if missing:
+            raise DataError(f"annotation file {path}: image {image.get('id', dict(image))} has no {missing[0]!r}")
+        if not is_id(image["id"]) or not isinstance(image["file_name"], str):
+            raise DataError(
+                f"annotation file {path}: image {image['id']} has file_name {image['file_name']!r}; expected a text, "
+                "and a number or a text as id"
+            )
+        for key in ("height", "width"):
+            if not isinstance(image[key], int) or not 0 < image[key] <= _LONGEST_SIDE:
+                raise DataError(
+                    f"annotation file {path}: image {image['id']} has {key} {image[key]!r}, expected an integer > 0 "
+                    f"and <= {_LONGEST_SIDE}"
+                )
         if image["id"] in seen:
             raise DataError(f"annotation file {path}: two images have the id {image['id']}")
         seen.add(image["id"])
-
-
-def _check_image(image: Mapping[str, Any], path: Path) -> None:
-    """Check the keys of an image record that are needed."""
-    for key in ("id", "file_name", "height", "width"):
-        if key not in image:
-            raise DataError(f"annotation file {path}: image {image.get('id', dict(image))} has no {key!r}")
-    if not is_id(image["id"]) or not isinstance(image["file_name"], str):
-        raise DataError(
-            f"annotation file {path}: image {image['id']} has file_name {image['file_name']!r}; expected a text, and a "
-            "number or a text as id"
-        )
-    for key in ("height", "width"):
-        side = image[key]
-        if not isinstance(side, int) or not 0 < side <= _LONGEST_SIDE:
-            raise DataError(
-                f"annotation file {path}: image {image['id']} has {key} {side!r}, expected an integer > 0 and "
-                f"<= {_LONGEST_SIDE}"
-            )
 
 
 def _check_categories(categories: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from solo.masks.segmentations import PackedPolygons, find_polygon_problems, select_usable
+from solo.masks.segmentations import PackedPolygons, find_polygon_problems
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,14 +117,6 @@ class CheckedPolygons:
     areas: Floats
     coordinates: memoryview
     offsets: list[int]
-
-    def usable(self, indices: range) -> Sequence[int]:
-        """Indices of an object's polygons without those that are too short to enclose anything.
-
-        Raises:
-            SegmentationError: None can be used, or one is far from the image or holds a NaN.
-        """
-        return select_usable(indices, self.problems)
 
     def packed(self, indices: Iterable[int]) -> PackedPolygons:
         """The polygons at these indices, as bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,19 +41,11 @@ class AnnotationReport:
     used: int = 0
     crowds: int = 0
     other_classes: int = 0
-    problems: dict[str, list[Any]] = field(default_factory=dict)
-    repairs: dict[str, list[Any]] = field(default_factory=dict)
+    problems: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    repairs: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     remarks: list[str] = field(default_factory=list)
     images_without_objects: int = 0
     images_filtered: int = 0
-
-    def add_problem(self, kind: str, annotation_id: Any) -> None:
-        """Count an annotation that is left out."""
-        self.problems.setdefault(kind, []).append(annotation_id)
-
-    def add_repair(self, kind: str, annotation_id: Any) -> None:
-        """Count an annotation that is used, though not as the file has it."""
-        self.repairs.setdefault(kind, []).append(annotation_id)
 
     @property
     def left_out(self) -> int:

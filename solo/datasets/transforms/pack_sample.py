@@ -16,7 +16,7 @@ from solo.errors import DataError
 from solo.masks.bitmaps import MASK_STRIDE
 from solo.masks.instance_masks import InstanceMasks
 from solo.masks.mask_windows import pack_windows
-from solo.masks.transformed_runs import compute_moments, downsample_windows
+from solo.masks.transformed_runs import areas_and_centers, downsample_windows
 from solo.registry import TRANSFORMS
 from solo.structures import gt_mask_key
 
@@ -86,14 +86,14 @@ def _pack_instances(results: dict[str, Any], *, strides: Sequence[int]) -> Insta
         objects = (~ignored).nonzero()[0]
         masks, boxes, labels = masks[objects], boxes[objects], labels[objects]
     runs = masks.transformed_runs()
-    moments = compute_moments(runs)
-    fields: dict[str, Any] = dict(labels=labels, bboxes=boxes, centers=moments.mass_centers())
+    areas, centers = areas_and_centers(runs)
+    fields: dict[str, Any] = dict(labels=labels, bboxes=boxes, centers=centers)
     for stride in strides:
         windows = downsample_windows(runs, height=masks.height, width=masks.width, stride=stride)
         size = -(-masks.height // stride), -(-masks.width // stride)
         fields[gt_mask_key(stride)] = pack_windows(windows, size=size)
-    if not moments.areas.all():
-        kept = moments.areas.nonzero()[0]
+    if not areas.all():
+        kept = areas.nonzero()[0]
         fields = {name: values[kept] for name, values in fields.items()}
     return InstanceData(**fields)
 

@@ -25,20 +25,26 @@ def check(
     *rows: tuple[int, Any, bool], images: list[dict[str, Any]] = IMAGES, box: list[float] | None = None
 ) -> tuple[dict[Any, AnnotatedImage], AnnotationReport]:
     """Check rows of (image, segmentation, is a crowd region), with the row's number as label, id and left border."""
-    polygons, table = PolygonTable(), AnnotationTable(images)
-    for number, (image, segmentation, is_crowd) in enumerate(rows):
-        mask = polygons.extract_polygons(dict(segmentation=segmentation))["segmentation"]
-        table.append(
-            annotation_id=number,
-            image=image,
-            label=number,
-            is_crowd=is_crowd,
-            box=box or [float(number), 2.0, 24.0 - number, 8.5],
-            area=50.5 + number,
-            mask=mask,
+    polygons = PolygonTable()
+    annotations = [
+        polygons.extract_polygons(
+            dict(
+                id=number,
+                image_id=images[image]["id"],
+                category_id=number,
+                iscrowd=int(is_crowd),
+                bbox=box or [float(number), 2.0, 24.0 - number, 8.5],
+                area=50.5 + number,
+                segmentation=segmentation,
+            )
         )
+        for number, (image, segmentation, is_crowd) in enumerate(rows)
+    ]
     report = AnnotationReport(path=Path("annotations.json"))
-    return pickle.loads(pickle.dumps(table.check(polygons.check(), report))), report
+    table = AnnotationTable(images, {number: number for number in range(len(rows))}, polygons.check(), report)
+    for annotation in annotations:
+        table.append(annotation)
+    return pickle.loads(pickle.dumps(table.check())), report
 
 
 def instance(number: int, mask: Any, *, ignore_flag: int = 0) -> dict[str, Any]:
@@ -117,12 +123,16 @@ def test_sizes_are_those_of_each_image() -> None:
 def test_missing_boxes_and_areas_are_those_of_pycocotools() -> None:
     sample = random.Random(1)
     objects = [[random_polygon(sample) for _ in range(sample.randrange(1, 3))] for _ in range(300)]
-    table, polygons = AnnotationTable([dict(id=1, height=HEIGHT, width=WIDTH)]), PolygonTable()
-    for number, found in enumerate(objects):
-        mask = polygons.extract_polygons(dict(segmentation=found))["segmentation"]
-        area = float("nan")
-        table.append(annotation_id=number, image=0, label=0, is_crowd=False, box=None, area=area, mask=mask)
-    image = table.check(polygons.check(), AnnotationReport(path=Path("a.json")))[1]
+    polygons = PolygonTable()
+    annotations = [
+        polygons.extract_polygons(dict(id=number, image_id=1, category_id=1, segmentation=found))
+        for number, found in enumerate(objects)
+    ]
+    report = AnnotationReport(path=Path("a.json"))
+    table = AnnotationTable([dict(id=1, height=HEIGHT, width=WIDTH)], {1: 0}, polygons.check(), report)
+    for annotation in annotations:
+        table.append(annotation)
+    image = table.check()[1]
     encoded = [coco_mask.merge(coco_mask.frPyObjects(found, HEIGHT, WIDTH)) for found in objects if have_pixels(found)]
     expected = np.column_stack([coco_mask.toBbox(encoded), coco_mask.area(encoded)])
     np.testing.assert_array_equal(image.measures(), expected)

@@ -15,6 +15,7 @@ from solo.masks.segmentations import (
     NAN_POLYGON,
     SHORT_POLYGON,
     SegmentationError,
+    select_usable,
     unpack_segmentation,
 )
 
@@ -33,7 +34,7 @@ def outcome(polygons: CheckedPolygons, positions: Any) -> Any:
     if not isinstance(positions, range):
         return MALFORMED
     try:
-        return unpack_segmentation(polygons.packed(polygons.usable(positions)))
+        return unpack_segmentation(polygons.packed(select_usable(positions, polygons.problems)))
     except SegmentationError as problem:
         return problem.kind
 
@@ -69,7 +70,7 @@ def test_indices_replace_polygons() -> None:
     polygons, taken = table_of([TRIANGLE], [TRIANGLE, [1, 1], TRIANGLE], TRIANGLE)
     assert taken == [range(0, 1), range(1, 4), range(4, 5)]
     assert polygons.problems == {2: SHORT_POLYGON}
-    assert [list(polygons.usable(positions)) for positions in taken] == [[0], [1, 3], [4]]
+    assert [list(select_usable(positions, polygons.problems)) for positions in taken] == [[0], [1, 3], [4]]
     assert unpack_segmentation(polygons.packed([1, 3])) == [TRIANGLE, TRIANGLE]
 
 
@@ -86,7 +87,7 @@ POINTS = [[1, 2], [5.5, 2], [5.5, 8]]
 @pytest.mark.parametrize("segmentation", [POINTS, [POINTS], [POINTS, TRIANGLE]])
 def test_points_are_polygons(segmentation: Any) -> None:
     polygons, (indices,) = table_of(segmentation)
-    assert unpack_segmentation(polygons.packed(polygons.usable(indices)))[0] == TRIANGLE
+    assert unpack_segmentation(polygons.packed(select_usable(indices, polygons.problems)))[0] == TRIANGLE
     assert polygons.from_points == {0}
 
 
@@ -94,7 +95,7 @@ def test_points_are_polygons(segmentation: Any) -> None:
 def test_two_points_are_no_polygon(segmentation: Any) -> None:
     polygons, (indices,) = table_of(segmentation)
     with pytest.raises(SegmentationError, match=SHORT_POLYGON):
-        polygons.usable(indices)
+        select_usable(indices, polygons.problems)
 
 
 @pytest.mark.parametrize(

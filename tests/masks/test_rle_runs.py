@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from pycocotools import mask as coco_mask
 
-from solo.masks.rle_counts import decode_counts, pair_counts, runs_from_counts
+from solo.masks.rle import decode_counts, pair_counts, runs_from_counts
 from tests.helpers.column_runs import bitmaps, rasterise
 
 
