@@ -15,17 +15,11 @@ MASK_STRIDE = 4
 
 
 class BinaryMasks(NamedTuple):
-    """Binary masks with the values that score them.
+    """Binary masks with the values that score them."""
 
-    Attributes:
-        masks: (D, h, w) bool.
-        areas: (D,) int64 pixels.
-        maskness: (D,) float32, the mean probability inside the mask, which multiplies the class score; 0 if empty.
-    """
-
-    masks: Tensor
-    areas: Tensor
-    maskness: Tensor
+    masks: Tensor  # (D, h, w) bool
+    areas: Tensor  # (D,) int64 pixels
+    maskness: Tensor  # (D,) float32, the mean probability inside the mask, multiplies the class score; 0 if empty
 
 
 def binarise_masks(probabilities: Tensor, *, threshold: float) -> BinaryMasks:
@@ -53,10 +47,7 @@ def binarise_masks(probabilities: Tensor, *, threshold: float) -> BinaryMasks:
 
 
 def boxes_from_masks(masks: Tensor) -> Tensor:
-    """Compute the tightest boxes around binary masks.
-
-    Args:
-        masks: (D, H, W) bool.
+    """Compute the tightest boxes around binary masks (D, H, W) bool.
 
     Returns:
         (D, 4) float32, x1 y1 x2 y2 in pixels; x2 and y2 are exclusive, so x2 - x1 is the width. Zeros if empty.

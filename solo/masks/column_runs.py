@@ -14,22 +14,15 @@ Integers = npt.NDArray[np.int64]
 class ColumnRuns(NamedTuple):
     """The runs of N masks of one size.
 
-    Attributes:
-        height: Height of the masks in pixels.
-        width: Width of the masks in pixels.
-        num_masks: N.
-        mask: (R,) mask of each run, ascending.
-        column: (R,) column of each run.
-        rows: (2, R) first row of each run and the row after its last one, equal for a run without a pixel. Runs of one
-            mask do not overlap.
+    Runs of one mask do not overlap; one whose two rows are equal has no pixel.
     """
 
-    height: int
+    height: int  # of the masks, pixels
     width: int
-    num_masks: int
-    mask: Integers
-    column: Integers
-    rows: Integers
+    num_masks: int  # N
+    mask: Integers  # (R,) of each run, ascending
+    column: Integers  # (R,)
+    rows: Integers  # (2, R) first row and the row after the last one
 
     def select(self, masks: Integers) -> ColumnRuns:
         """Select masks by their indices (M,), in any order and with repetitions."""
@@ -55,12 +48,7 @@ class ColumnRuns(NamedTuple):
 
 
 def merge_runs(parts: Sequence[tuple[ColumnRuns, Sequence[int]]], *, num_masks: int) -> ColumnRuns:
-    """Merge tables of masks of one size.
-
-    Args:
-        parts: At least one table, each with the indices that its masks get in the result.
-        num_masks: Masks of the result.
-    """
+    """Merge at least one table of masks of one size, each given with the indices that its masks get in the result."""
     first = parts[0][0]
     mask = np.concatenate([np.array(indices, np.int64)[runs.mask] for runs, indices in parts])
     order = mask.argsort(kind="stable")
@@ -75,8 +63,8 @@ def runs_from_bitmaps(parts: Sequence[tuple[int, int, npt.NDArray[Any]]], *, hei
     Args:
         parts: For each mask the left column and top row of its window and the window's pixels (h, w), in which
             everything but 0 is set.
-        height: Height of the masks in pixels.
-        width: Width of the masks in pixels.
+        height: Of the masks, in pixels.
+        width: Likewise.
     """
     edges = [_find_edges(bitmap, left=left, top=top) for left, top, bitmap in parts]
     column, row = np.concatenate([np.zeros((2, 0), np.int64), *edges], axis=1)  # (2 R,) each

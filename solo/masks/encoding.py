@@ -19,23 +19,14 @@ from solo.masks.windows import chunk_pixels, window_groups
 
 
 class EncodedMasks(NamedTuple):
-    """Encoded masks of an image and their boxes.
-
-    Attributes:
-        rles: D encodings.
-        boxes: (D, 4) float32, x1 y1 x2 y2 in pixels; x2 and y2 are exclusive. Zeros if empty.
-    """
+    """D encoded masks of an image and their boxes."""
 
     rles: list[RLE]
-    boxes: Tensor
+    boxes: Tensor  # (D, 4) float32 x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros if empty
 
 
 def encode_bitmaps(masks: Tensor) -> EncodedMasks:
-    """Encode binary masks.
-
-    Args:
-        masks: (D, H, W) bool.
-    """
+    """Encode binary masks (D, H, W) bool."""
     count, height, width = masks.shape
     return _encode(_find_edges(_parts(masks), masks.device), count=count, size=(height, width))
 
@@ -50,12 +41,7 @@ def encode_resized(
 ) -> EncodedMasks:
     """Encode what `resize_masks(...).flip(flipped_axes)` returns, without making a full-size mask.
 
-    Args:
-        probabilities: as for `resize_masks`, like the next three.
-        image_size: likewise.
-        original_size: likewise.
-        threshold: likewise.
-        flipped_axes: along which axes the resized masks are flipped: -2 rows, -1 columns.
+    Takes the arguments of `resize_masks`, and the axes along which the resized masks are flipped: -2 rows, -1 columns.
     """
     parts = resized_parts(
         probabilities, image_size=image_size, original_size=original_size, threshold=threshold, column_major=True
@@ -68,17 +54,11 @@ def encode_resized(
 
 
 class _Edges(NamedTuple):
-    """Where columns of masks change between background and object; starts and ends alternate.
+    """Where columns of masks change between background and object; starts and ends alternate."""
 
-    Attributes:
-        masks: (T,) int64, ascending.
-        columns: (T,) int64, ascending within a mask.
-        rows: (T,) int64, ascending within a column; at most the height of the image.
-    """
-
-    masks: Tensor
-    columns: Tensor
-    rows: Tensor
+    masks: Tensor  # (T,) int64, ascending
+    columns: Tensor  # (T,) int64, ascending within a mask
+    rows: Tensor  # (T,) int64, ascending within a column; at most the height of the image
 
 
 def _parts(masks: Tensor) -> Iterator[ResizedPart]:
@@ -135,11 +115,7 @@ def _encode(edges: _Edges, *, count: int, size: tuple[int, int]) -> EncodedMasks
 
 
 def _count_runs(edges: _Edges, *, count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The RLE counts of all masks, one mask after the other.
-
-    Returns:
-        (R,) int64 counts, and (D,) int64 how many of them each mask has.
-    """
+    """(R,) int64 RLE counts of all masks, one mask after the other, and (D,) int64 how many of them each mask has."""
     pixels = size[0] * size[1]
     masks, positions = edges.masks, edges.columns * size[0] + edges.rows  # (T,) column-major position in the mask
     # All masks on one axis, with one more index after each for the end of its last run.

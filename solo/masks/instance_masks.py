@@ -22,6 +22,8 @@ from solo.masks.transformed_runs import (
     transform_runs,
 )
 
+_Change = Callable[[Integers], Integers]
+
 
 class InstanceMasks:
     """The masks of an image's objects: column runs in the annotated image, and the index maps to the present one.
@@ -36,15 +38,8 @@ class InstanceMasks:
     """
 
     def __init__(self, parts: Sequence[tuple[ColumnRuns, AxisMaps]], *, height: int, width: int) -> None:
-        """Combine the masks of one or several images.
-
-        Args:
-            parts: The masks of each image, at least one, and its index maps to (height, width) pixels.
-            height: Height of the masks in pixels.
-            width: Width of the masks in pixels.
-        """
-        self.height = int(height)
-        self.width = int(width)
+        """Combine the masks of at least one image, each given with its index maps to (height, width) pixels."""
+        self.height, self.width = int(height), int(width)
         self._parts = list(parts)
 
     @classmethod
@@ -55,11 +50,7 @@ class InstanceMasks:
 
     @classmethod
     def from_segmentations(cls, segmentations: Sequence[Segmentation], *, height: int, width: int) -> InstanceMasks:
-        """Rasterise packed polygons and decode RLEs of an image; an object without polygons has no pixel.
-
-        Raises:
-            SegmentationError: An RLE is malformed or of another size.
-        """
+        """Rasterise packed polygons and decode RLEs of an image: see `runs_from_segmentations`."""
         return cls.from_runs(runs_from_segmentations(segmentations, height=height, width=width))
 
     @classmethod
@@ -103,11 +94,7 @@ class InstanceMasks:
 
     @classmethod
     def cat(cls, masks: Sequence[InstanceMasks]) -> InstanceMasks:
-        """Concatenate masks of one size.
-
-        Raises:
-            ValueError: There is nothing to concatenate, or the sizes differ.
-        """
+        """Concatenate masks of one size, at least one."""
         sizes = {(of_image.height, of_image.width) for of_image in masks}
         if len(sizes) != 1:
             raise ValueError(f"expected masks of one size, at least one; got the sizes {sorted(sizes)}")
@@ -115,11 +102,7 @@ class InstanceMasks:
         return cls([part for of_image in masks for part in of_image._parts], height=height, width=width)
 
     def rescale(self, scale: Any, interpolation: str = "nearest") -> InstanceMasks:
-        """Resize by a factor, or to fit into (long side, short side), as `mmcv.imrescale` does.
-
-        Raises:
-            ValueError: The factor is not positive.
-        """
+        """Resize by a positive factor, or to fit into (long side, short side), as `mmcv.imrescale` does."""
         factor = scale
         if isinstance(scale, tuple):
             sides = self.height, self.width
@@ -140,11 +123,12 @@ class InstanceMasks:
         """Flip "horizontal", "vertical" or "diagonal", which is both."""
         if flip_direction not in ("horizontal", "vertical", "diagonal"):
             raise ValueError(f"flip_direction must be horizontal, vertical or diagonal, not {flip_direction!r}")
+        height, width = self.height, self.width
         return self._change_maps(
-            lambda edges: edges if flip_direction == "horizontal" else self.height - edges,
-            lambda edges: edges if flip_direction == "vertical" else self.width - edges,
-            self.height,
-            self.width,
+            lambda edges: edges if flip_direction == "horizontal" else height - edges,
+            lambda edges: edges if flip_direction == "vertical" else width - edges,
+            height,
+            width,
         )
 
     def pad(self, out_shape: Sequence[int], pad_val: float = 0) -> InstanceMasks:
@@ -171,14 +155,8 @@ class InstanceMasks:
             lambda edges: _shift(edges, height, -y1), lambda edges: _shift(edges, width, -x1), height, width
         )
 
-    def _change_maps(
-        self,
-        change_rows: Callable[[Integers], Integers],
-        change_columns: Callable[[Integers], Integers],
-        height: int,
-        width: int,
-    ) -> InstanceMasks:
-        parts = [(runs, AxisMaps(change_rows(maps.rows), change_columns(maps.columns))) for runs, maps in self._parts]
+    def _change_maps(self, rows: _Change, columns: _Change, height: int, width: int) -> InstanceMasks:
+        parts = [(runs, AxisMaps(rows(maps.rows), columns(maps.columns))) for runs, maps in self._parts]
         return InstanceMasks(parts, height=height, width=width)
 
     def subtract(self, cover: npt.NDArray[np.bool_]) -> InstanceMasks:

@@ -1,4 +1,4 @@
-"""Binary masks as a sample carries them: each cut to its window, one bit a pixel, drawn for a whole batch at once."""
+"""Binary masks as a sample carries them: each cut to its window, one bit a pixel; a batch is unpacked at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from torch import Tensor
 from solo.masks.column_runs import Integers
 from solo.masks.transformed_runs import WindowBitmaps
 
-_BITS = 8
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskWindows:
@@ -24,18 +22,12 @@ class MaskWindows:
 
     Outside of its window a mask is background. Inside, pixels are stored column by column, the lowest bit of a byte
     first: pixel (row, column) of window i is bit `starts[i] + (column - x1) * (y2 - y1) + row - y1` of the stream.
-
-    Attributes:
-        size: (h, w) of every mask in pixels.
-        windows: (N, 4) int32 x1 y1 x2 y2 in pixels, x2 and y2 exclusive.
-        starts: (N,) int64 first bit of each window.
-        bits: (M,) uint8 the stream.
     """
 
-    size: tuple[int, int]
-    windows: npt.NDArray[np.int32]
-    starts: Integers
-    bits: npt.NDArray[np.uint8]
+    size: tuple[int, int]  # (h, w) of every mask in pixels
+    windows: npt.NDArray[np.int32]  # (N, 4) x1 y1 x2 y2 in pixels, x2 and y2 exclusive
+    starts: Integers  # (N,) first bit of each window
+    bits: npt.NDArray[np.uint8]  # (M,) the stream
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -55,11 +47,7 @@ class MaskWindows:
 
     @staticmethod
     def cat(parts: Sequence[MaskWindows]) -> MaskWindows:
-        """Concatenate masks of one size; mmengine's `InstanceData` expects this name and form.
-
-        Raises:
-            ValueError: There is no part, or the sizes differ.
-        """
+        """Concatenate at least one part, all of one size; mmengine's `InstanceData` expects this name and form."""
         if len({part.size for part in parts}) != 1:
             raise ValueError(f"expected masks of one size, got the sizes {[part.size for part in parts]}")
         return MaskWindows(size=parts[0].size, **_concatenate(parts))
@@ -67,21 +55,17 @@ class MaskWindows:
 
 def pack_windows(bitmaps: WindowBitmaps, *, size: tuple[int, int]) -> MaskWindows:
     """Pack bitmaps of masks of `size` (h, w) to one bit a pixel."""
-    return MaskWindows(
-        size=size,
-        windows=bitmaps.windows.astype(np.int32),
-        starts=bitmaps.starts,
-        bits=np.packbits(bitmaps.pixels, bitorder="little"),
-    )
+    bits = np.packbits(bitmaps.pixels, bitorder="little")
+    return MaskWindows(size=size, windows=bitmaps.windows.astype(np.int32), starts=bitmaps.starts, bits=bits)
 
 
 def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int], *, device: torch.device | str = "cpu") -> Tensor:
-    """Draw the masks of several images on background, without waiting for the device.
+    """Unpack the masks of several images onto background, without waiting for the device.
 
     Args:
         parts: The masks of each image; their sizes may differ.
-        size: (h, w) to draw at; what an image's masks lack is background at the bottom and right.
-        device: Where to draw. Only the bits and one entry a column of the windows are sent there.
+        size: (h, w) of the result; what an image's masks lack is background at the bottom and right.
+        device: Of the result. Only the bits and one entry a column of the windows are sent there.
 
     Returns:
         (sum of N, h, w) bool on the device, images in the given order.
@@ -99,7 +83,7 @@ def unpack_masks(parts: Sequence[MaskWindows], size: tuple[int, int], *, device:
 
 
 def _unpack_windows(parts: Sequence[MaskWindows], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Draw window by window: on a CPU one copy for each is faster than tensor operations for all pixels at once."""
+    """Unpack window by window: on a CPU one copy each is faster than tensor operations for all pixels at once."""
     masks = np.zeros((sum(map(len, parts)), *size), np.bool_)
     unfilled = iter(masks.transpose(0, 2, 1))  # (N, w, h)
     for part in parts:
@@ -111,12 +95,11 @@ def _unpack_windows(parts: Sequence[MaskWindows], size: tuple[int, int]) -> npt.
 
 
 def _unpack_on_device(parts: Sequence[MaskWindows], size: tuple[int, int], device: torch.device) -> Tensor:
-    """Draw all pixels of all windows at once: on a GPU each call takes long, however little it does."""
+    """Unpack all pixels of all windows at once: on a GPU each call takes long, however little it does."""
     height, width = size
     joined = _concatenate(parts)
     columns = _index_columns(joined["windows"], joined["starts"], size)  # (3, T)
-    # The number of pixels is summed on the CPU, so nothing waits for the device.
-    total = int(columns[0].sum())
+    total = int(columns[0].sum())  # on the CPU, so nothing waits for the device
     lengths, corners, first_bits = torch.from_numpy(columns).to(device, non_blocking=True)
     bits = torch.from_numpy(joined["bits"]).to(device, non_blocking=True)
     is_set = _byte_table(device).index_select(0, bits.int()).view(torch.bool)  # (8 M,)
@@ -138,13 +121,10 @@ def _byte_table(device: torch.device) -> Tensor:
 
 
 def _index_columns(windows: npt.NDArray[np.int32], starts: Integers, size: tuple[int, int]) -> Integers:
-    """Index the columns of all windows (N, 4), in order.
+    """(3, T) length, corner and first bit of each column of all windows (N, 4), in order.
 
     Pixel p, counted over all windows, is bit `first bit + p` of the stream and lies at `corner + p * w` of the
     flattened masks (N, h, w): first bit and corner are those of pixel 0 if it were in that column.
-
-    Returns:
-        (3, T) length, corner and first bit of each column.
     """
     height, width = size
     x1, y1, x2, y2 = windows.astype(np.int64).T
@@ -163,6 +143,6 @@ def _concatenate(parts: Sequence[MaskWindows]) -> dict[str, Any]:
     num_bytes = np.cumsum([0, *(len(part.bits) for part in parts)])
     return dict(
         windows=np.concatenate([part.windows for part in parts]),
-        starts=np.concatenate([part.starts + first * _BITS for part, first in zip(parts, num_bytes, strict=False)]),
+        starts=np.concatenate([part.starts + first * 8 for part, first in zip(parts, num_bytes, strict=False)]),
         bits=np.concatenate([part.bits for part in parts]),
     )

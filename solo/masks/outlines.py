@@ -8,33 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 class Ring(NamedTuple):
     """A closed polygon along pixel edges: pixel (column, row) covers [column, column + 1] x [row, row + 1].
 
-    Attributes:
-        points: (P, 2) int64 corners, x y in pixels; the last one joins the first. Horizontal and vertical sides
-            alternate. Outer rings run clockwise in the image, holes counter-clockwise.
-        is_hole: whether the ring bounds a hole, not the object.
+    Horizontal and vertical sides alternate. Outer rings run clockwise in the image, holes counter-clockwise.
     """
 
-    points: Integers
-    is_hole: bool
+    points: Integers  # (P, 2) corners, x y in pixels; the last one joins the first
+    is_hole: bool  # whether the ring bounds a hole, not the object
 
 
 class _Sides(NamedTuple):
-    """Sides of one orientation, directed so that the object lies to their right.
+    """Sides of one orientation, directed so that the object lies to their right."""
 
-    Attributes:
-        starts: (M,) int64 indices of the corners where they start.
-        stops: (M,) int64 indices of the corners where they stop.
-        is_forward: (M,) bool, whether they run towards larger coordinates.
-    """
-
-    starts: Integers
-    stops: Integers
-    is_forward: npt.NDArray[np.bool_]
+    starts: Integers  # (M,) indices of the corners where they start
+    stops: Integers  # (M,) and where they stop
+    is_forward: Booleans  # (M,) whether they run towards larger coordinates
 
 
 def trace_rings(mask: npt.NDArray[np.bool_]) -> list[Ring]:
@@ -78,13 +70,7 @@ def _direct(corners: Integers, *, is_forward: npt.NDArray[np.bool_]) -> _Sides:
     return _Sides(np.where(is_forward, near, far), np.where(is_forward, far, near), is_forward)
 
 
-def _match(
-    stops: Integers,
-    turn: npt.NDArray[np.bool_],
-    starts: Integers,
-    is_forward: npt.NDArray[np.bool_],
-    shared: npt.NDArray[np.bool_],
-) -> Integers:
+def _match(stops: Integers, turn: Booleans, starts: Integers, is_forward: Booleans, shared: Booleans) -> Integers:
     """For each side that stops at a corner, the index of the side that goes on from there.
 
     At a shared corner two sides start: the one whose direction `is_forward` equals `turn` goes on.

@@ -22,25 +22,15 @@ _POINT_BYTES = 16
 
 
 class _Edges(NamedTuple):
-    """E edges that cut columns, on the fine grid; each begins at its lower end along its longer axis.
+    """E edges that cut columns, on the fine grid; each begins at its lower end along its longer axis."""
 
-    Attributes:
-        x: (E,) x at which it begins.
-        y: (E,) y at which it begins.
-        slope: (E,) how far it moves along the shorter axis with each step along the longer one.
-        is_steep: (E,) whether the longer axis is y.
-        polygon: (E,) index of its polygon.
-        first_column: (E,) first column that it cuts.
-        num_columns: (E,) number of columns that it cuts, at least one.
-    """
-
-    x: Integers
-    y: Integers
-    slope: Floats
-    is_steep: npt.NDArray[np.bool_]
-    polygon: Integers
-    first_column: Integers
-    num_columns: Integers
+    x: Integers  # (E,) where it begins
+    y: Integers  # (E,)
+    slope: Floats  # (E,) how far it moves along the shorter axis with each step along the longer one
+    is_steep: npt.NDArray[np.bool_]  # (E,) whether the longer axis is y
+    polygon: Integers  # (E,) index of its polygon
+    first_column: Integers  # (E,) that it cuts
+    num_columns: Integers  # (E,) that it cuts, at least one
 
 
 def runs_from_polygons(objects: Sequence[Sequence[bytes]], *, height: int, width: int) -> ColumnRuns:

@@ -16,19 +16,12 @@ TAPS = 3
 
 
 class ResizedPart(NamedTuple):
-    """A window of some masks of an image. Pixels in no part are background; parts come by mask, then by position.
-
-    Attributes:
-        masks: which masks.
-        top: first row, pixels of the image.
-        left: first column, pixels of the image.
-        pixels: (number of masks, height, width) float32 probabilities.
-    """
+    """A window of some masks of an image. Pixels in no part are background; parts come by mask, then by position."""
 
     masks: range
-    top: int
-    left: int
-    pixels: Tensor
+    top: int  # first row, pixels of the image
+    left: int  # first column
+    pixels: Tensor  # (number of masks, height, width) float32 probabilities
 
 
 def resize_masks(
@@ -69,12 +62,8 @@ def resized_parts(
 ) -> Iterator[ResizedPart]:
     """Yield the probabilities that `resize_masks` compares, part by part, without making a full-size map.
 
-    Args:
-        probabilities: (D, h, w) float.
-        image_size: (height, width) of the network input without its padding, pixels.
-        original_size: (height, width) of the image, pixels.
-        threshold: outside the parts no probability is larger.
-        column_major: cut the parts, and lay their pixels out in memory, by columns; else by rows.
+    Takes the arguments of `resize_masks`; outside the parts no probability is larger than `threshold`. With
+    `column_major`, parts are cut, and their pixels laid out in memory, by columns; else by rows.
     """
     device = probabilities.device
     rows, columns = (
@@ -96,17 +85,11 @@ def resized_parts(
 
 
 class _Axis(NamedTuple):
-    """Both interpolations of an axis: output i is the sum over t of `weights[t, i] * input[positions[t, i]]`.
+    """Both interpolations of an axis: output i is the sum over t of `weights[t, i] * input[positions[t, i]]`."""
 
-    Attributes:
-        positions: (3, L) int64.
-        weights: (3, L, 1) float32, not negative, with sum 1 over t.
-        firsts: `positions[0]` on the CPU, ascending.
-    """
-
-    positions: Tensor
-    weights: Tensor
-    firsts: list[int]
+    positions: Tensor  # (3, L) int64
+    weights: Tensor  # (3, L, 1) float32, not negative, with sum 1 over t
+    firsts: list[int]  # `positions[0]` on the CPU, ascending
 
     @classmethod
     def composed(cls, *, source: int, image: int, original: int, device: torch.device) -> _Axis:
@@ -131,11 +114,9 @@ class _Axis(NamedTuple):
 
 def _interpolate(maps: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
     """Interpolate maps (g, n, m) along axis 1 with positions (3, l) and weights (3, l, 1): (g, l, m)."""
-    result: Tensor | None = None
-    for position, weight in zip(positions.unbind(), weights.unbind(), strict=True):
-        tap = maps.index_select(1, position)
-        result = tap.mul_(weight) if result is None else result.addcmul_(tap, weight)
-    assert result is not None
+    result = maps.index_select(1, positions[0]).mul_(weights[0])
+    for tap in range(1, TAPS):
+        result.addcmul_(maps.index_select(1, positions[tap]), weights[tap])
     return result
 
 
@@ -152,8 +133,7 @@ def _bands(
 ) -> Iterator[tuple[int, Tensor]]:
     """Resize (g, inner, outer) maps: the inner positions in `span`, and all outer positions that the window reaches.
 
-    Yields:
-        First outer position of a band, and its (g, outer positions, inner positions) float32.
+    Yields the first outer position of each band, and its (g, outer positions, inner positions) float32.
     """
     start, stop = outer.reach(window.left, window.right)
     if span[0] >= span[1] or start >= stop:

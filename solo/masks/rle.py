@@ -31,26 +31,15 @@ class RLE(TypedDict):
 
 
 class Counts(NamedTuple):
-    """The counts of N masks.
+    """The counts of N masks in pairs; a final background run is followed by an object run of length 0."""
 
-    Attributes:
-        pairs: (K, 2) lengths of a background run and of the object run after it, mask after mask. A final background
-            run is followed by an object run of length 0.
-        ends: (N,) index in `pairs` at which each mask ends.
-    """
-
-    pairs: Integers
-    ends: Integers
+    pairs: Integers  # (K, 2) lengths of a background run and of the object run after it, mask after mask
+    ends: Integers  # (N,) index in `pairs` at which each mask ends
 
 
 # --------------------------------------------------------------------------------------------------------------- encode
 def encode_counts(counts: Integers, num_counts: Integers) -> list[str]:
-    """Encode the counts of D masks as text.
-
-    Args:
-        counts: (R,) int64 counts of all masks, one mask after the other.
-        num_counts: (D,) int64 number of counts of each mask.
-    """
+    """Encode as text the counts (R,) of D masks, one mask after the other, given the number of counts (D,) of each."""
     ends = num_counts.cumsum()
     index = np.arange(len(counts)) - (ends - num_counts).repeat(num_counts)  # (R,) position in its own mask
     values = counts.copy()
@@ -73,14 +62,7 @@ def encode_counts(counts: Integers, num_counts: Integers) -> list[str]:
 
 
 def encode_masks(masks: npt.NDArray[np.bool_ | np.uint8]) -> list[RLE]:
-    """Encode bitmaps.
-
-    Args:
-        masks: (D, H, W) bool, or uint8 of zeros and ones.
-
-    Raises:
-        ValueError: `masks` has another shape or dtype.
-    """
+    """Encode bitmaps (D, H, W) bool, or uint8 of zeros and ones; others raise ValueError."""
     if masks.ndim != 3:
         raise ValueError(f"masks must have shape (D, H, W), got {masks.shape}")
     if masks.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
@@ -97,7 +79,7 @@ def encode_masks(masks: npt.NDArray[np.bool_ | np.uint8]) -> list[RLE]:
 
 
 # --------------------------------------------------------------------------------------------------------------- decode
-def decode_counts(encoded: Sequence[bytes]) -> Counts:
+def decode_counts(encoded: Sequence[str | bytes]) -> Counts:
     """Decode compressed counts: signed base-32 numbers, from the fourth on relative to the one two before.
 
     All texts are decoded at once, as an image has many short ones. Equal to `rleFrString` of pycocotools' maskApi.c,
@@ -106,11 +88,13 @@ def decode_counts(encoded: Sequence[bytes]) -> Counts:
     Raises:
         ValueError: A character is no digit, or a text ends inside a number.
     """
-    digits = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)  # (characters,)
+    # pycocotools gives the text as bytes.
+    texts = [text if isinstance(text, bytes) else text.encode("ascii") for text in encoded]
+    digits = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(48)  # (characters,)
     # A character before the first digit wraps around to a value above all digits.
     if digits.max(initial=0) >= 64:
         raise ValueError("the text of the RLE holds a character that is no digit")
-    text_ends = np.array([len(text) for text in encoded], np.int64).cumsum()
+    text_ends = np.array([len(text) for text in texts], np.int64).cumsum()
     if len(digits) and digits[text_ends - 1].max() >= 32:
         raise ValueError("the text of the RLE ends inside a number")
     last = (digits < 32).nonzero()[0]  # (numbers,) a number's last digit lacks the continuation bit
@@ -185,25 +169,14 @@ def runs_from_counts(counts: Counts, *, height: int, width: int) -> ColumnRuns:
 
 
 def rle_areas(rles: Sequence[RLE]) -> Integers:
-    """Count the pixels of encoded masks: (D,) int64.
-
-    Raises:
-        ValueError: a text is no RLE.
-    """
-    pairs, ends = _decode(rles)
+    """Count the pixels of encoded masks: (D,) int64. A text that is no RLE raises ValueError."""
+    pairs, ends = decode_counts([rle["counts"] for rle in rles])
     sums = np.concatenate([np.zeros(1, np.int64), pairs[:, 1].cumsum()])
     return np.diff(sums[ends], prepend=0)
 
 
 def decode_masks(rles: Sequence[RLE], *, size: tuple[int, int]) -> Bitmaps:
-    """Decode RLEs to bitmaps.
-
-    Args:
-        rles: D encodings.
-        size: (height, width) of each, pixels.
-
-    Returns:
-        (D, height, width) bool.
+    """Decode D RLEs of `size` (height, width) pixels to bitmaps (D, height, width) bool.
 
     Raises:
         ValueError: an encoding has another size, or its text is no RLE of that size.
@@ -224,7 +197,7 @@ def decode_windows(rles: Sequence[RLE], *, size: tuple[int, int]) -> Iterator[tu
     for rle in rles:
         if tuple(rle["size"]) != (height, width):
             raise ValueError(f"an encoded mask has the size {tuple(rle['size'])}, expected {(height, width)}")
-    pairs, ends = _decode(rles)
+    pairs, ends = decode_counts([rle["counts"] for rle in rles])
     for rle, (start, stop) in zip(rles, itertools.pairwise([0, *ends.tolist()]), strict=True):
         own = pairs[start:stop]
         if own.min(initial=0) < 0 or own.sum() != height * width:
@@ -242,9 +215,3 @@ def _fill_window(pairs: Integers, height: int) -> tuple[int, Bitmaps]:
     lengths = np.diff(borders, prepend=left * height, append=right * height)
     pixels = (np.arange(len(lengths)) % 2 == 1).repeat(lengths)  # ((right - left) * H,) column-major
     return int(left), pixels.reshape(-1, height).T
-
-
-def _decode(rles: Sequence[RLE]) -> Counts:
-    texts = (rle["counts"] for rle in rles)
-    # pycocotools returns the text as bytes.
-    return decode_counts([text if isinstance(text, bytes) else text.encode("ascii") for text in texts])

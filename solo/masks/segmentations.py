@@ -63,9 +63,7 @@ def find_polygon_problems(num_coordinates: npt.NDArray[np.int64], lowest: Floats
 def select_usable(indices: Sequence[int], problems: dict[int, str]) -> Sequence[int]:
     """Select the usable polygons of an object: short ones are dropped, other problems make the object unusable.
 
-    Args:
-        indices: Indices of the object's polygons.
-        problems: What `find_polygon_problems` returned.
+    `problems` is what `find_polygon_problems` returned.
 
     Raises:
         SegmentationError: A polygon is far away or not finite, or none is usable.
@@ -119,21 +117,14 @@ def unpack_segmentation(segmentation: Segmentation) -> list[list[float]] | dict[
 
 
 # ------------------------------------------------------------------------------------------------------- to column runs
-def check_rle(rle: Any, *, height: int, width: int) -> bool:
-    """Check that an RLE as read from a file can be decoded, and whether it has a pixel.
-
-    Args:
-        rle: The `segmentation` of an annotation, when it is not polygons.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
+def check_rle(rle: dict[str, Any], *, height: int, width: int) -> bool:
+    """Check that the RLE of an annotation of an image of (height, width) can be decoded, and whether it has a pixel.
 
     Raises:
-        SegmentationError: It is no RLE, or of another size.
+        SegmentationError: It is malformed, or of another size.
     """
-    if not isinstance(rle, dict):
-        raise SegmentationError(MALFORMED)
-    size, counts = rle.get("size"), rle.get("counts")
-    if not isinstance(size, list) or not isinstance(counts, (list, str)):
+    counts = rle.get("counts")
+    if not isinstance(counts, (list, str)):
         raise SegmentationError(MALFORMED)
     if isinstance(counts, list):
         if not all(type(run) is int and run >= 0 for run in counts):
@@ -171,15 +162,10 @@ def _runs_from_rles(rles: Sequence[dict[str, Any]], *, height: int, width: int) 
         raise SegmentationError(OTHER_SIZE)
     encoded = [rle["counts"] for rle in rles]
     try:
-        is_text = _kind(rles[0]) == _TEXT
-        counts = decode_counts([_to_bytes(text) for text in encoded]) if is_text else pair_counts(encoded)
+        counts = decode_counts(encoded) if _kind(rles[0]) == _TEXT else pair_counts(encoded)
     except ValueError:
         raise SegmentationError(MALFORMED) from None
     try:
         return runs_from_counts(counts, height=height, width=width)
     except ValueError:
         raise SegmentationError(MALFORMED if (counts.pairs < 0).any() else OTHER_SIZE) from None
-
-
-def _to_bytes(text: str | bytes) -> bytes:
-    return text.encode("ascii", errors="replace") if isinstance(text, str) else text

@@ -23,30 +23,19 @@ class AxisMaps(NamedTuple):
     """Where the edges of an image's rows and columns come to lie in the transformed image.
 
     The source rows [p, q) are shown at [rows[p], rows[q]), or the reverse when flipped; equal edges show nothing.
-
-    Attributes:
-        rows: (source height + 1,) ascending or descending.
-        columns: (source width + 1,) likewise.
     """
 
-    rows: Integers
-    columns: Integers
+    rows: Integers  # (source height + 1,) ascending or descending
+    columns: Integers  # (source width + 1,) likewise
 
 
 class TransformedRuns(NamedTuple):
-    """The runs of N masks in a transformed image: R rectangles that do not overlap, some of them empty.
+    """The runs of N masks in a transformed image: R rectangles that do not overlap, some of them empty."""
 
-    Attributes:
-        num_masks: N.
-        mask: (R,) mask of each rectangle, ascending.
-        columns: (2, R) first column and the column after the last one, equal when none shows the run.
-        rows: (2, R) first row and the row after the last one, likewise.
-    """
-
-    num_masks: int
-    mask: Integers
-    columns: Integers
-    rows: Integers
+    num_masks: int  # N
+    mask: Integers  # (R,) of each rectangle, ascending
+    columns: Integers  # (2, R) first column and the column after the last one, equal when none shows the run
+    rows: Integers  # (2, R) likewise
 
     def tight_boxes(self) -> Integers:
         """Tightest boxes (N, 4) x1 y1 x2 y2 in pixels, x2 and y2 exclusive; zeros for a mask without pixels."""
@@ -54,17 +43,11 @@ class TransformedRuns(NamedTuple):
 
 
 class WindowBitmaps(NamedTuple):
-    """N masks as bitmaps of their bounding windows.
+    """N masks as bitmaps of their bounding windows."""
 
-    Attributes:
-        windows: (N, 4) x1 y1 x2 y2, x2 and y2 exclusive, that hold all pixels; zeros for a mask without one.
-        starts: (N,) index in `pixels` of each window's first pixel.
-        pixels: (M,) the pixels of all windows in a row, each window column by column.
-    """
-
-    windows: Integers
-    starts: Integers
-    pixels: npt.NDArray[np.bool_]
+    windows: Integers  # (N, 4) x1 y1 x2 y2, x2 and y2 exclusive, that hold all pixels; zeros for a mask without one
+    starts: Integers  # (N,) index in `pixels` of each window's first pixel
+    pixels: npt.NDArray[np.bool_]  # (M,) of all windows in a row, each window column by column
 
 
 def transform_runs(masks: ColumnRuns, maps: AxisMaps) -> TransformedRuns:
@@ -163,8 +146,8 @@ def downsample_windows(masks: TransformedRuns, *, height: int, width: int, strid
 
     Args:
         masks: N masks.
-        height: Height of the masks in pixels.
-        width: Width of the masks in pixels.
+        height: Of the masks, in pixels.
+        width: Likewise.
         stride: Pixels per pixel of the result, even.
 
     Returns:

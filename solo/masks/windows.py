@@ -39,10 +39,7 @@ class Window(NamedTuple):
 
 
 def mask_extents(masks: Tensor) -> Tensor:
-    """Compute the tightest windows around binary masks.
-
-    Args:
-        masks: (D, H, W) bool.
+    """Compute the tightest windows around binary masks (D, H, W) bool.
 
     Returns:
         (D, 4) int64, top bottom left right in pixels; bottom and right are exclusive. Zeros if empty.

@@ -10,20 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from solo.datasets.coco.annotation_rules import (
-    COUNTS_AS_BYTES,
-    NO_SEGMENTATION,
-    REPEATED_ID,
-    UNKNOWN_CATEGORY,
-    UNKNOWN_IMAGE,
-    UNREADABLE_AREA,
-    UnusableAnnotationError,
-    is_id,
-    read_area,
-    read_box,
-    read_crowd_flag,
-    read_rle,
-)
+from solo.datasets.coco import annotation_rules as rules
 from solo.datasets.coco.instance_table import ImageInstances
 from solo.datasets.coco.polygons import POINT_LISTS, CheckedPolygons, Floats
 from solo.datasets.coco.report import CLIPPED, AnnotationReport
@@ -45,24 +32,14 @@ _NO_ID = "(no id)"
 
 
 class AnnotatedImage(NamedTuple):
-    """An image and its usable annotations, as an evaluation and the tools need them.
+    """An image and its N usable annotations, as an evaluation and the tools need them."""
 
-    Attributes:
-        image_id: As in the file.
-        height: Height in pixels.
-        width: Width in pixels.
-        instances: The N instances, their boxes clipped to the image.
-        boxes_and_areas: (N, 5) x, y, width and height as in the file, and area, in pixels, as the bytes of float64.
-            NaN where the file has no readable area.
-        annotation_ids: The N ids in the file; empty where they are not kept.
-    """
-
-    image_id: Any
-    height: int
+    image_id: Any  # as in the file
+    height: int  # pixels
     width: int
-    instances: ImageInstances
-    boxes_and_areas: bytes
-    annotation_ids: Sequence[Any] = ()
+    instances: ImageInstances  # their boxes clipped to the image
+    boxes_and_areas: bytes  # (N, 5) float64 x, y, width, height and area as in the file; NaN for an unreadable area
+    annotation_ids: Sequence[Any] = ()  # as in the file; empty where they are not kept
 
     def measures(self) -> Floats:
         """(N, 5) x, y, width and height as in the file, and area; a missing area is counted in the mask."""
@@ -88,14 +65,7 @@ class AnnotationTable:
         polygons: CheckedPolygons,
         report: AnnotationReport,
     ) -> None:
-        """Begin with no row.
-
-        Args:
-            images: The image records, with `id`, `height` and `width`.
-            labels: Category id -> label, None for a class that was not asked for.
-            polygons: Those of the file.
-            report: Counts what is left out, repaired and used.
-        """
+        """Begin with no row; `labels` maps category ids to labels, or None for a class that was not asked for."""
         self._image_records, self._label_by_id = images, labels
         self._image_by_id = {image["id"]: (row, image["height"], image["width"]) for row, image in enumerate(images)}
         self._polygons, self._report = polygons, report
@@ -112,27 +82,27 @@ class AnnotationTable:
         annotation_id = annotation.get("id", _NO_ID)
         try:
             self._append(annotation, annotation_id)
-        except (UnusableAnnotationError, SegmentationError) as problem:
+        except (rules.UnusableAnnotationError, SegmentationError) as problem:
             self._report.problems[problem.kind].append(annotation_id)
 
     def _append(self, annotation: Mapping[str, Any], annotation_id: Any) -> None:
         image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        if not is_id(image_id) or image_id not in self._image_by_id:
-            raise UnusableAnnotationError(UNKNOWN_IMAGE)
-        if not is_id(category_id) or category_id not in self._label_by_id:
-            raise UnusableAnnotationError(UNKNOWN_CATEGORY)
+        if not rules.is_id(image_id) or image_id not in self._image_by_id:
+            raise rules.UnusableAnnotationError(rules.UNKNOWN_IMAGE)
+        if not rules.is_id(category_id) or category_id not in self._label_by_id:
+            raise rules.UnusableAnnotationError(rules.UNKNOWN_CATEGORY)
         label = self._label_by_id[category_id]
         if label is None:
             self._report.other_classes += 1
             return
         image, height, width = self._image_by_id[image_id]
-        is_crowd = read_crowd_flag(annotation.get("iscrowd"))
+        is_crowd = rules.read_crowd_flag(annotation.get("iscrowd"))
         mask, has_pixel, repairs = self._read_mask(annotation.get("segmentation"), height=height, width=width)
         box, area = annotation.get("bbox"), annotation.get("area")
-        sides = [0.0] * 4 if box is None else read_box(box)
-        pixels = read_area(area)
+        sides = [0.0] * 4 if box is None else rules.read_box(box)
+        pixels = rules.read_area(area)
         if pixels != pixels and area is not None:  # NaN
-            repairs.append(UNREADABLE_AREA)
+            repairs.append(rules.UNREADABLE_AREA)
         if box is None:
             self._without_box.append(len(self._images))
         if not has_pixel:
@@ -143,9 +113,9 @@ class AnnotationTable:
         self._boxes_and_areas.fromlist([*sides, pixels])
         self._masks.append(mask)
         self._annotation_ids.append(annotation_id)
-        if is_id(annotation_id) and annotation_id is not _NO_ID:
+        if rules.is_id(annotation_id) and annotation_id is not _NO_ID:
             if annotation_id in self._seen:
-                repairs.append(REPEATED_ID)
+                repairs.append(rules.REPEATED_ID)
             self._seen.add(annotation_id)
         for kind in repairs:
             self._report.repairs[kind].append(annotation_id)
@@ -155,12 +125,12 @@ class AnnotationTable:
     ) -> tuple[dict[str, Any] | Sequence[int], bool, list[str]]:
         """An RLE, or the indices of polygons; False for an RLE without a pixel; and what was repaired."""
         if not segmentation:
-            raise UnusableAnnotationError(NO_SEGMENTATION)
+            raise rules.UnusableAnnotationError(rules.NO_SEGMENTATION)
         if isinstance(segmentation, range):
             repairs = [POINT_LISTS] if segmentation.start in self._polygons.from_points else []
             return select_usable(segmentation, self._polygons.problems), True, repairs
-        rle, was_bytes = read_rle(segmentation)
-        return rle, check_rle(rle, height=height, width=width), [COUNTS_AS_BYTES] if was_bytes else []
+        rle, was_bytes = rules.read_rle(segmentation)
+        return rle, check_rle(rle, height=height, width=width), [rules.COUNTS_AS_BYTES] if was_bytes else []
 
     def check(self, *, for_evaluation: bool = False) -> dict[Any, AnnotatedImage]:
         """Check boxes and masks, and count in the report what is left out, clipped and used.

@@ -22,25 +22,15 @@ _LONGEST_SIDE = 2**20  # that OpenCV reads
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedAnnotations:
-    """The usable content of an annotation file.
+    """The usable content of an annotation file."""
 
-    Attributes:
-        classes: Class names; their indices are the labels.
-        category_ids: The file's category id of each class.
-        categories: The file's record of each class.
-        images: The file's image records, in its order.
-        annotated: Image id -> the image with its usable annotations, in the same order.
-        further: What the file holds beside images, annotations and categories.
-        report: What the checks found.
-    """
-
-    classes: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    categories: list[dict[str, Any]]
-    images: list[dict[str, Any]]
-    annotated: dict[Any, AnnotatedImage]
-    further: dict[str, Any]
-    report: AnnotationReport
+    classes: tuple[str, ...]  # names; their indices are the labels
+    category_ids: tuple[int, ...]  # of each class, as in the file
+    categories: list[dict[str, Any]]  # the file's record of each class
+    images: list[dict[str, Any]]  # the file's image records, in its order
+    annotated: dict[Any, AnnotatedImage]  # by image id, in the same order
+    further: dict[str, Any]  # what the file holds beside images, annotations and categories
+    report: AnnotationReport  # what the checks found
 
     def annotated_images(self) -> Iterable[AnnotatedImage]:
         """All images with their usable annotations, as `CocoInstances.annotated_images` gives them."""

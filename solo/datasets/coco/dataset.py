@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
@@ -17,7 +16,7 @@ from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.coco.annotations import read_annotations
 from solo.datasets.coco.image_paths import check_images_exist
 from solo.datasets.coco.report import AnnotationReport
-from solo.datasets.coco.worker_state import ImagesInProgress, UnreadableImages
+from solo.datasets.coco.worker_state import ImagesInProgress
 from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.transforms.load_image import LoadImage, UnreadableImageError
 from solo.errors import DataError, suggestion
@@ -81,17 +80,18 @@ class CocoInstances(BaseDataset):
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._in_progress = ImagesInProgress()
+        if max_unreadable < 0:
+            raise DataError(f"max_unreadable must be at least 0, not {max_unreadable}")
         for name in filter_cfg or {}:
             if name not in _FILTERS:
                 raise DataError(f"filter_cfg has no {name!r}{suggestion(name, _FILTERS)}; it knows {sorted(_FILTERS)}")
         for name in data_prefix or {}:
             if name != "img":
                 raise DataError(f"data_prefix has no {name!r}; expected dict(img=folder of the images)")
-        folder = (data_prefix or {}).get("img", "")
         super().__init__(
             ann_file=os.path.expanduser(ann_file),
             data_root=os.path.expanduser(data_root),
-            data_prefix={"img": os.path.expanduser(folder)},
+            data_prefix={"img": os.path.expanduser((data_prefix or {}).get("img", ""))},
             filter_cfg=filter_cfg,
             # Built here, so that our transforms are found whatever the default scope is.
             pipeline=[TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline],
@@ -108,7 +108,8 @@ class CocoInstances(BaseDataset):
         if self._fully_initialized:
             return
         super().full_init()
-        self._unreadable = UnreadableImages(num_images=len(self), limit=self.max_unreadable)
+        # A flag for each image, in memory that workers share; several may set the same one, so no lock is needed.
+        self._unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
         self.report.log()
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -195,12 +196,12 @@ class CocoInstances(BaseDataset):
     @property
     def unreadable(self) -> int:
         """Number of different images that could not be read so far, in all workers."""
-        return len(self._unreadable)
+        return int(self._unreadable.sum())
 
     @property
     def unreadable_images(self) -> list[str]:
         """The paths of those images."""
-        return [self.get_data_info(index)["img_path"] for index in self._unreadable.indices()]
+        return [self.get_data_info(index)["img_path"] for index in self._unreadable.nonzero().flatten().tolist()]
 
     def __getitem__(self, idx: int) -> Any:
         """The sample at `idx`; while training, another one when its image cannot be read.
@@ -223,7 +224,7 @@ class CocoInstances(BaseDataset):
         """The sample of `idx`, or of random images until one is usable."""
         for _ in range(self.max_refetch + 1):
             try:
-                sample = None if idx in self._unreadable else self.prepare_data(idx)
+                sample = None if self._unreadable[idx] else self.prepare_data(idx)
             except UnreadableImageError as error:
                 self._skip(idx, error)
                 sample = None
@@ -237,7 +238,8 @@ class CocoInstances(BaseDataset):
 
     def _skip(self, idx: int, error: UnreadableImageError) -> None:
         """Count and log an unreadable image; too many of them are an error."""
-        if self._unreadable.add(idx):
+        if not self._unreadable[idx]:
+            self._unreadable[idx] = True
             print_log(f"Skipped: {error}", logger="current", level=logging.WARNING)
         if self.unreadable > self.max_unreadable:
             raise DataError(
@@ -246,6 +248,3 @@ class CocoInstances(BaseDataset):
             ) from error
         if self.unreadable == len(self):
             raise DataError(f"no image of {Path(self.ann_file)} can be read") from error
-
-    def _rand_another(self) -> int:
-        return int(np.random.randint(len(self)))

@@ -18,18 +18,12 @@ class ImageInstances(Sequence[dict[str, Any]]):
 
     As a sequence it holds what mmdet's transforms expect, made on access: `dict(bbox=[x1, y1, x2, y2], bbox_label,
     ignore_flag, mask=RLE or [[x, y, x, y, ...], ...])`.
-
-    Attributes:
-        boxes: (N, 4) x1 y1 x2 y2 in pixels of the image, as the bytes of float64.
-        labels: N labels.
-        ignore_flags: N times 1 for a crowd region, 0 for an object.
-        masks: N times an RLE, or packed polygons.
     """
 
-    boxes: bytes
-    labels: list[int]
-    ignore_flags: list[int]
-    masks: list[Segmentation]
+    boxes: bytes  # (N, 4) x1 y1 x2 y2 in pixels of the image, as float64
+    labels: list[int]  # N
+    ignore_flags: list[int]  # N times 1 for a crowd region, 0 for an object
+    masks: list[Segmentation]  # N
 
     @classmethod
     def from_dicts(cls, instances: Sequence[dict[str, Any]]) -> ImageInstances:

@@ -98,25 +98,15 @@ def _flatten(points: Any) -> list[float] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedPolygons:
-    """P polygons.
+    """P polygons."""
 
-    Attributes:
-        problems: Index -> why the polygon cannot be used.
-        from_points: Index of the first polygon of each object whose polygons were lists of [x, y] points.
-        lowest: (P, 2) least x and y, in pixels.
-        highest: (P, 2) greatest x and y, in pixels.
-        areas: (P,) areas as of a polygon that does not cross itself, in square pixels.
-        coordinates: The bytes of all coordinates.
-        offsets: (P + 1) where each polygon begins in them.
-    """
-
-    problems: dict[int, str]
-    from_points: frozenset[int]
-    lowest: Floats
-    highest: Floats
-    areas: Floats
-    coordinates: memoryview
-    offsets: list[int]
+    problems: dict[int, str]  # index -> why the polygon cannot be used
+    from_points: frozenset[int]  # index of the first polygon of each object that was given by lists of [x, y] points
+    lowest: Floats  # (P, 2) least x and y, in pixels
+    highest: Floats  # (P, 2) greatest x and y
+    areas: Floats  # (P,) as of a polygon that does not cross itself, in square pixels
+    coordinates: memoryview  # the bytes of all coordinates
+    offsets: list[int]  # (P + 1) where each polygon begins in them
 
     def packed(self, indices: Iterable[int]) -> PackedPolygons:
         """The polygons at these indices, as bytes."""

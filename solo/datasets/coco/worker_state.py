@@ -1,4 +1,4 @@
-"""What the workers of a data loader share with the main process: images that cannot be read, images being loaded."""
+"""What the workers of a data loader share with the main process: the images that they are loading."""
 
 from __future__ import annotations
 
@@ -7,45 +7,8 @@ import time
 import torch
 from torch.utils.data import get_worker_info
 
-from solo.errors import DataError
-
 _MAX_WORKERS = 256
 _NONE = -1
-
-
-class UnreadableImages:
-    """A set of image indices in shared memory: workers add to it, the main process reads it.
-
-    One byte an image; several processes may set the same byte, so no lock is needed.
-    """
-
-    def __init__(self, *, num_images: int, limit: int) -> None:
-        """Start with an empty set.
-
-        Args:
-            num_images: Images of the data set.
-            limit: More images than this end the run.
-        """
-        if limit < 0:
-            raise DataError(f"max_unreadable must be at least 0, not {limit}")
-        self.limit = limit
-        self._flags = torch.zeros(num_images, dtype=torch.bool).share_memory_()
-
-    def add(self, index: int) -> bool:
-        """Add an image; False when it was in the set."""
-        is_new = not bool(self._flags[index])
-        self._flags[index] = True
-        return is_new
-
-    def __len__(self) -> int:
-        return int(self._flags.sum())
-
-    def __contains__(self, index: int) -> bool:
-        return bool(self._flags[index])
-
-    def indices(self) -> list[int]:
-        """Their indices, ascending."""
-        return self._flags.nonzero().flatten().tolist()
 
 
 class ImagesInProgress:

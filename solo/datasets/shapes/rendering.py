@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -104,12 +103,7 @@ def _star(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return _circle_points(np.arange(2 * points) * (np.pi / points), radii)
 
 
-_OUTLINES: tuple[Callable[[np.random.Generator], npt.NDArray[np.float64]], ...] = (
-    _ellipse,
-    _triangle,
-    _rectangle,
-    _star,
-)  # in the order of CLASSES; each returns (V, 2) x y inside the unit circle
+_OUTLINES = (_ellipse, _triangle, _rectangle, _star)  # of CLASSES; each returns (V, 2) x y inside the unit circle
 
 
 def _render_alpha(rng: np.random.Generator, *, label: int, diameter: float, ring: bool) -> FloatArray:
@@ -120,14 +114,10 @@ def _render_alpha(rng: np.random.Generator, *, label: int, diameter: float, ring
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     outline = outline @ rotation.T * (diameter / 2)
     coverage = np.zeros((side * _SUPERSAMPLING, side * _SUPERSAMPLING), np.uint8)
-    cv2.fillPoly(coverage, [_supersampled(outline, side)], 255)
-    if ring:
-        cv2.fillPoly(coverage, [_supersampled(outline * rng.uniform(0.4, 0.55), side)], 0)
+    for scale, value in ((1.0, 255), (rng.uniform(0.4, 0.55), 0)) if ring else ((1.0, 255),):
+        corners = np.rint((outline * scale + side / 2) * _SUPERSAMPLING - 0.5).astype(np.int32)
+        cv2.fillPoly(coverage, [corners], value)
     return cv2.resize(coverage, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-
-
-def _supersampled(outline: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.int32]:
-    return np.rint((outline + side / 2) * _SUPERSAMPLING - 0.5).astype(np.int32)
 
 
 def _render_surface(
@@ -165,12 +155,6 @@ def _plain(rng: np.random.Generator, side: int) -> FloatArray:
 _PATTERNS = (_ball, _stripes, _blotches, _plain)  # the usual one of each class, in the order of CLASSES
 
 
-def _random_corner(rng: np.random.Generator, *, size: int, side: int, margin: float) -> tuple[int, int]:
-    """Left and top of a patch whose centre keeps `margin` pixels from the border (negative: may be cut by it)."""
-    left, top = rng.uniform(margin, size - margin, 2) - side / 2
-    return round(float(left)), round(float(top))
-
-
 def _paste(
     rng: np.random.Generator, canvas: FloatArray, alpha: FloatArray, corner: tuple[int, int], *, label: int
 ) -> None:
@@ -205,18 +189,18 @@ def _add_object(rng: np.random.Generator, canvas: FloatArray, objects: list[Rend
     alpha = _render_alpha(rng, label=label, diameter=diameter, ring=ring)
     whole = int((alpha > 0.5).sum())
     for _ in range(_PLACEMENT_TRIES):
-        corner = _random_corner(rng, size=size, side=alpha.shape[0], margin=0.15 * diameter)
+        # Its centre keeps a distance from the border, which may cut it.
+        center = rng.uniform(0.15 * diameter, size - 0.15 * diameter, 2)
+        left, top = (center - alpha.shape[0] / 2).tolist()
+        corner = round(left), round(top)
         mask = _place_in_frame(alpha, corner, size) > 0.5
         covered = [other._replace(mask=other.mask & ~mask) for other in objects]
-        if not _is_visible(mask, whole) or not all(map(_stays_visible, covered)):
+        is_visible = mask.sum() >= max(_MIN_VISIBLE_PIXELS, 0.5 * whole)
+        if not is_visible or not all(map(_stays_visible, covered)):
             continue
         _paste(rng, canvas, alpha, corner, label=label)
         return [*covered, RenderedObject(label, mask, int(mask.sum()))]
     return objects
-
-
-def _is_visible(mask: BoolArray, whole: int) -> bool:
-    return int(mask.sum()) >= max(_MIN_VISIBLE_PIXELS, 0.5 * whole)
 
 
 def _stays_visible(covered: RenderedObject) -> bool:

@@ -50,10 +50,8 @@ class CopyPaste(BaseTransform):
         if max_num_pasted < 1:
             raise DataError(f"CopyPaste: max_num_pasted must be at least 1, not {max_num_pasted}")
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
-        self.max_num_pasted = max_num_pasted
-        self.bbox_occluded_thr = bbox_occluded_thr
-        self.mask_occluded_thr = mask_occluded_thr
-        self.selected = selected
+        self.max_num_pasted, self.selected = max_num_pasted, selected
+        self.bbox_occluded_thr, self.mask_occluded_thr = bbox_occluded_thr, mask_occluded_thr
         self._dataset: BaseDataset | None = None
 
     def set_dataset(self, dataset: BaseDataset) -> None:
@@ -66,25 +64,18 @@ class CopyPaste(BaseTransform):
         Raises:
             DataError: The two images are of different sizes, or no data set was set.
         """
-        other = self._other_image()
-        return results if other is None else self.paste(results, other)
-
-    def _other_image(self) -> dict[str, Any] | None:
         if self._dataset is None:
             raise DataError(
                 "CopyPaste must stand directly in the pipeline of CocoInstances, where its images come from"
             )
         try:
-            return self.pipeline(self._dataset.get_data_info(int(np.random.randint(len(self._dataset)))))
+            other = self.pipeline(self._dataset.get_data_info(int(np.random.randint(len(self._dataset)))))
         except UnreadableImageError:
-            return None  # counted and reported when its own sample is loaded
+            return results  # counted and reported when its own sample is loaded
+        return results if other is None else self.paste(results, other)
 
     def paste(self, results: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-        """Paste objects of `other` into `results`, both loaded and of one size.
-
-        Raises:
-            DataError: The two images are of different sizes.
-        """
+        """Paste objects of `other` into `results`, both loaded and of one size (else `DataError`)."""
         height, width = results["img"].shape[:2]
         if other["img"].shape != results["img"].shape:
             raise DataError(
@@ -95,7 +86,9 @@ class CopyPaste(BaseTransform):
         if not len(chosen):
             return results
         pasted = InstanceMasks.from_masks(other["gt_masks"])[chosen]
-        cover = _union(pasted)
+        cover = np.zeros((height, width), np.bool_)
+        for (x1, y1, x2, y2), pixels in pasted.window_bitmaps():
+            cover[y1:y2, x1:x2] |= pixels
         image = np.array(results["img"], order="C")
         cv2.copyTo(np.ascontiguousarray(other["img"]), cover.view(np.uint8), image)
         masks = InstanceMasks.from_masks(results["gt_masks"]).subtract(cover)
@@ -120,11 +113,3 @@ class CopyPaste(BaseTransform):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(max_num_pasted={self.max_num_pasted}, selected={self.selected})"
-
-
-def _union(masks: InstanceMasks) -> npt.NDArray[np.bool_]:
-    """Unite all masks: (height, width)."""
-    union = np.zeros((masks.height, masks.width), np.bool_)
-    for (x1, y1, x2, y2), pixels in masks.window_bitmaps():
-        union[y1:y2, x1:x2] |= pixels
-    return union

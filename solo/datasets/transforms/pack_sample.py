@@ -20,8 +20,8 @@ from solo.masks.transformed_runs import areas_and_centers, downsample_windows
 from solo.registry import TRANSFORMS
 from solo.structures import gt_mask_key
 
-_OPENCV_FLIPS = {(0,): 0, (1,): 1, (0, 1): -1}
-_META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
+_OPENCV_FLIPS = {(0,): 0, (1,): 1, (0, 1): -1}  # axes -> code
+_META_KEYS = ("img_id", "img_path", "ori_shape", "scale_factor", "flip", "flip_direction")
 _GROUND_TRUTH_KEYS = ("gt_bboxes", "gt_bboxes_labels", "gt_masks")
 
 
@@ -54,11 +54,10 @@ class PackSample(BaseTransform):
         Raises:
             DataError: The masks are of another size or number than the image or its boxes.
         """
-        image = results["img"]
         sample = BaseDataElement(metainfo=_metainfo(results))
         if all(key in results for key in _GROUND_TRUTH_KEYS):
             sample.gt_instances = _pack_instances(results, strides=(MASK_STRIDE, *self.coarse_strides))
-        return dict(inputs=_channels_first(image), data_samples=sample)
+        return dict(inputs=_channels_first(results["img"]), data_samples=sample)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(coarse_strides={self.coarse_strides})"
@@ -69,10 +68,7 @@ def _metainfo(results: dict[str, Any]) -> dict[str, Any]:
     size = results["img"].shape[:2]
     known = dict(img_id=None, img_path=None, ori_shape=size, scale_factor=(1.0, 1.0), flip=False, flip_direction=None)
     known.update({key: results[key] for key in _META_KEYS if key in results})
-    known["img_shape"] = size
-    for key in ("ori_shape", "img_shape"):
-        known[key] = tuple(map(int, known[key]))
-    return known
+    return {**known, "ori_shape": tuple(map(int, known["ori_shape"])), "img_shape": size}
 
 
 def _pack_instances(results: dict[str, Any], *, strides: Sequence[int]) -> InstanceData:

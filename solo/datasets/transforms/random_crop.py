@@ -9,8 +9,6 @@ from mmcv.transforms import BaseTransform
 
 from solo.registry import TRANSFORMS
 
-_PER_OBJECT_KEYS = ("gt_bboxes_labels", "gt_ignore_flags")
-
 
 @TRANSFORMS.register_module()
 class RandomOverlapCrop(BaseTransform):
@@ -44,10 +42,8 @@ class RandomOverlapCrop(BaseTransform):
                 "scaling must be (low, high) in (0, 1], aspect_ratio (low, high) around 1 and num_attempts positive; "
                 f"came scaling={scaling}, aspect_ratio={aspect_ratio}, num_attempts={num_attempts}"
             )
-        self.aspect_ratio = aspect_ratio
-        self.thresholds = thresholds
-        self.scaling = scaling
-        self.num_attempts = num_attempts
+        self.aspect_ratio, self.thresholds = aspect_ratio, thresholds
+        self.scaling, self.num_attempts = scaling, num_attempts
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Crop `img`, the boxes and the masks; images without ordinary objects are returned unchanged."""
@@ -78,7 +74,6 @@ class RandomOverlapCrop(BaseTransform):
         # Within these bounds neither side is longer than the image's.
         low, high = max(self.aspect_ratio[0], scale**2), min(self.aspect_ratio[1], scale**-2)
         root = np.sqrt(np.random.uniform(low, high))
-        # At least one pixel along each axis.
         window_height = max(1, min(height, int(height * scale / root)))
         window_width = max(1, min(width, int(width * scale * root)))
         top = np.random.randint(0, max(1, height - window_height))
@@ -112,12 +107,10 @@ def _crop(results: dict[str, Any], window: np.ndarray, kept: np.ndarray) -> None
     left, top, right, bottom = (int(side) for side in window)
     results["img"] = results["img"][top:bottom, left:right]
     results["img_shape"] = results["img"].shape[:2]
-    boxes = results["gt_bboxes"][kept]
-    boxes.translate_([-left, -top])
-    boxes.clip_(results["img_shape"])
-    results["gt_bboxes"] = boxes
-    for key in _PER_OBJECT_KEYS:
+    for key in ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags", "gt_masks"):
         if key in results:
             results[key] = results[key][kept]
+    results["gt_bboxes"].translate_([-left, -top])
+    results["gt_bboxes"].clip_(results["img_shape"])
     if "gt_masks" in results:
-        results["gt_masks"] = results["gt_masks"][kept].crop(window)
+        results["gt_masks"] = results["gt_masks"].crop(window)

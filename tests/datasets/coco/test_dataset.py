@@ -141,6 +141,11 @@ def test_too_many_unreadable_images_end_the_run(tmp_path: Path, num_workers: int
         list(DataLoader(dataset, batch_size=8, num_workers=num_workers, collate_fn=pseudo_collate))
 
 
+def test_negative_number_of_unreadable_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least 0, not -1"):
+        build(tmp_path, objects(1), max_unreadable=-1)
+
+
 def test_no_readable_image_at_all(tmp_path: Path) -> None:
     dataset = build(tmp_path, objects(3))
     damage(tmp_path, 1, 2, 3)
