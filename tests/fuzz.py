@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,11 @@ from solo.checkpoints.source import read_source
 from solo.datasets import CocoInstances, UnreadableImageError, read_image
 from solo.datasets.coco.annotations import AnnotationReport, read_annotations
 from solo.errors import CheckpointError, DataError
+from solo.evaluation import CocoMaskMetric
+from solo.evaluation.detections import ImageDetections
+from solo.evaluation.record import FRAME
 from tests.helpers import hostile_pickles as hostile
+from tests.helpers.fakes import CLASSES, SIDE, write_data
 from tests.helpers.hostile_images import sound_images, with_false_size
 from tests.helpers.limits import run_limited
 from tests.helpers.tiny_model import build_tiny
@@ -440,6 +445,58 @@ def read_checkpoint(path: Path, weights: dict[str, torch.Tensor]) -> str:
     return "equal" if is_equal else "read with other values"
 
 
+def fuzz_records(count: int, *, seed: int, folder: Path) -> Counter[str]:
+    """Damage evaluation records under right check sums: each is evaluated, or refused in one line that names it."""
+    draw = random.Random(seed)
+    square = np.zeros((1, SIDE, SIDE), bool)
+    square[:, 4:20, 4:20] = True
+    ann_file = write_data(folder)
+    sound = [record_payload(image_id, square) for image_id in range(4)]
+    found: Counter[str] = Counter(records=count)
+    path = folder / "detections.rank0"
+    for start in range(0, count, FILES_PER_PROCESS):
+        seeds = [draw.random() for _ in range(start, min(start + FILES_PER_PROCESS, count))]
+
+        def resume_all(seeds: list[float] = seeds) -> str:
+            return "\n".join(resume_damaged(sound, path, ann_file, random.Random(each)) for each in seeds)
+
+        outcomes = run_limited(resume_all).splitlines()
+        assert len(outcomes) == len(seeds), f"records from {start} on: {outcomes}"
+        found.update(outcomes)
+    return found
+
+
+def record_payload(image_id: int, masks: np.ndarray) -> bytes:
+    fields = dict(labels=np.array([1]), scores=np.array([0.5]), bboxes=np.array([[4, 4, 20, 20]]), masks=masks)
+    return ImageDetections.from_instances(image_id, fields).to_bytes()
+
+
+def damaged_payload(payload: bytes, draw: random.Random) -> bytes:
+    """One place changed: in the json of the header, or any byte."""
+    if draw.random() < 0.5:
+        header, _, rest = payload.partition(b"\n")
+        return json.dumps(damage(json.loads(header), draw)).encode() + b"\n" + rest
+    return damaged_bytes(payload, draw)
+
+
+def resume_damaged(sound: list[bytes], path: Path, ann_file: Path, draw: random.Random) -> str:
+    payloads = [damaged_payload(payload, draw) if draw.random() < 0.5 else payload for payload in sound]
+    frames = b"".join(FRAME.pack(len(payload), zlib.crc32(payload)) + payload for payload in payloads)
+    path.write_bytes(b"solo detections 2 fingerprint\n" + frames)
+    metric = CocoMaskMetric(ann_file=str(ann_file), backend="pycocotools")  # hotcoco's threads do not survive a fork
+    metric.dataset_meta = dict(classes=CLASSES, category_ids=(1, 2))
+    try:
+        metric.keep_record(path.with_suffix(""), fingerprint="fingerprint", resume=True)
+    except DataError as error:
+        assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 1000, error
+        return "refused"
+    try:
+        return "equal" if metric.evaluate(4)["coco/segm_mAP"] == 1 else "evaluated with other values"
+    except DataError as error:
+        assert "labels reach" in str(error) or "no image was predicted" in str(error), error
+        return "refused at the end"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--annotations", type=int, default=10_000)
@@ -447,6 +504,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1_000)
     parser.add_argument("--image-sizes", type=int, default=10_000)
     parser.add_argument("--checkpoints", type=int, default=10_000)
+    parser.add_argument("--records", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -457,6 +515,7 @@ def main() -> None:
         images=fuzz_images,
         image_sizes=fuzz_image_sizes,
         checkpoints=fuzz_checkpoints,
+        records=fuzz_records,
     )
     for name, part in parts.items():
         if not getattr(arguments, name):

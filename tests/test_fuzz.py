@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz import fuzz_annotations, fuzz_checkpoints, fuzz_files, fuzz_image_sizes, fuzz_images
+from tests.fuzz import fuzz_annotations, fuzz_checkpoints, fuzz_files, fuzz_image_sizes, fuzz_images, fuzz_records
 
 SEED = 5
 
@@ -39,3 +39,9 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     found = fuzz_checkpoints(400, seed=SEED, folder=tmp_path)
     assert found["equal"] + found["read with other values"] + found["refused"] == 400
     assert min(found["equal"], found["refused"]) > 5
+
+
+def test_damaged_records_of_evaluations(tmp_path: Path) -> None:
+    found = fuzz_records(200, seed=SEED, folder=tmp_path)
+    assert sum(found.values()) == 400
+    assert min(found["equal"], found["refused"]) > 10

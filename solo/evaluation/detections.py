@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 import torch
 
 from solo.masks.encoding import encode_bitmaps
-from solo.masks.rle import RLE, encode_masks, rle_areas
+from solo.masks.rle import RLE, decode_counts, encode_masks, rle_areas
 
 SEPARATOR = b"\n"
 """Between encodings; no encoding holds it."""
 
+MAX_HEADER_BYTES = 4096
 COLUMNS = {"labels": "<i4", "scores": "<f4", "boxes": "<f4", "areas": "<f8"}
 """The arrays of an image in the order in which they are written, and their types there."""
 
@@ -65,10 +67,18 @@ class ImageDetections:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ImageDetections:
-        """What `to_bytes` wrote; the arrays are views of `data`."""
+        """Read what `to_bytes` wrote; the arrays are views of `data`.
+
+        Raises:
+            ValueError: it wrote something else.
+        """
         start = data.index(SEPARATOR) + 1
-        header = json.loads(data[:start])
-        count = header["count"]
+        header: Any = json.loads(data[:start]) if start <= MAX_HEADER_BYTES else None
+        match header:
+            case {"image_id": int() | str(), "size": [] | [int(), int()], "count": int(count)} if count in range(2**31):
+                pass
+            case _:
+                raise ValueError("no header with the image's id, the size of its masks and their number")
         columns = {}
         for name, dtype in COLUMNS.items():
             column = np.frombuffer(data, dtype, count=4 * count if name == "boxes" else count, offset=start)
@@ -81,6 +91,26 @@ class ImageDetections:
         header = json.dumps(dict(image_id=self.image_id, size=self.size, count=len(self.labels)))
         columns = (getattr(self, name).astype(dtype, copy=False).tobytes() for name, dtype in COLUMNS.items())
         return b"".join([header.encode("ascii"), SEPARATOR, *columns, self.counts])
+
+    def check(self) -> None:
+        """Check the values, as those of a file that may have been changed.
+
+        Raises:
+            ValueError: a number is not finite, or a text is no RLE of `size`, or of another area.
+        """
+        if not all(np.isfinite(column).all() for column in (self.scores, self.boxes, self.areas)):
+            raise ValueError("scores, boxes and areas must be finite numbers")
+        texts = self.counts.split(SEPARATOR) if self.counts else []
+        if len(texts) != len(self.labels):
+            raise ValueError(f"expected {len(self.labels)} masks, got {len(texts)}")
+        pairs, ends = decode_counts(texts)
+        pixels = math.prod(self.size)
+        if texts and not (min(self.size) > 0 and pixels < 2**32 and 0 <= pairs.min() <= pairs.max() <= pixels):
+            raise ValueError(f"a mask has counts beyond its size {self.size}")
+        sums = np.concatenate([np.zeros((1, 2), np.int64), pairs.cumsum(axis=0)])[[0, *ends]]  # (D + 1, 2)
+        sums = np.diff(sums, axis=0)  # (D, 2) pixels of the background and of the object
+        if (sums.sum(axis=1) != pixels).any() or (sums[:, 1] != self.areas).any():
+            raise ValueError(f"the counts of a mask do not sum up to its area, or to {self.size} pixels")
 
     def texts(self) -> list[str]:
         """The `counts` of the D encodings."""

@@ -95,4 +95,10 @@ def _read_whole_frames(path: Path, header: bytes) -> bytes:
     if not header.startswith(content[: len(header)]):
         raise DataError(f"{path}: cannot resume: it is of another checkpoint, config, annotation file or version")
     frames = content[len(header) :]
-    return frames[: whole_frames(frames)[1]]
+    payloads, size = whole_frames(frames)
+    for number, payload in enumerate(payloads, 1):
+        try:
+            ImageDetections.from_bytes(payload).check()
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: cannot resume: the detections of image {number} are damaged: {error}") from None
+    return frames[:size]

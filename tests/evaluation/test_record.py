@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +146,53 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     assert abs(sizes[-1] - sizes[0]) < 10_000
     assert peak - sizes[0] < 1_000_000
     assert metric.evaluate(5000)["coco/segm_mAP"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"no line",
+        b"{}\n",
+        b"\xff\xfe\n",
+        b"[" * 4000 + b"\n",
+        b"[" * 100_000 + b"\n",
+        b'{"image_id": 1, "size": [], "count": 100000000000000000000}\n',
+        b'{"image_id": 1, "size": [], "count": -1}\n',
+        b'{"image_id": 1, "size": [], "count": 3}\nshort',
+        b'{"image_id": [1], "size": [], "count": 0}\n',
+        b'{"image_id": {"a": 1}, "size": [2, 2], "count": 0}\n',
+        b'{"image_id": 1, "size": "22", "count": 0}\n',
+        b'{"image_id": 1, "size": [4, 4, 4], "count": 0}\n',
+        b'{"image_id": 1, "size": [], "count": 0}\nmore',
+    ],
+)
+def test_wrong_content_under_a_right_checksum_is_an_error(tmp_path: Path, payload: bytes) -> None:
+    named(tmp_path, resume=False)
+    with (tmp_path / "work" / "detections.rank0").open("ab") as file:
+        file.write(record.FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+    with pytest.raises(DataError, match=r"detections\.rank0: cannot resume: the detections of image 1 are damaged: "):
+        named(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(scores=np.array([np.nan], np.float32)),
+        dict(boxes=np.full((1, 4), np.inf, np.float32)),
+        dict(areas=np.array([1.0])),
+        dict(size=[10**6, 10**6]),
+        dict(size=[0, 0]),
+        dict(size=[120, 161]),
+        dict(size=[]),
+        dict(counts=b"not an RLE"),
+        dict(counts=b"1\n1"),
+        dict(counts=b""),
+        dict(counts=b"\xff"),
+        dict(counts=b"ooooooooooooooo0"),
+    ],
+)
+def test_wrong_values_under_a_right_checksum_are_an_error(tmp_path: Path, change: dict[str, Any]) -> None:
+    named(tmp_path, resume=False).append([dataclasses.replace(generated_image(1, count=1), **change)])
+    with pytest.raises(DataError, match=r"detections\.rank0: cannot resume: the detections of image 1 are damaged: "):
+        named(tmp_path, resume=True)

@@ -13,7 +13,7 @@ from pycocotools import mask as mask_api
 
 from solo.evaluation import CocoMaskMetric
 from solo.evaluation.detections import ImageDetections
-from solo.masks.rle import encode_masks
+from solo.masks.rle import encode_counts, encode_masks
 
 HEIGHT, WIDTH = 120, 160
 CLASSES = ("disc", "square", "star")
@@ -101,11 +101,13 @@ def random_scene(seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 def generated_image(image_id: int, *, count: int = 100) -> ImageDetections:
     """A hundred detections of an image of 480x640, as a trained model gives them."""
     generator = np.random.default_rng(image_id)
-    characters = generator.integers(48, 80, (count, 120))
+    counts = generator.integers(200, 700, (count, 61))
+    counts[:, -1] = 480 * 640 - counts[:, :-1].sum(axis=1)
+    texts = encode_counts(counts.ravel(), np.full(count, 61))
     instances = dict(
         labels=generator.integers(0, 80, count),
         scores=generator.random(count),
         bboxes=generator.random((count, 4)),
-        masks=[dict(size=[480, 640], counts=row.astype(np.uint8).tobytes().decode()) for row in characters],
+        masks=[dict(size=[480, 640], counts=text) for text in texts],
     )
     return ImageDetections.from_instances(image_id, instances)
