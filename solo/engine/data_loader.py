@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing import active_children
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -53,12 +53,12 @@ class TimedDataLoader(DataLoader):
         for dataset in self._tracking_datasets():
             dataset.forget_images_in_progress()
         # Fork workers with SIGTERM blocked; worker_init_fn unblocks it.
-        running = set(active_children())
         try:
             with _sigterm_blocked(enabled=bool(self.num_workers)):
                 iterator: Any = super().__iter__()
-        except BaseException:  # of the batch sampler, whose first batches torch requests here
-            _kill(set(active_children()) - running)
+        except Exception as error:  # of the batch sampler, whose first batches torch requests here
+            # The frames keep torch's half-built iterator alive, and thereby its workers, up to the end of the program.
+            traceback.clear_frames(error.__traceback__)
             raise
         _started.update(_own_workers(iterator))
         is_complete = False
