@@ -7,6 +7,7 @@ import ast
 import importlib
 import importlib.util
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -245,8 +246,7 @@ def test_demo_report_looks_as_the_readme_shows_it() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"<!-- demo-output -->\n```text\n(.*?)```\n<!-- /demo-output -->", text, re.DOTALL)
     assert shown is not None
-    from solo.engine.demo import _report
-
+    demo: Any = runpy.run_path(str(ROOT / "tools" / "demo.py"))
     # The visualised images hold nothing that COCO calls large.
     metrics = {
         f"coco/{name}_{key}": -1.0 if key.endswith("_l") else 0.5
@@ -254,7 +254,7 @@ def test_demo_report_looks_as_the_readme_shows_it() -> None:
         for key in _metric_names()
     }
     summary = dict(train_seconds=1, total_seconds=2, visualisations="work_dirs/demo/visualisations")
-    printed = _report(metrics, summary, work_dir=Path("work_dirs/demo"))
+    printed = demo["report"](metrics, summary, work_dir=Path("work_dirs/demo"))
     assert _without_numbers(shown[1]) == _without_numbers(printed)
 
 
