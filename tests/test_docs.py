@@ -21,7 +21,7 @@ import pytest
 from solo.config import load_config
 from tests.helpers.paths import CONFIGS, ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DEMO_CONFIG = "configs/shapes/solov2-nano_shapes.py"
 # Programs that the set-up brings, or that are there before it.
 PROGRAMS = {"pip", "source", "tensorboard", "torchrun"}
