@@ -1,8 +1,8 @@
-"""Assigner: ground-truth objects to the grid cells that should predict them."""
+"""Assigner: decides which grid cells should predict which objects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -26,25 +26,24 @@ _NEIGHBOURS = np.array([-1, 0, 1])
 
 @TASK_UTILS.register_module()
 class GridAssigner:
-    """An object is positive in the cells that its centre region touches, on every level whose scale range holds it.
+    """An object is positive in the cells that its centre region touches, on every level whose scale range contains it.
 
-    The centre region is the box `pos_scale` times as large around the mask's mass centre, cut to the 3x3 cells around
-    the centre's own (SOLO paper, section 3.3.1). So there are nine candidate cells for each object and level, and all
-    of them are decided at once. Runs in numpy on the CPU, where the samples' arrays are: they are so small that the
-    overhead of tensor operations would dominate.
+    The centre region is the object's box scaled by `pos_scale` and moved to the mask's mass centre, clipped to the 3x3
+    cells around the centre (SOLO paper, section 3.3.1). All nine cells of all objects and levels are decided at once,
+    in numpy: the samples' arrays are on the CPU, and so small that the overhead of tensor operations would dominate.
 
     Args:
         grid: The cells.
         num_classes: C, the background label.
         pos_scale: Side of the centre region relative to the object's box.
-        shared_cell: Whose label a cell gets that several objects claim: that of the "later" in the annotation, as in
-            all reference implementations, or of the "smaller" by box area.
-        shared_cell_masks: Whose masks such a cell is trained with: those of "all" objects, as in SOLOv2, or that of the
-            "owner" of its label alone, as in SOLO.
-        max_positives: Positives of an image whose masks are trained, None for all. The objects take turns in keeping
-            their next cell, nearest to the centre first and among these the finest level's, until that many are kept.
-            Labels of cells do not change. Bounds the time of a step on crowded images; not for
-            `mask_loss_norm="cells"`, which divides by all labelled cells.
+        shared_cell: Which of several objects gives a shared cell its label: the "later" in the annotations, as in all
+            reference implementations, or the "smaller" by box area.
+        shared_cell_masks: Which masks a shared cell is trained with: those of "all" objects, as in SOLOv2, or that of
+            the "owner" of its label, as in SOLO.
+        max_positives: Largest number of positives of an image whose masks are trained, None for all. Objects keep their
+            cells in rounds, one a round, the most central first and the finest level's among equals. Labels of cells
+            do not change. Bounds the time of a step on crowded images; not for `mask_loss_norm="cells"`, which divides
+            by all labelled cells.
 
     Raises:
         ValueError: `shared_cell` or `shared_cell_masks` is unknown, or `max_positives` below 1.
@@ -87,7 +86,7 @@ class GridAssigner:
         Args:
             ground_truth: One record an image.
             mask_size: (h, w) of the mask features; the padded input is four times as large.
-            device: Where the targets go and the masks are drawn, without a wait.
+            device: Where the targets go and the masks are unpacked; the CPU does not wait for it.
 
         Returns:
             The targets of the batch.
@@ -98,7 +97,8 @@ class GridAssigner:
         labels = np.concatenate([image.labels for image in ground_truth])  # (N,) over the batch
         boxes = np.concatenate([image.boxes for image in ground_truth])  # (N, 4)
         centers = np.concatenate([image.centers for image in ground_truth])  # (N, 2)
-        self._check_labels(labels)
+        if (outside := labels[(labels < 0) | (labels >= self.num_classes)]).size:
+            raise ValueError(f"object label {outside[0]} in the data, but the model has {self.num_classes} classes")
         image_of_object = np.arange(len(ground_truth)).repeat([len(image.labels) for image in ground_truth])
 
         is_positive, cells = self._match(boxes, centers, mask_size)  # (N, L, 3, 3) each
@@ -111,13 +111,23 @@ class GridAssigner:
         chosen = self._select_trained(positives, where, claims)
         size = len(ground_truth), self.grid.num_levels
         group = (positives[0] * size[1] + where[1])[chosen]  # (P',) image and level as one number
-        return _to_device(
-            cell_labels,
-            positives.take(chosen[group.argsort(kind="stable")], axis=1),
-            num_cells=int(np.count_nonzero(cell_labels < self.num_classes)),
-            counts=np.bincount(group, minlength=size[0] * size[1]).reshape(size),
-            masks=_unpack_masks(ground_truth, mask_size, device),
-            device=device,
+        counts: Integers = np.bincount(group, minlength=size[0] * size[1]).reshape(size)  # (B, L)
+        trained = positives.take(chosen[group.argsort(kind="stable")], axis=1)  # (3, P')
+        num_cells = np.array(np.count_nonzero(cell_labels < self.num_classes))
+        sent_labels, (image_idx, cell_idx, object_idx), sent_num_cells = _to_device(
+            [cell_labels, trained, num_cells], device
+        )
+        masks = _unpack_masks(ground_truth, mask_size, device)
+        return GridTargets(
+            labels=sent_labels,
+            image_idx=image_idx,
+            cell_idx=cell_idx,
+            object_idx=object_idx,
+            masks=masks.pop(MASK_STRIDE),
+            num_cells=sent_num_cells,
+            positives_per_image=counts.sum(axis=1).tolist(),
+            positives_per_level=counts.tolist(),
+            coarse_masks=masks,
         )
 
     def _select_trained(self, positives: Integers, where: tuple[NDArray[Any], ...], claims: Integers) -> Integers:
@@ -138,7 +148,7 @@ class GridAssigner:
         return chosen
 
     def _match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
-        """Decide the 3x3 cells around each centre on each level: (N, L, 3, 3) positive or not, and their cell index."""
+        """Match the 3x3 cells around each centre on each level: (N, L, 3, 3) is positive, and cell index."""
         sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
         with np.errstate(invalid="ignore", over="ignore"):
             scales = np.sqrt(sides[:, :1] * sides[:, 1:])  # (N, 1)
@@ -173,52 +183,26 @@ class GridAssigner:
         priority = (-areas).argsort(kind="stable").argsort()
         return positives[:, priority[positives[2]].argsort(kind="stable")]
 
-    def _check_labels(self, labels: Integers) -> None:
-        outside = labels[(labels < 0) | (labels >= self.num_classes)]
-        if len(outside):
-            raise ValueError(f"object label {outside[0]} in the data, but the model has {self.num_classes} classes")
-
 
 def _select_most_central(positives: Integers, where: tuple[NDArray[Any], ...], *, limit: int) -> Integers:
-    """Ascending indices of at most `limit` positives an image: the objects take turns with their most central cells.
+    """Ascending indices of at most `limit` positives an image, chosen in rounds: each object's next most central cell.
 
     `positives` (3, P) are image, cell and object, sorted by object, `where` their indices into (N, L, 3, 3).
     """
     image_idx, _, object_idx = positives
     steps_from_center = abs(where[2] - 1) + abs(where[3] - 1)  # (P,)
     by_object = np.lexsort((steps_from_center, object_idx))
-    turn = np.arange(len(object_idx)) - np.searchsorted(object_idx, object_idx[by_object])  # rank within the object
-    by_turn = by_object[np.lexsort((object_idx[by_object], turn, image_idx[by_object]))]
-    rank = np.arange(len(object_idx)) - np.searchsorted(image_idx, image_idx[by_turn])  # rank within the image
-    return np.sort(by_turn[rank < limit])
+    rounds = np.arange(len(object_idx)) - np.searchsorted(object_idx, object_idx[by_object])  # rank within the object
+    by_round = by_object[np.lexsort((object_idx[by_object], rounds, image_idx[by_object]))]
+    rank = np.arange(len(object_idx)) - np.searchsorted(image_idx, image_idx[by_round])  # rank within the image
+    return np.sort(by_round[rank < limit])
 
 
-def _to_device(
-    cell_labels: Integers,
-    positives: Integers,
-    *,
-    num_cells: int,
-    counts: Integers,
-    masks: Mapping[int, Tensor],
-    device: torch.device | str,
-) -> GridTargets:
-    """Send the arrays to the device as one."""
-    arrays = np.concatenate([cell_labels.ravel(), positives.ravel(), [num_cells]])
-    sent = torch.from_numpy(arrays).to(device, non_blocking=True)
-    labels, image_idx, cell_idx, object_idx, count = sent.split_with_sizes(
-        [cell_labels.size, *[positives.shape[1]] * 3, 1]
-    )
-    return GridTargets(
-        labels=labels.view(cell_labels.shape),
-        image_idx=image_idx,
-        cell_idx=cell_idx,
-        object_idx=object_idx,
-        masks=masks[MASK_STRIDE],
-        num_cells=count.view(()),
-        positives_per_image=counts.sum(axis=1).tolist(),
-        positives_per_level=counts.tolist(),
-        coarse_masks={stride: drawn for stride, drawn in masks.items() if stride != MASK_STRIDE},
-    )
+def _to_device(arrays: Sequence[Integers], device: torch.device | str) -> list[Tensor]:
+    """Send the arrays to the device in one copy, without waiting for it."""
+    sent = torch.from_numpy(np.concatenate([array.ravel() for array in arrays])).to(device, non_blocking=True)
+    parts = sent.split_with_sizes([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
 def _unpack_masks(

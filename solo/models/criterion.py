@@ -1,4 +1,4 @@
-"""Criterion: outputs and targets to the two losses, with the normaliser of each reference implementation by name."""
+"""Criterion: class loss and mask loss, normalised as in a choice of reference implementations."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ class SOLOv2Criterion(nn.Module):
         num_classes: C.
         loss_cls: losses of (B, S, C) logits and bool targets, one an element. Their sum is divided by the number of
             positive cells + 1.
-        loss_mask: losses of (p, h, w) logits and bool targets, one a mask; called once a chunk.
+        loss_mask: losses of (p, h, w) logits and bool targets, one a mask; called chunk by chunk.
         mask_loss_norm: what the sum of the mask losses is divided by. "targets": P, as the paper's code and AdelaiDet;
             "cells": the number of distinct positive cells, as mmdet, larger where objects share a cell;
             "nonempty": positives whose stride-4 mask has a pixel, the others counting nothing, as PaddleDetection.
-        normalize_over: whose positives both losses are divided by, where several processes train: those of each
-            "process", as in all reference implementations, or those of the whole "job", so that one process with the
-            same images would compute the same gradients.
-        mask_loss_chunk_bytes: size of the logits of the masks that are computed at once. The result does not depend on
-            it, nor does the speed much: it bounds the memory.
+        normalize_over: which positives both losses are divided by in distributed training: those of each "process", as
+            in all reference implementations, or those of the whole "job", which gives the same gradients as one process
+            with the same images.
+        mask_loss_chunk_bytes: size of the logits of the masks that are computed at once. Bounds the memory; it does not
+            change the result, and the speed little.
 
     Raises:
         ValueError: unknown `mask_loss_norm` or `normalize_over`.
@@ -122,6 +122,6 @@ class SOLOv2Criterion(nn.Module):
 
     @property
     def _num_processes(self) -> int:
-        """How many processes share a divisor; the average of their gradients divides by their number once more."""
+        """How many processes share a divisor: averaging their gradients divides by this number again."""
         is_shared = self.normalize_over == "job" and distributed.is_available() and distributed.is_initialized()
         return distributed.get_world_size() if is_shared else 1

@@ -1,4 +1,4 @@
-"""Preprocessor: a list of uint8 images to one normalised, padded batch on the model's device."""
+"""Preprocessor: from a list of uint8 images to a normalised, padded batch on the model's device."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SIZE_DIVISOR = 32
 
 @MODELS.register_module()
 class ImagePreprocessor(BaseDataPreprocessor):
-    """Normalise each image, pad the batch with zeros at the bottom and right to one size divisible by 32.
+    """Normalise each image, and zero-pad all at the bottom and right to one size divisible by 32.
 
-    Images are sent to the device as bytes. The samples stay as they are: the assigner takes the ground truth as arrays.
+    Images are sent to the device as bytes. Samples are returned unchanged: the assigner reads arrays.
 
     Args:
         mean: Mean of each channel, in the order after the swap, in units of 0 to 255.
         std: Standard deviation of each channel, likewise.
-        bgr_to_rgb: Swap the channels of the data's BGR images.
-        padded_sizes: (H, W) of the batches in training: each is padded to the smallest of these that holds its images,
-            or as above if none does. With multi-scale images the network then sees few sizes, which bounds how often
-            `torch.compile` compiles and cuDNN searches, at the cost of computing on the padding. None pads as above.
+        bgr_to_rgb: Convert BGR images to RGB.
+        padded_sizes: (H, W) of batches in training: each is padded to the smallest of these that holds its images, or
+            as above if none does. Multi-scale training then has few sizes, which bounds how often `torch.compile`
+            compiles and cuDNN searches, at the cost of computing on the padding. None pads as above.
 
     Raises:
         ValueError: 32 does not divide a padded size.
@@ -73,9 +73,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return next((size for size in sizes if size[0] >= height and size[1] >= width), smallest)
 
     def _normalize(self, image: Tensor) -> Tensor:
-        # Images come as views of (H, W, 3): the transposed copy is made on the device, where it is cheapest.
+        # Images are transposed views of (H, W, 3) arrays; to copy them is fastest on the device.
         image = image.to(self.device, non_blocking=True).contiguous()
         if self.bgr_to_rgb:
             image = image.flip(0)
-        # Half-precision weights (`model.bfloat16()`) take inputs of their own dtype only.
+        # Half-precision weights (`model.bfloat16()`) need inputs of their own dtype.
         return ((image.float() - self.mean) / self.std).to(self.mean.dtype)

@@ -1,4 +1,4 @@
-"""SOLOv2 and SOLO: the wiring of the steps, and the adapters between samples and the steps' records."""
+"""SOLOv2 and SOLO: connects the steps, and converts samples to and from their records."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from solo.structures import GridTargets, GroundTruth, Outputs, SOLOv2Outputs, gt
 class SOLOv2(BaseModel):
     """SOLOv2: Dynamic and Fast Instance Segmentation (arXiv 2003.10152), and its predecessors (arXiv 1912.04488).
 
-    The head decides which it is: a `SOLOv2Head` predicts kernels for the features of a mask feature branch, a
-    `SOLOHead` or `DecoupledSOLOHead` makes masks without such a branch. Everything else is shared. Configs of the
-    predecessors call the class "SOLO".
+    The head makes the difference: `SOLOv2Head` predicts kernels for the features of a mask feature branch, `SOLOHead`
+    and `DecoupledSOLOHead` need no such branch. Everything else is shared. Configs of the predecessors call the class
+    "SOLO".
 
     Args:
         num_classes: C, set here and nowhere else.
@@ -30,13 +30,13 @@ class SOLOv2(BaseModel):
         neck: config of a module from those to the feature pyramid.
         grid: arguments of `Grid`.
         mask_feature: config of the mask feature branch, whose `out_channels` is E; None for a head without kernels.
-        head: config of the category branch and of what masks are made from.
+        head: config of the head.
         assigner: config of the assigner.
         criterion: config of the criterion, with its `loss_cls` and `loss_mask`.
         postprocess: config of the post-processing, with its `nms`.
         kernel_size: side k of the dynamic convolution, odd.
         data_preprocessor: config of the preprocessor.
-        init_cfg: weights to start from, in mmengine's form.
+        init_cfg: initial weights, in mmengine's form.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class SOLOv2(BaseModel):
         data_samples: list[BaseDataElement] | None = None,
         mode: Literal["tensor", "loss", "predict"] = "tensor",
     ) -> Any:
-        """Run the network and what `mode` asks for on top of it.
+        """Run the network, and compute losses or detections from its outputs.
 
         Args:
             inputs: (B, 3, H, W) normalised images, H and W of any size.
-            data_samples: one an image. "loss" reads `gt_instances` (arrays labels, bboxes and centers, and masks as
-                `MaskWindows`, for SOLO also `masks_8`, ...: see `PackSample`; tensors are converted), "predict" the
+            data_samples: one an image. "loss" reads `gt_instances` as `PackSample` makes them: arrays (or tensors)
+                labels, bboxes and centers, and `MaskWindows` masks, for SOLO also `masks_8`, ...; "predict" reads the
                 metainfo `img_shape` and `ori_shape`.
             mode: "tensor" for the outputs, "loss" for the losses, "predict" for the detections.
 
@@ -89,8 +89,8 @@ class SOLOv2(BaseModel):
             `pred_instances`.
 
         Raises:
-            ValueError: unknown mode, no samples where they are needed, samples without masks at the head's strides, or
-                mask features that are not at stride 4.
+            ValueError: `mode` is unknown, samples or their masks at the head's strides are missing, or mask features
+                are not at stride 4.
         """
         if mode not in ("tensor", "loss", "predict"):
             raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
@@ -104,15 +104,15 @@ class SOLOv2(BaseModel):
         return self._detections(outputs, data_samples)
 
     def targets(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> GridTargets:
-        """Targets of a batch, which is given as for the losses of `forward`."""
+        """Compute the targets of a batch, from the arguments of `forward` in mode "loss"."""
         height, width = ((side + -side % SIZE_DIVISOR) // MASK_STRIDE for side in inputs.shape[-2:])
         ground_truth = [self._ground_truth(sample.gt_instances) for sample in data_samples]
         return self.assigner(ground_truth, (height, width), device=inputs.device)
 
     def compute_outputs(self, inputs: Tensor) -> Outputs:
-        """Run the network: (B, 3, H, W) normalised images, H and W of any size, to the head's outputs."""
+        """Run the network on (B, 3, H, W) normalised images of any size; returns the head's outputs."""
         bottom, right = (-side % SIZE_DIVISOR for side in inputs.shape[-2:])
-        if bottom or right:  # padding by nothing would copy the batch
+        if bottom or right:  # F.pad copies the batch even without padding
             inputs = F.pad(inputs, (0, right, 0, bottom))
         features = self.neck(self.backbone(inputs))
         if self.mask_feature is None:
@@ -149,15 +149,15 @@ class SOLOv2(BaseModel):
 
 
 def _to_array(values: Any) -> Any:
-    """Samples may come from another pipeline than `PackSample`, with tensors on any device."""
+    """Convert tensors on any device, which samples of other pipelines than `PackSample` have."""
     return values.numpy(force=True) if isinstance(values, Tensor) else values
 
 
 def _check_stride(mask_feats: Tensor, inputs: Tensor) -> None:
-    """Masks at another stride would silently be resized to a wrong size."""
+    """Refuse mask features at another stride: their masks would silently be resized to a wrong size."""
     expected = tuple(side // MASK_STRIDE for side in inputs.shape[-2:])
     if mask_feats.shape[-2:] != expected:
         raise ValueError(
-            f"the neck's first map must be at stride {MASK_STRIDE}: of inputs {tuple(inputs.shape)} the mask features "
+            f"the neck's first map must be at stride {MASK_STRIDE}: for inputs {tuple(inputs.shape)} the mask features "
             f"should be {expected}, got {tuple(mask_feats.shape[-2:])}"
         )
