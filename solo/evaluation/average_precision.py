@@ -11,7 +11,7 @@ import importlib.util
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -68,17 +68,19 @@ def coco_precision(
     order = sorted(detections, key=lambda image: image_numbers[image.image_id])
     content = _coco_content(ground_truth, image_numbers, num_classes=num_classes, with_masks=name == "segm")
     evaluate = _Hotcoco(content, name) if backend == "hotcoco" else _Pycocotools(content, name)
-    columns = _columns(order, image_numbers)
-    counts = np.bincount(columns.categories - 1, minlength=num_classes)
-    precision = [
-        evaluate(
-            _select_labels(columns, labels, images=order if name == "segm" else None),
+    rows = _rows(order, image_numbers)
+    categories = rows[:, 6].astype(np.int64)
+    precision = []
+    for labels in _label_groups(np.bincount(categories - 1, minlength=num_classes)):
+        wanted = (categories > labels.start) & (categories <= labels.stop)
+        group = evaluate(
+            rows[wanted],
+            _encodings(order, wanted) if name == "segm" else None,
             image_ids=list(image_numbers.values()),
             category_ids=[label + 1 for label in labels],
             max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
-        )[..., -1]
-        for labels in _label_groups(counts)
-    ]
+        )
+        precision.append(group[..., -1])
     return np.concatenate(precision, axis=2)
 
 
@@ -126,53 +128,20 @@ def _coco_content(
     return dict(images=images, annotations=annotations, categories=categories)
 
 
-class _Columns(NamedTuple):
-    """Detections of several images.
-
-    Attributes:
-        images: (D,) int64 numbers of the images.
-        categories: (D,) int64.
-        scores: (D,) float64.
-        boxes: (D, 4) float64, x y width height.
-        areas: (D,) float64, pixels of the masks.
-        encodings: D RLEs, where masks are compared.
-    """
-
-    images: np.ndarray
-    categories: np.ndarray
-    scores: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    encodings: list[Any] | None
-
-
-def _columns(images: Sequence[ImageDetections], image_numbers: dict[Any, int]) -> _Columns:
-    """All detections, without the RLEs."""
-    return _Columns(
-        images=np.repeat([image_numbers[image.image_id] for image in images], [len(image.labels) for image in images]),
-        categories=np.concatenate([image.labels for image in images]).astype(np.int64) + 1,
-        scores=np.concatenate([image.scores for image in images]).astype(np.float64),
-        boxes=boxes_xywh(np.concatenate([image.boxes for image in images])),
-        areas=np.concatenate([image.areas for image in images]),
-        encodings=None,
+def _rows(images: Sequence[ImageDetections], image_numbers: dict[Any, int]) -> np.ndarray:
+    """All detections: (D, 8) float64, image number, box x y width height, score, category, pixels of the mask."""
+    return np.column_stack(
+        [
+            np.repeat([image_numbers[image.image_id] for image in images], [len(image.labels) for image in images]),
+            boxes_xywh(np.concatenate([image.boxes for image in images])),
+            np.concatenate([image.scores for image in images]),
+            np.concatenate([image.labels for image in images]) + 1,
+            np.concatenate([image.areas for image in images]),
+        ]
     )
 
 
-def _select_labels(columns: _Columns, labels: range, *, images: Sequence[ImageDetections] | None) -> _Columns:
-    """The detections of some labels, with the RLEs where `images` holds them."""
-    wanted = (columns.categories > labels.start) & (columns.categories <= labels.stop)
-    encodings = None if images is None else _encodings(images, wanted)
-    return _Columns(
-        images=columns.images[wanted],
-        categories=columns.categories[wanted],
-        scores=columns.scores[wanted],
-        boxes=columns.boxes[wanted],
-        areas=columns.areas[wanted],
-        encodings=encodings,
-    )
-
-
-def _encodings(images: Sequence[ImageDetections], wanted: np.ndarray) -> list[dict[str, Any]]:
+def _encodings(images: Sequence[ImageDetections], wanted: np.ndarray) -> list[Any]:
     """The RLEs of the wanted detections."""
     texts = itertools.chain.from_iterable(image.texts() for image in images)
     sizes = itertools.chain.from_iterable(itertools.repeat(image.size, len(image.labels)) for image in images)
@@ -188,7 +157,8 @@ class _Pycocotools:
 
     def __call__(
         self,
-        detections: _Columns,
+        rows: np.ndarray,
+        encodings: list[Any] | None,
         *,
         image_ids: list[int],
         category_ids: list[int],
@@ -196,7 +166,7 @@ class _Pycocotools:
     ) -> np.ndarray:
         """(10, 101, len(category_ids), 4, 3) precision."""
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluator = COCOeval(self._ground_truth, self._load(detections), self._name)
+            evaluator = COCOeval(self._ground_truth, self._load(rows, encodings), self._name)
             evaluator.params.imgIds = image_ids
             evaluator.params.catIds = category_ids
             evaluator.params.maxDets = max_dets
@@ -204,18 +174,15 @@ class _Pycocotools:
             evaluator.accumulate()
         return evaluator.eval["precision"]
 
-    def _load(self, detections: _Columns) -> COCO:
-        if len(detections.images) == 0:
+    def _load(self, rows: np.ndarray, encodings: list[Any] | None) -> COCO:
+        if len(rows) == 0:
             return _index({**self._ground_truth.dataset, "annotations": []})
-        shapes: list[Any] = detections.boxes.tolist() if detections.encodings is None else detections.encodings
-        rows = zip(
-            detections.images.tolist(), detections.categories.tolist(), detections.scores.tolist(), shapes, strict=True
-        )
-        key = "bbox" if detections.encodings is None else "segmentation"
+        key, shapes = ("bbox", rows[:, 1:5].tolist()) if encodings is None else ("segmentation", encodings)
+        columns = (rows[:, 0].tolist(), rows[:, 6].tolist(), rows[:, 5].tolist(), shapes)
         return self._ground_truth.loadRes(
             [
-                {"image_id": image, "category_id": category, "score": score, key: shape}
-                for image, category, score, shape in rows
+                {"image_id": int(image), "category_id": int(category), "score": score, key: shape}
+                for image, category, score, shape in zip(*columns, strict=True)
             ]
         )
 
@@ -232,14 +199,15 @@ class _Hotcoco:
 
     def __call__(
         self,
-        detections: _Columns,
+        rows: np.ndarray,
+        encodings: list[Any] | None,
         *,
         image_ids: list[int],
         category_ids: list[int],
         max_dets: list[int],
     ) -> np.ndarray:
         """(10, 101, len(category_ids), 4, 3) precision."""
-        evaluator = self._package.COCOeval(self._ground_truth, self._load(detections), self._name)
+        evaluator = self._package.COCOeval(self._ground_truth, self._load(rows, encodings), self._name)
         params = evaluator.params  # a copy, to be set as a whole
         params.img_ids, params.cat_ids, params.max_dets = image_ids, category_ids, max_dets
         evaluator.params = params
@@ -248,14 +216,12 @@ class _Hotcoco:
         accumulated: Any = evaluator.eval
         return np.asarray(accumulated["precision"])
 
-    def _load(self, detections: _Columns) -> Any:
-        boxes = detections.boxes
-        if detections.encodings is not None:
+    def _load(self, rows: np.ndarray, encodings: list[Any] | None) -> Any:
+        results = rows[:, :7].copy()
+        if encodings is not None:
             # A row has the area of its box, which masks are not compared by: a box with the area of the mask.
-            boxes = np.zeros_like(boxes)
-            boxes[:, 2], boxes[:, 3] = detections.areas, 1
-        rows = np.column_stack([detections.images, boxes, detections.scores, detections.categories])
-        return self._ground_truth.load_res(rows, segmentation=detections.encodings)
+            results[:, 1:3], results[:, 3], results[:, 4] = 0, rows[:, 7], 1
+        return self._ground_truth.load_res(results, segmentation=encodings)
 
 
 def _index(content: dict[str, Any]) -> COCO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,8 @@ class Instances:
 
     def __getitem__(self, index: Index) -> Instances:
         rows = np.atleast_1d(np.arange(len(self))[index])
-        return Instances(
-            labels=self.labels[rows],
-            scores=self.scores[rows],
-            boxes=self.boxes[rows],
-            rles=[self.rles[row] for row in rows],
-            image_size=self.image_size,
-            classes=self.classes,
-        )
+        rles = [self.rles[row] for row in rows]
+        return replace(self, labels=self.labels[rows], scores=self.scores[rows], boxes=self.boxes[rows], rles=rles)
 
     def __iter__(self) -> Iterator[Instances]:
         return (self[row] for row in range(len(self)))
