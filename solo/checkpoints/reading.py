@@ -25,7 +25,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 # Texts of `meta` and of the runtime info that mmengine would evaluate as Python configs.
-CONFIG_KEYS = ("config", "cfg")
+CONFIG_KEYS = {"config", "cfg"}
 
 
 def read_file(path: str | os.PathLike[str]) -> Any:
@@ -81,16 +81,8 @@ def _read_zip(file: BinaryIO, size: int) -> Any:
 
     if f"{roots[0]}byteorder" in names and read("byteorder") != b"little":
         raise pickle.UnpicklingError("it is of a big-endian machine")
-    storages: dict[str, Tensor] = {}
-
-    def load_storage(key: Any, expected: int) -> Tensor:
-        if key not in storages:
-            storages[key] = _as_bytes(read(f"data/{key}"))
-        if len(storages[key]) != expected:
-            raise pickle.UnpicklingError(f"storage {key} has {len(storages[key])} bytes instead of {expected}")
-        return storages[key]
-
-    return CheckpointUnpickler(io.BytesIO(read("data.pkl")), size=size, load_storage=load_storage).load()
+    pickled, load_storage = io.BytesIO(read("data.pkl")), lambda key, _: _as_bytes(read(f"data/{key}"))
+    return CheckpointUnpickler(pickled, size=size, load_storage=load_storage).load()
 
 
 def _read_pickles(file: BinaryIO, size: int) -> Any:
@@ -107,21 +99,8 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
     protocol, system = (CheckpointUnpickler(file, size=size).load() for _ in range(2))
     if protocol != LEGACY_PROTOCOL or system.get("little_endian") is not True:
         raise pickle.UnpicklingError("it is of another protocol or a big-endian machine")
-    storages: dict[str, Tensor] = {}
-    remaining = size
-
-    def reserve_storage(key: Any, expected: int) -> Tensor:
-        nonlocal remaining
-        if key not in storages:
-            remaining -= expected
-            if remaining < 0:
-                raise pickle.UnpicklingError(f"storage {key} declares {expected} bytes, more than the file has")
-            storages[key] = torch.zeros(expected, dtype=torch.uint8)
-        if len(storages[key]) != expected:
-            raise pickle.UnpicklingError(f"storage {key} has {len(storages[key])} bytes instead of {expected}")
-        return storages[key]
-
-    content = CheckpointUnpickler(file, size=size, load_storage=reserve_storage).load()
+    unpickler = CheckpointUnpickler(file, size=size, load_storage=_reserve_storage)
+    content, storages = unpickler.load(), unpickler.storages
     keys = CheckpointUnpickler(file, size=size).load()
     if sorted(keys) != sorted(storages):
         raise pickle.UnpicklingError("its storages are not those of its tensors")
@@ -132,6 +111,10 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
             raise pickle.UnpicklingError(f"storage {key} is cut off")
         storages[key].copy_(_as_bytes(block))
     return content
+
+
+def _reserve_storage(_: Any, count: int) -> Tensor:
+    return torch.zeros(count, dtype=torch.uint8)
 
 
 def _as_bytes(block: bytes) -> Tensor:
@@ -153,18 +136,19 @@ def _prepare_for_mmengine(content: Any) -> Any:
     """Rename configs that mmengine would evaluate, and restore the histories that `saving` stores as tensors."""
     if not isinstance(content, dict):
         return content
-    message_hub = content.get("message_hub")
-    message_hub = message_hub if isinstance(message_hub, dict) else {}
-    for values in (content.get("meta"), message_hub.get("runtime_info")):
-        for key in CONFIG_KEYS:
-            if isinstance(values, dict) and key in values:
-                values[f"{key}_text"] = values.pop(key)
-    scalars = message_hub.get("log_scalars")
-    scalars = scalars if isinstance(scalars, dict) else {}
+    message_hub = _as_dict(content.get("message_hub"))
+    for values in (_as_dict(content.get("meta")), _as_dict(message_hub.get("runtime_info"))):
+        for key in CONFIG_KEYS & values.keys():
+            values[f"{key}_text"] = values.pop(key)
+    scalars = _as_dict(message_hub.get("log_scalars"))
     for name, history in scalars.items():
         if isinstance(history, dict) and history.keys() == {"values", "counts", "max_length"}:
             scalars[name] = build_history(**history)
     return content
+
+
+def _as_dict(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _one_line(error: BaseException) -> str:

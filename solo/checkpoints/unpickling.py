@@ -2,36 +2,38 @@
 
 `torch.load(weights_only=True)` and unpicklers with an allow-list call real constructors: `numpy.dtype` takes flags that
 turn bytes into pointers, `torch.FloatTensor(n)` returns uninitialised memory, `bytes(10**9)` allocates it. Here every
-name in a pickle stands for a function or record of `pickled_types`, which checks types and sizes before it allocates.
+name in a pickle stands for a function of `pickled_types`, which checks types and sizes before it allocates.
 Memory is bounded by the size of the file, time by `MAX_OPCODES` and `MAX_VALUES`.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
 
+import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from solo.checkpoints.pickled_types import (
-    FUNCTIONS,
+    DTYPES,
     HISTORY,
-    MARKERS,
+    NAMES,
     PLAIN_TYPES,
     STORAGE_TYPES,
+    UNFILLED,
     CodeRefusedError,
-    Function,
-    History,
-    Marker,
-    NumpyArray,
+    Name,
     NumpyDtype,
     Storage,
+    build_history,
     check_key,
     is_metadata,
     require,
+    to_numbers,
 )
 
 MAX_OPCODES = 2_000_000
@@ -47,6 +49,9 @@ class CheckpointUnpickler(pickle._Unpickler):
         file: opened for reading, at the start of the pickle.
         size: size of the whole file in bytes; the values that are built are bounded by it.
         load_storage: returns the bytes of a storage by (key, expected bytes); None refuses torch tensors.
+
+    Attributes:
+        storages: the bytes of the loaded storages by key.
     """
 
     stack: list[Any]
@@ -58,6 +63,7 @@ class CheckpointUnpickler(pickle._Unpickler):
     def __init__(self, file: BinaryIO, *, size: int, load_storage: Callable[[Any, int], Tensor] | None = None) -> None:
         # Python 2 wrote strings that are bytes; latin1 is numpy's own advice for its arrays.
         super().__init__(_BoundedReader(file, size), encoding="latin1")
+        self.storages: dict[Any, Tensor] = {}
         self._load_storage = load_storage
         self._budget = 2 * size + SLACK_BYTES
         self._opcodes = self._values = 0
@@ -72,97 +78,101 @@ class CheckpointUnpickler(pickle._Unpickler):
             CodeRefusedError: the pickle names a function or class that is not needed for weights.
             Exception: anything else that damaged bytes may cause.
         """
-        return self._to_plain(super().load(), depth=0)
+        content = super().load()
+        self._check(content, depth=0)
+        return content
 
     def find_class(self, module: str, name: str) -> Any:
-        """The function or marker of a name."""
+        """The type or function that a name stands for."""
         module = {"__builtin__": "builtins"}.get(module, module).replace("numpy._core.", "numpy.core.")
         full_name = f"{module}.{name}"
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
+        if full_name in NAMES:
+            return NAMES[full_name]
+        if full_name == "_codecs.encode":
+            return Name(full_name, self._encode)
+        if full_name == "numpy.core.numeric._frombuffer":
+            return Name(full_name, self._array_from_buffer)
+        if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
+            return vars(torch)[name]
         if module in ("torch", "torch.storage", "torch.cuda") and name.endswith("Storage"):
             require(name in STORAGE_TYPES, f"a {name}; expected real numbers")
             return STORAGE_TYPES[name]
-        if full_name in MARKERS:
-            return Marker(full_name)
-        functions: dict[str, Any] = {**FUNCTIONS, "_codecs.encode": self._encode, "builtins.tuple": self._tuple}
-        if full_name in functions:
-            return Function(full_name, functions[full_name])
         if module == "torch._utils" or full_name.startswith("torch.nested"):
             raise pickle.UnpicklingError(f"it holds a sparse, quantised, nested or empty tensor ({name})")
         raise CodeRefusedError(full_name)
 
     def persistent_load(self, pid: Any) -> Storage:
         """The storage that a tensor refers to: ("storage", type, key, device, number of elements, ...)."""
-        require(self._load_storage is not None, "objects outside the file")
         require(isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage", "an odd storage")
         _, dtype, key, _, count, *view = pid
         require(isinstance(dtype, torch.dtype) and isinstance(key, (str, int)), "an odd storage")
         require(type(count) is int and count >= 0 and not any(view), "an odd storage")
-        assert self._load_storage is not None
-        return Storage(self._load_storage(key, count * dtype.itemsize), dtype)
+        expected = count * dtype.itemsize
+        if key not in self.storages:
+            if self._load_storage is None:
+                raise pickle.UnpicklingError("it holds objects outside the file")
+            self._charge(expected)
+            self.storages[key] = self._load_storage(key, expected)
+        found = len(self.storages[key])
+        require(found == expected, f"a storage of {found} bytes instead of {expected}")
+        return Storage(self.storages[key], dtype)
 
-    def charge(self, count: int) -> None:
-        """Count bytes that are about to be allocated.
-
-        Raises:
-            UnpicklingError: they exceed what a file of this size can hold.
-        """
+    def _charge(self, count: int) -> None:
+        """Refuse to allocate more bytes than a file of this size can hold."""
         self._budget -= count
         require(self._budget >= 0, "more content than the file is large")
 
     def _encode(self, text: Any, encoding: Any = None) -> bytes:
         """How protocols 0 to 2 write bytes."""
-        require(type(text) is str and encoding in ("latin1", "latin-1"), f"bytes encoded as {encoding!r}"[:80])
-        self.charge(len(text))
+        require(type(text) is str and encoding in ("latin1", "latin-1"), "bytes that are not encoded as latin1")
+        self._charge(len(text))
         return text.encode("latin1")
 
-    def _tuple(self, values: Any = ()) -> tuple[Any, ...]:
-        """How Paddle wraps a named array."""
-        require(type(values) in (tuple, list), f"tuple({type(values).__name__})")
-        self.charge(8 * len(values))
-        return tuple(values)
+    def _to_tensor(self, array: np.ndarray) -> Tensor:
+        self._charge(array.nbytes)
+        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
-    def _to_plain(self, value: Any, *, depth: int) -> Any:
-        """Replace the records of arrays by tensors; bound depth and size, repetitions counted."""
+    def _array_from_buffer(self, content: Any, dtype: Any, shape: Any, order: Any) -> Tensor:
+        return self._to_tensor(to_numbers(content, dtype, shape, is_fortran=order == "F"))
+
+    def _check(self, value: Any, *, depth: int) -> None:
+        """Bound depth and number of values, repetitions counted, and refuse what is no value."""
         self._values += 1
         require(self._values <= MAX_VALUES and depth <= MAX_DEPTH, "values that are nested or repeated too often")
-        if isinstance(value, dict):
-            for key, item in value.items():
-                value[key] = self._to_plain(item, depth=depth + 1)
-        elif type(value) is list:
-            for index, item in enumerate(value):
-                value[index] = self._to_plain(item, depth=depth + 1)
-        elif type(value) is tuple:
-            return tuple(self._to_plain(item, depth=depth + 1) for item in value)
-        elif isinstance(value, NumpyArray):
-            return value.to_tensor(self.charge)
-        elif isinstance(value, History):
-            return value.to_history(self.charge)
+        if type(value) in (dict, OrderedDict, Counter, list, tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                self._check(item, depth=depth + 1)
         else:
             require(isinstance(value, PLAIN_TYPES), f"a {type(value).__name__} instead of a value")
-        return value
+            require(not isinstance(value, Tensor) or value.dtype in DTYPES, "an array without content")
 
-    # ------------------------------------------------------------------- opcodes whose default handler checks nothing
+    # --------------------------------------- opcodes whose default handler checks nothing; only lists have `append`
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        require(isinstance(function, Function) and isinstance(arguments, tuple), "a call of something else")
+        require(isinstance(function, Name) and isinstance(arguments, tuple), "a call of something else")
+        require(function.call, f"a call of {function.text}")
         self.append(function.call(*arguments))
 
     def load_newobj(self) -> None:
         arguments, kind = self.stack.pop(), self.stack.pop()
-        require(kind == Marker(HISTORY) and arguments == (), "an object")
-        self.append(History())
+        require(kind == Name(HISTORY) and arguments == (), "an object")
+        self.append(HistoryBuffer())
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if type(target) is OrderedDict:
-            metadata = state.get("_metadata") if isinstance(state, dict) else None
-            if is_metadata(metadata):
-                target._metadata = metadata  # type: ignore[attr-defined]
-            return
-        require(isinstance(target, (NumpyDtype, NumpyArray, History)), "an object with a state")
-        target.set_state(state)
+        if isinstance(target, NumpyDtype):
+            target.set_state(state)
+        elif isinstance(target, Tensor) and target.dtype == UNFILLED:
+            require(isinstance(state, tuple) and len(state) == 5, "an array without content")
+            _, shape, dtype, is_fortran, content = state
+            target.data = self._to_tensor(to_numbers(content, dtype, shape, is_fortran=is_fortran))
+        else:
+            require(type(target) in (OrderedDict, HistoryBuffer) and isinstance(state, dict), "an object with a state")
+            if isinstance(target, HistoryBuffer):
+                parts = [state.get(name) for name in ("_log_history", "_count_history", "max_length")]
+                vars(target).update(vars(build_history(*parts)))
+            elif is_metadata(state.get("_metadata")):
+                target._metadata = state["_metadata"]
 
     def load_bytearray8(self) -> None:
         self.append(self.read(int.from_bytes(self.read(8), "little")))
@@ -184,16 +194,6 @@ class CheckpointUnpickler(pickle._Unpickler):
         require(type(target) in (dict, OrderedDict) and len(items) % 2 == 0, "items of something else than a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[check_key(key)] = value
-
-    def load_append(self) -> None:
-        self._extend([self.stack.pop()])
-
-    def load_appends(self) -> None:
-        self._extend(self.pop_mark())
-
-    def _extend(self, items: list[Any]) -> None:
-        require(type(self.stack[-1]) is list, "items of something else than a list")
-        self.stack[-1].extend(items)
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise pickle.UnpicklingError("it has an opcode that weights do not need")

@@ -271,7 +271,7 @@ def test_storages_of_the_older_format_are_bounded_by_the_file(tmp_path: Path) ->
     system = dict(protocol_version=1001, little_endian=True, type_sizes=dict(short=2, int=4, long=4))
     header = b"".join(pickle.dumps(value, protocol=2) for value in (0x1950A86A20F9469CFC6C, 1001, system))
     (tmp_path / "a.pth").write_bytes(header + b"\x80\x02" + content + b"." + pickle.dumps(["0"], protocol=2))
-    assert_refused(tmp_path / "a.pth", "more than the file has")
+    assert_refused(tmp_path / "a.pth", "more content than the file is large")
 
 
 # ------------------------------------------------------------------------------------------------------------ code
