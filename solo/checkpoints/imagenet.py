@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from solo.checkpoints.dialects.paddle import PADDLE
-from solo.checkpoints.dialects.paddle_static import PADDLE_STATIC
+from solo.checkpoints.dialects.paddle import PADDLE, PADDLE_STATIC
 from solo.checkpoints.reading import read_file
 from solo.checkpoints.source import read_source
 from solo.errors import CheckpointError, suggestion

@@ -197,7 +197,7 @@ def _assign(
     dialect: Dialect,
 ) -> None:
     """Take one tensor of the source for its target, drop it, or report it as unexplained."""
-    reason = next((entry.reason for entry in dialect.dropped if fnmatchcase(name, entry.pattern)), None)
+    reason = next((reason for pattern, reason in dialect.dropped.items() if fnmatchcase(name, pattern)), None)
     if reason and target not in model:
         report.dropped[name] = reason
     elif target is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from solo.checkpoints.key_map import KeyMap, Rule
+from solo.checkpoints.key_map import KeyMap, Rule, read_rules
 
 PARAMETER = {"parameter": {"weight": "weight", "bias": "bias"}}
 
@@ -58,10 +58,20 @@ def test_the_longest_word_is_read() -> None:
     assert names.to_ours(["resb12.w"]) == {"resb12.w": "layer.12.w"}
 
 
-def test_the_first_fitting_rule_counts_and_old_names_are_not_written() -> None:
-    names = key_map(Rule("a.old", "x.new", read_only=True), Rule("a.new", "x.new"), Rule("a.{rest}", "y.{rest}"))
+def test_the_first_fitting_rule_applies() -> None:
+    names = key_map(Rule("a.new", "x.new"), Rule("a.old", "x.new"), Rule("a.{rest}", "y.{rest}"))
     assert names.to_ours(["a.old", "a.new", "a.other"]) == {"a.old": "x.new", "a.new": "x.new", "a.other": "y.other"}
     assert names.to_theirs(["x.new"]) == {"x.new": "a.new"}
+
+
+def test_a_table_has_pairs_of_templates() -> None:
+    table = """
+        a.{i}   b.{i}
+        a.long.{i}
+            b.long.{i}
+    """
+    expected = (Rule("a.{i}", "b.{i}", if_ours="c"), Rule("a.long.{i}", "b.long.{i}", if_ours="c"))
+    assert read_rules(table, if_ours="c") == expected
 
 
 def test_conditions_look_at_the_other_names() -> None:

@@ -2,10 +2,8 @@
 
 from solo.checkpoints.dialects.adelaidet import ADELAIDET
 from solo.checkpoints.dialects.dialect import Dialect, Preprocessing
-from solo.checkpoints.dialects.mmdet import MMDET
-from solo.checkpoints.dialects.paddle import PADDLE
-from solo.checkpoints.dialects.paddle_static import PADDLE_STATIC
-from solo.checkpoints.dialects.wxinlong import WXINLONG
+from solo.checkpoints.dialects.mmdet import MMDET, WXINLONG
+from solo.checkpoints.dialects.paddle import PADDLE, PADDLE_STATIC
 
 # The first of several that explain equally many names applies: mmdetection's rules accept any name of a backbone.
 DIALECTS: dict[str, Dialect] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -26,53 +28,31 @@ IMAGENET = Preprocessing("RGB", mean=(123.675, 116.28, 103.53), std=(58.395, 57.
 CAFFE = Preprocessing("BGR", mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0))
 
 
-class Dropped(NamedTuple):
-    """Tensors of a source that models do not need.
-
-    Attributes:
-        pattern: shell pattern (`*`) of their names.
-        reason: why they are not needed.
-    """
-
-    pattern: str
-    reason: str
-
-
+@dataclass(frozen=True, eq=False)
 class Dialect:
     """Names and conventions of one code base.
 
-    Args:
+    Attributes:
         name: value of `--source`.
         title: name of the code base in messages.
         rules: pairs of its names and ours; the first rule that matches a name applies.
         vocabulary: words that the fields of the rules stand for.
-        dropped: content of its files that is not part of the model.
+        dropped: reason by shell pattern of names, for content of its files that is not part of the model.
         preprocessing: normalisation that its models expect.
         backbone_style: stride of a bottleneck: "pytorch" in the 3x3, "caffe" in the first 1x1 convolution.
         counts_batches: whether its files record `num_batches_tracked`.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        title: str,
-        rules: tuple[Rule, ...],
-        vocabulary: Vocabulary,
-        dropped: tuple[Dropped, ...] = (),
-        preprocessing: Preprocessing = IMAGENET,
-        backbone_style: str = "pytorch",
-        counts_batches: bool = True,
-    ) -> None:
-        self.name = name
-        self.title = title
-        self.dropped = dropped
-        self.preprocessing = preprocessing
-        self.backbone_style = backbone_style
-        self.counts_batches = counts_batches
-        self._rules, self._vocabulary = rules, vocabulary
+    name: str
+    title: str
+    rules: tuple[Rule, ...]
+    vocabulary: Vocabulary
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Preprocessing = IMAGENET
+    backbone_style: str = "pytorch"
+    counts_batches: bool = True
 
     @cached_property
     def key_map(self) -> KeyMap:
         """Conversion of its names."""
-        return KeyMap(self._rules, self._vocabulary)
+        return KeyMap(self.rules, self.vocabulary)
