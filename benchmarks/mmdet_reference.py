@@ -35,7 +35,7 @@ OUR_TRANSFORMS = {theirs["type"].removeprefix("mmdet."): ours for ours, theirs i
 
 def our_names(detector: BaseModel) -> dict[str, str]:
     """Map the parameter names of mmdet's detector to ours."""
-    names = DIALECTS["mmdet"].key_map.to_ours([name for name, _ in detector.named_parameters()])
+    names = DIALECTS["mmdet"].to_ours([name for name, _ in detector.named_parameters()])
     return {name: str(ours) for name, ours in names.items()}
 
 

@@ -78,27 +78,29 @@ def import_checkpoint(
     settings = load_config(config, overrides)
     check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, config])
     read = read_source(source, weights_key=weights_key)
-    naming = _select_dialect(read, dialect)
+    file = f"checkpoint {source}"
+    naming = find_dialect(list(read.weights), source=file) if dialect == AUTO else DIALECTS[dialect]
     model = model_on_meta(settings).state_dict()
     weights, report = convert_to_ours(read.weights, model, dialect=naming, allow_missing=allow_missing)
-    report.config = str(config)
-    report.source = FileFacts(str(source), naming.name, read.sha256)
     report.dropped |= read.ignored
     if not report.complete:
         raise CheckpointError(_describe_misfit(read, naming, model, config, report))
-    check_finite(weights, source=f"checkpoint {source}")
+    check_finite(weights, source=file)
     problems = compare_conventions(settings, naming)
     if problems and not trust_config:
-        raise CheckpointError(_describe_conventions(read, naming, config, problems))
+        conflict = f"{naming.title} normalises images otherwise, or has another backbone style, than {config}"
+        lines = [f"{file}: {conflict}:", *problems, _advice(_our_names(read, naming), naming, config)]
+        lines.append("if this model was trained with the settings of the config, use --trust-config")
+        raise CheckpointError("\n  ".join(lines))
     report.notes += problems
     classes = _class_names(read, settings, num_classes=settings.model["num_classes"], report=report)
-    meta: dict[str, Any] = {
+    meta = {
         "dataset_meta": {"classes": classes} if classes else {},
         "preprocessing": read_preprocessing(settings)._asdict(),
         "converted_from": {"dialect": naming.name, "file": source.name, "sha256": read.sha256},
     }
     save_atomically({"state_dict": weights, "meta": meta}, target)
-    return _finish(report, target, OURS)
+    return _finish(report, config, FileFacts(str(source), naming.name, read.sha256), target, OURS)
 
 
 def export_checkpoint(
@@ -132,31 +134,21 @@ def export_checkpoint(
     checkpoint = load_checkpoint(source)
     check_fit(model_on_meta(settings), checkpoint, source=f"checkpoint {source}")
     weights, report = convert_from_ours(checkpoint["state_dict"], dialect=DIALECTS[MMDET])
-    report.config = str(config)
-    report.source = FileFacts(str(source), OURS, file_sha256(source))
     if not report.complete:
         raise CheckpointError("\n  ".join([f"checkpoint {source}: no such names in mmdetection:", *report.problems()]))
-    dataset_meta = (checkpoint.get("meta") or {}).get("dataset_meta") or {}
+    dataset_meta = checkpoint["meta"].get("dataset_meta") or {}
     save_atomically({"state_dict": weights, "meta": {"dataset_meta": dict(dataset_meta)}}, target)
-    return _finish(report, target, MMDET)
-
-
-def _select_dialect(read: SourceCheckpoint, name: str) -> Dialect:
-    if name != AUTO:
-        return DIALECTS[name]
-    try:
-        return find_dialect(list(read.weights))
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {read.path}: {error}") from None
+    return _finish(report, config, FileFacts(str(source), OURS, file_sha256(source)), target, MMDET)
 
 
 def _describe_misfit(
     read: SourceCheckpoint, dialect: Dialect, model: Mapping[str, Tensor], config: Path, report: ConversionReport
 ) -> str:
     """List what does not fit, the differences between weights and config, and the configs that fit."""
-    facts = differences(_under_our_names(read, dialect), model)
+    weights = _our_names(read, dialect)
+    facts = differences(weights, model)
     lines = [f"checkpoint {read.path} ({dialect.title}) does not fit {config}:", *report.problems(), *facts]
-    lines.append(_advice(read, dialect, config))
+    lines.append(_advice(weights, dialect, config))
     if len(facts) == 1 and facts[0].startswith("classes:"):
         lines.append(
             "to keep the classes of the source: --cfg-options model.num_classes=N; to train a new class predictor: "
@@ -165,31 +157,15 @@ def _describe_misfit(
     return "\n  ".join(lines)
 
 
-def _describe_conventions(read: SourceCheckpoint, dialect: Dialect, config: Path, problems: Sequence[str]) -> str:
-    lines = [
-        f"checkpoint {read.path}: {dialect.title} normalises images otherwise, or has another backbone style, "
-        f"than {config}:",
-        *problems,
-        _advice(read, dialect, config),
-        "if this model was trained with the settings of the config, use --trust-config",
-    ]
-    return "\n  ".join(lines)
+def _advice(weights: Mapping[str, Tensor], dialect: Dialect, config: Path) -> str:
+    fitting = fitting_configs(weights, shipped_configs(config), dialect=dialect)
+    names = [os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path) for path in fitting]
+    return f"it fits {', '.join(names)}" if names else "no config of the folder `configs` fits"
 
 
-def _advice(read: SourceCheckpoint, dialect: Dialect, config: Path) -> str:
-    fitting = fitting_configs(_under_our_names(read, dialect), shipped_configs(config), dialect=dialect)
-    if not fitting:
-        return "no config of the folder `configs` fits"
-    return f"it fits {', '.join(map(_relative, fitting))}"
-
-
-def _under_our_names(read: SourceCheckpoint, dialect: Dialect) -> dict[str, Tensor]:
-    translated = dialect.key_map.to_ours(list(read.weights))
+def _our_names(read: SourceCheckpoint, dialect: Dialect) -> dict[str, Tensor]:
+    translated = dialect.to_ours(list(read.weights))
     return {ours: read.weights[name] for name, ours in translated.items() if ours is not None}
-
-
-def _relative(path: Path) -> str:
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _class_names(
@@ -213,7 +189,9 @@ def _report_path(target: Path) -> Path:
     return target.with_name(target.name + ".report.json")
 
 
-def _finish(report: ConversionReport, target: Path, dialect: str) -> ConversionReport:
+def _finish(report: ConversionReport, config: Path, source: FileFacts, target: Path, dialect: str) -> ConversionReport:
+    """Complete the report and write it beside the target."""
+    report.config, report.source = str(config), source
     report.target = FileFacts(str(target), dialect, file_sha256(target))
     report.write(_report_path(target))
     return report

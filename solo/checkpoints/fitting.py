@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -48,10 +48,11 @@ def model_on_meta(config: Config) -> nn.Module:
 
 def describe(weights: Shapes) -> dict[str, str]:
     """Describe a model by its tensors under our names; absent parts are left out."""
+    convs = _count(weights, r"head\.category_tower\.(\d+)\.")
     facts = {
         "backbone": _backbone(weights),
         "deformable backbone": _deformable(weights, r"backbone\.(layer\d+)\.\d+\.conv2\."),
-        "towers": _towers(weights),
+        "towers": f"{convs} x {_channels(weights, 'head.category_tower.0.norm.weight')}" if convs else "",
         "masks": _masks(weights),
         "deformable towers": _deformable(weights, r"head\.\w+_tower\.(\d+)\.conv\."),
         "deformable mask features": _deformable(weights, r"(mask_feature)\..*conv\."),
@@ -99,18 +100,9 @@ def compare_conventions(config: Config, dialect: Dialect) -> list[str]:
     Returns:
         One line for each setting that differs: what the weights need and what the config has.
     """
-    needed, found = dialect.preprocessing, read_preprocessing(config)
-    settings = {
-        "model.data_preprocessor.bgr_to_rgb": (needed.channel_order == "RGB", found.channel_order == "RGB"),
-        "model.data_preprocessor.mean": (needed.mean, found.mean),
-        "model.data_preprocessor.std": (needed.std, found.std),
-        "model.backbone.style": (dialect.backbone_style, config.model["backbone"].get("style", "pytorch")),
-    }
-    return [
-        f"{key}: the weights need {expected}, the config has {value}"
-        for key, (expected, value) in settings.items()
-        if not _is_close(expected, value)
-    ]
+    style, needed = config.model["backbone"].get("style", "pytorch"), dialect.backbone_style
+    problem = f"model.backbone.style: the weights need {needed}, the config has {style}"
+    return _compare_preprocessing(dialect.preprocessing, config) + ([problem] if style != needed else [])
 
 
 def check_preprocessing(checkpoint: Mapping[str, Any], config: Config, *, source: str) -> None:
@@ -132,27 +124,23 @@ def check_preprocessing(checkpoint: Mapping[str, Any], config: Config, *, source
     except (KeyError, TypeError, ValueError):
         expected = "channel_order, mean and std"
         raise CheckpointError(f"{source}: expected {expected} in meta.preprocessing, found {recorded!r:.80}") from None
-    found = read_preprocessing(config)
-    if not all(_is_close(one, other) for one, other in zip(needed, found, strict=True)):
-        raise CheckpointError(
-            f"{source} needs {_describe(needed)}; model.data_preprocessor of the config has {_describe(found)}"
-        )
+    problems = _compare_preprocessing(needed, config)
+    if problems:
+        raise CheckpointError("\n  ".join([f"{source} needs images that are normalised otherwise:", *problems]))
 
 
-def _describe(preprocessing: Preprocessing) -> str:
-    order, mean, std = preprocessing
-    return f"{order} images with mean {list(mean)} and std {list(std)}"
+def _compare_preprocessing(needed: Preprocessing, config: Config) -> list[str]:
+    sides = [(one.channel_order == "RGB", one.mean, one.std) for one in (needed, read_preprocessing(config))]
+    return [
+        f"model.data_preprocessor.{key}: the weights need {expected}, the config has {value}"
+        for key, expected, value in zip(("bgr_to_rgb", "mean", "std"), *sides, strict=True)
+        if not np.allclose(expected, value, rtol=RELATIVE_TOLERANCE, atol=0)
+    ]
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     first, second, third = map(float, values)
     return first, second, third
-
-
-def _is_close(one: Any, other: Any) -> bool:
-    if isinstance(one, tuple):
-        return all(math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE) for a, b in zip(one, other, strict=True))
-    return bool(one == other)
 
 
 def _shapes(weights: Shapes) -> dict[str, torch.Size]:
@@ -177,18 +165,11 @@ def _backbone(weights: Shapes) -> str:
     if bottleneck and middle is not None and middle.shape[0] != middle.shape[1]:
         name += f", {middle.shape[0] // middle.shape[1]} groups of {middle.shape[1]}"
     stem = "deep stem (vd)" if "backbone.stem.0.weight" in weights else "7x7 stem"
-    return (
-        f"{name}, {stem}, {_channels(weights, 'neck.lateral_convs.3.conv.weight', axis=1) or '?'} channels at the top"
-    )
-
-
-def _towers(weights: Shapes) -> str:
-    convs = _count(weights, r"head\.category_tower\.(\d+)\.")
-    return f"{convs} x {_channels(weights, 'head.category_tower.0.norm.weight')}" if convs else ""
+    top = _channels(weights, "neck.lateral_convs.3.conv.weight", axis=1) or "?"
+    return f"{name}, {stem}, {top} channels at the top"
 
 
 def _masks(weights: Shapes) -> str:
-    """Name the mask representation of the head."""
     if "head.mask_predictors.0.weight" in weights:
         return "one channel per cell (SOLO)"
     if "head.mask_predictors_x.0.weight" in weights:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from solo.checkpoints.dialects.paddle import PADDLE, PADDLE_STATIC
-from solo.checkpoints.reading import read_file
 from solo.checkpoints.source import read_source
 from solo.errors import CheckpointError, suggestion
 
@@ -57,11 +56,9 @@ def load_backbone(name: str) -> dict[str, Tensor]:
     path = locate(name)
     if not path.is_file():
         raise CheckpointError(_describe_missing(path))
+    weights = read_source(path).weights
     if path.suffix == PADDLE_SUFFIX:
-        return _convert_from_paddle(read_source(path).weights)
-    weights = read_file(path)
-    if not isinstance(weights, dict):
-        raise CheckpointError(f"checkpoint {path}: expected a dict of weights, found {type(weights).__name__}")
+        return _convert_from_paddle(weights)
     return {key: value for key, value in weights.items() if not key.startswith(CLASSIFIER_PREFIX)}
 
 
@@ -71,7 +68,7 @@ def _convert_from_paddle(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Files for PaddleDetection 2 lack the prefix of the backbone, those for the static graph have none.
     """
     ours = [
-        dialect.key_map.to_ours([prefix + name for name in weights])
+        dialect.to_ours([prefix + name for name in weights])
         for dialect, prefix in ((PADDLE, OWNER), (PADDLE_STATIC, ""))
     ]
     names = max(ours, key=lambda translated: sum(name is not None for name in translated.values()))

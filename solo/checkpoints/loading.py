@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     checkpoint = read_file(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
-        found = f"keys {_shorten(list(checkpoint))}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        found = f"keys {shorten(list(checkpoint))}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise CheckpointError(f"checkpoint {path}: expected a dict with `state_dict`, found {found}")
     meta = checkpoint.setdefault("meta", {})
     _require(meta, dict, "meta", source=f"checkpoint {path}")
@@ -63,14 +63,14 @@ def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = 
     expected = model.state_dict()
     problems = {
         "of another shape": [
-            f"{name}: expected {_describe(value)}, found {_describe(weights[name])}"
+            f"{name}: expected {describe_tensor(value)}, found {describe_tensor(weights[name])}"
             for name, value in expected.items()
-            if name in weights and _describe(value) != _describe(weights[name])
+            if name in weights and describe_tensor(value) != describe_tensor(weights[name])
         ],
-        "missing": [f"{name} {_describe(value)}" for name, value in expected.items() if name not in weights],
-        "unexpected": [f"{name} {_describe(value)}" for name, value in weights.items() if name not in expected],
+        "missing": [f"{name} {describe_tensor(value)}" for name, value in expected.items() if name not in weights],
+        "unexpected": [f"{name} {describe_tensor(value)}" for name, value in weights.items() if name not in expected],
     }
-    lines = [f"  {len(names)} {kind}: {_shorten(names)}" for kind, names in problems.items() if names]
+    lines = [f"  {len(names)} {kind}: {shorten(names)}" for kind, names in problems.items() if names]
     if lines:
         lines += _conversion_hint(weights)
         raise CheckpointError("\n".join([f"{source} does not fit the model {type(model).__name__}:", *lines]))
@@ -89,7 +89,7 @@ def check_finite(weights: Mapping[str, Any], *, source: str) -> None:
         if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
     ]
     if broken:
-        raise CheckpointError(f"{source}: {len(broken)} tensors have NaN or infinite values: {_shorten(broken)}")
+        raise CheckpointError(f"{source}: {len(broken)} tensors have NaN or infinite values: {shorten(broken)}")
 
 
 def count_fitting(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = "checkpoint") -> str:
@@ -100,9 +100,9 @@ def count_fitting(model: nn.Module, checkpoint: Mapping[str, Any], *, source: st
     """
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
     check_finite(weights, source=source)
-    shapes = {name.removeprefix("module."): _describe(value) for name, value in weights.items()}
+    shapes = {name.removeprefix("module."): describe_tensor(value) for name, value in weights.items()}
     expected = model.state_dict()
-    count = sum(shapes.get(name) == _describe(value) for name, value in expected.items())
+    count = sum(shapes.get(name) == describe_tensor(value) for name, value in expected.items())
     if not count:
         problem = f"{source}: not one of its {len(weights)} tensors fits the model {type(model).__name__}"
         raise CheckpointError("\n".join([problem, *_conversion_hint(weights)]))
@@ -148,13 +148,15 @@ def _conversion_hint(names: Iterable[str]) -> list[str]:
     return [f"  names such as {foreign} are another implementation's: tools/convert_checkpoint.py converts them"]
 
 
-def _describe(value: Any) -> str:
+def describe_tensor(value: Any) -> str:
+    """The shape of a tensor, and whether it holds integers; the type of any other value."""
     if not isinstance(value, Tensor):
         return type(value).__name__
     return f"{tuple(value.shape)}{'' if value.is_floating_point() else ' of integers'}"
 
 
-def _shorten(names: list[Any]) -> str:
+def shorten(names: Sequence[Any]) -> str:
+    """The first of many names, and the number of the others."""
     shown = ", ".join(str(name)[:200] for name in names[:MAX_NAMES_IN_MESSAGE])
     more = len(names) - MAX_NAMES_IN_MESSAGE
     return shown + (f", ... ({more} more)" if more > 0 else "")

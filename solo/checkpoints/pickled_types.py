@@ -44,13 +44,6 @@ class CodeRefusedError(pickle.UnpicklingError):
     """The file names a function or class that is not needed for weights."""
 
 
-class Storage(NamedTuple):
-    """The memory of a torch tensor: its bytes as a uint8 tensor, and the type of its elements."""
-
-    content: Tensor
-    dtype: torch.dtype
-
-
 class Name(NamedTuple):
     """What a name in a pickle stands for: a function that may be called, or a class that is an argument only."""
 
@@ -131,7 +124,7 @@ def _tensor(
     storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, hooks: Any = None, *more: Any
 ) -> Tensor:
     """A tensor on its storage, as `torch._utils._rebuild_tensor*` builds it, once it is known to lie within it."""
-    require(isinstance(storage, Storage), "a tensor without storage")
+    require(isinstance(storage, Tensor), "a tensor without storage")
     require(not any(value for value in more if not isinstance(value, torch.dtype)), "a tensor with metadata")
     dtype = next((value for value in more if isinstance(value, torch.dtype)), storage.dtype)
     require(dtype in DTYPES, f"a tensor of type {dtype}; expected real numbers")
@@ -139,12 +132,12 @@ def _tensor(
     require(len(size) == len(stride), "a tensor whose size and stride differ in length")
     if 0 in size:
         return torch.empty(size, dtype=dtype)
-    available = storage.content.numel()
+    available = storage.untyped_storage().nbytes()
     end = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) + 1
     count = prod(size) * dtype.itemsize
     require(end * dtype.itemsize <= available, f"a tensor of {size} beyond the end of its {available} bytes"[:200])
     require(count <= max(available, EXPANDED_BYTES), f"a tensor of {size} on {available} bytes"[:200])
-    return torch.empty(0, dtype=dtype).set_(storage.content.untyped_storage(), offset, size, stride)
+    return torch.empty(0, dtype=dtype).set_(storage.untyped_storage(), offset, size, stride)
 
 
 def _parameter(tensor: Any, *_: Any) -> Tensor:
@@ -175,10 +168,6 @@ def _tuple(values: Any) -> tuple[Any, ...]:
     return values
 
 
-def _bytes() -> bytes:
-    return b""
-
-
 def is_metadata(metadata: Any) -> bool:
     """Whether these are the versions of modules that torch keeps beside a state dict."""
     return isinstance(metadata, dict) and all(
@@ -195,7 +184,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
     "collections.Counter": _counter,
     "builtins.getattr": _statistic,
-    "builtins.bytes": _bytes,
+    "builtins.bytes": lambda: b"",
     "builtins.tuple": _tuple,
     **{f"torch._utils._rebuild_tensor{version}": _tensor for version in ("", "_v2", "_v3")},
     **{f"torch._utils._rebuild_parameter{form}": _parameter for form in ("", "_with_state")},

@@ -99,7 +99,9 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
     protocol, system = (CheckpointUnpickler(file, size=size).load() for _ in range(2))
     if protocol != LEGACY_PROTOCOL or system.get("little_endian") is not True:
         raise pickle.UnpicklingError("it is of another protocol or a big-endian machine")
-    unpickler = CheckpointUnpickler(file, size=size, load_storage=_reserve_storage)
+    unpickler = CheckpointUnpickler(
+        file, size=size, load_storage=lambda _, count: torch.zeros(count, dtype=torch.uint8)
+    )
     content, storages = unpickler.load(), unpickler.storages
     keys = CheckpointUnpickler(file, size=size).load()
     if sorted(keys) != sorted(storages):
@@ -111,10 +113,6 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
             raise pickle.UnpicklingError(f"storage {key} is cut off")
         storages[key].copy_(_as_bytes(block))
     return content
-
-
-def _reserve_storage(_: Any, count: int) -> Tensor:
-    return torch.zeros(count, dtype=torch.uint8)
 
 
 def _as_bytes(block: bytes) -> Tensor:

@@ -15,28 +15,25 @@ import torch
 from torch import Tensor
 
 from solo.checkpoints.dialects import DIALECTS, Dialect
+from solo.checkpoints.loading import describe_tensor, shorten
 from solo.errors import CheckpointError
 from solo.output_files import write_output
 
 OURS = "solo"
 OUR_PREDICTOR = "head.category_predictor.weight"
 BATCH_COUNTER = ".num_batches_tracked"
-MAX_NAMES_IN_MESSAGE = 8
 
 
 @dataclass
 class FileFacts:
-    """Source or target of a conversion.
-
-    Attributes:
-        path: the file.
-        dialect: the naming scheme of its tensors.
-        sha256: of the whole file.
-    """
+    """Source or target of a conversion: its path, the naming scheme of its tensors, and the sha256 of its bytes."""
 
     path: str
     dialect: str
     sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.dialect}, sha256 {self.sha256})"
 
 
 @dataclass
@@ -77,20 +74,20 @@ class ConversionReport:
         unexplained = [f"{name} ({reason})" for name, reason in self.unexplained.items() if name not in self.allowed]
         missing = [f"{name} {shape}" for name, shape in self.missing.items() if name not in self.allowed]
         lines = {"of the source unexplained": unexplained, "of the model missing": missing}
-        return [f"{len(names)} {kind}: {_shorten(names)}" for kind, names in lines.items() if names]
+        return [f"{len(names)} {kind}: {shorten(names)}" for kind, names in lines.items() if names]
 
     def summary(self) -> str:
         """The lines that the command prints."""
         numbers = sum(prod(shape) for _, _, shape in self.mapped)
         lines = [
-            *([f"source    {_describe_file(self.source)}"] if self.source else []),
+            f"source    {self.source}",
             f"config    {self.config}",
             f"mapped    {len(self.mapped)} tensors, {numbers:,} numbers",
             *(f"dropped   {count} ({reason})" for reason, count in Counter(self.dropped.values()).items()),
             *(f"generated {count} ({reason})" for reason, count in Counter(self.generated.values()).items()),
             *(f"allowed   {name}" for name in self.allowed),
             *(f"note      {note}" for note in self.notes),
-            *([f"target    {_describe_file(self.target)}"] if self.target else []),
+            f"target    {self.target}",
         ]
         return "\n".join(lines)
 
@@ -101,26 +98,23 @@ class ConversionReport:
         write_output(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
-def find_dialect(names: Sequence[str]) -> Dialect:
-    """Find the dialect that explains most of the names.
+def find_dialect(names: Sequence[str], *, source: str = "checkpoint") -> Dialect:
+    """Find the dialect that explains most of the names of tensors.
 
     Args:
         names: names of tensors.
+        source: name of the checkpoint in the error.
 
     Raises:
         CheckpointError: the names are those of `solo` already, or no dialect explains half of them.
     """
     if OUR_PREDICTOR in names:
-        raise CheckpointError("its names are those of solo already: there is nothing to convert")
-    explained = {
-        name: sum(found is not None for found in dialect.key_map.to_ours(names).values())
-        for name, dialect in DIALECTS.items()
-    }
+        raise CheckpointError(f"{source}: its names are those of solo already: there is nothing to convert")
+    explained = {name: sum(map(bool, d.to_ours(names).values())) for name, d in DIALECTS.items()}
     best = max(explained, key=lambda name: explained[name])
     if 2 * explained[best] < len(names):
-        raise CheckpointError(
-            f"its names are of no known dialect ({', '.join(DIALECTS)}): {', '.join(sorted(names)[:5])}, ..."
-        )
+        known = ", ".join(DIALECTS)
+        raise CheckpointError(f"{source}: its names are of no known dialect ({known}): {shorten(sorted(names))}")
     return DIALECTS[best]
 
 
@@ -145,7 +139,7 @@ def convert_to_ours(
     """
     report = ConversionReport()
     taken: dict[str, tuple[str, Tensor]] = {}
-    translated = dialect.key_map.to_ours(list(weights))
+    translated = dialect.to_ours(list(weights))
     for name, target in translated.items():
         _assign(report, taken, name, target, weights[name], model, dialect)
     filled: dict[str, Tensor] = {}
@@ -159,7 +153,7 @@ def convert_to_ours(
         else:
             report.missing[target] = tuple(expected.shape)
     _allow(report, allow_missing, translated)
-    dtypes = Counter((_name(old.dtype), _name(filled[target].dtype)) for target, (_, old) in taken.items())
+    dtypes = Counter((old.dtype, filled[target].dtype) for target, (_, old) in taken.items())
     report.notes += [f"{n} tensors changed from {old} to {new}" for (old, new), n in dtypes.items() if old != new]
     return filled, report
 
@@ -176,7 +170,7 @@ def convert_from_ours(weights: Mapping[str, Tensor], *, dialect: Dialect) -> tup
     """
     report = ConversionReport()
     converted: dict[str, Tensor] = {}
-    for name, target in dialect.key_map.to_theirs(list(weights)).items():
+    for name, target in dialect.to_theirs(list(weights)).items():
         if name.endswith(BATCH_COUNTER) and (target is None or not dialect.counts_batches):
             report.dropped[name] = f"{dialect.title} does not record it"
         elif target is None:
@@ -206,8 +200,8 @@ def _assign(
         report.dropped[name] = "counts batches of a normalisation that does not use the count"
     elif target not in model:
         report.unexplained[name] = f"the model of the config has no {target}"
-    elif _describe_tensor(tensor) != _describe_tensor(model[target]):
-        report.unexplained[name] = f"{_describe_tensor(tensor)}, but {target} is {_describe_tensor(model[target])}"
+    elif describe_tensor(tensor) != describe_tensor(model[target]):
+        report.unexplained[name] = f"{describe_tensor(tensor)}, but {target} is {describe_tensor(model[target])}"
     elif target not in taken:
         taken[target] = (name, tensor)
     elif torch.equal(tensor, taken[target][1]):
@@ -227,20 +221,3 @@ def _allow(report: ConversionReport, patterns: Sequence[str], translated: Mappin
         if not matched:
             report.notes.append(f"--allow-missing {pattern!r} matches nothing that is unexplained or missing")
         report.allowed += [name for name in matched if name not in report.allowed]
-
-
-def _describe_tensor(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)}{'' if tensor.is_floating_point() else ' of integers'}"
-
-
-def _describe_file(file: FileFacts) -> str:
-    return f"{file.path} ({file.dialect}, sha256 {file.sha256})"
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _shorten(names: Sequence[str]) -> str:
-    more = len(names) - MAX_NAMES_IN_MESSAGE
-    return ", ".join(names[:MAX_NAMES_IN_MESSAGE]) + (f", ... ({more} more)" if more > 0 else "")

@@ -28,7 +28,6 @@ from solo.checkpoints.pickled_types import (
     CodeRefusedError,
     Name,
     NumpyDtype,
-    Storage,
     build_history,
     check_key,
     is_metadata,
@@ -58,7 +57,6 @@ class CheckpointUnpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
     read: Callable[[int], bytes]
-    readline: Callable[[], bytes]
 
     def __init__(self, file: BinaryIO, *, size: int, load_storage: Callable[[Any, int], Tensor] | None = None) -> None:
         # Python 2 wrote strings that are bytes; latin1 is numpy's own advice for its arrays.
@@ -101,8 +99,8 @@ class CheckpointUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it holds a sparse, quantised, nested or empty tensor ({name})")
         raise CodeRefusedError(full_name)
 
-    def persistent_load(self, pid: Any) -> Storage:
-        """The storage that a tensor refers to: ("storage", type, key, device, number of elements, ...)."""
+    def persistent_load(self, pid: Any) -> Tensor:
+        """The elements of a tensor's storage, from ("storage", type, key, device, number of elements, ...)."""
         require(isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage", "an odd storage")
         _, dtype, key, _, count, *view = pid
         require(isinstance(dtype, torch.dtype) and isinstance(key, (str, int)), "an odd storage")
@@ -115,7 +113,7 @@ class CheckpointUnpickler(pickle._Unpickler):
             self.storages[key] = self._load_storage(key, expected)
         found = len(self.storages[key])
         require(found == expected, f"a storage of {found} bytes instead of {expected}")
-        return Storage(self.storages[key], dtype)
+        return self.storages[key].view(dtype)
 
     def _charge(self, count: int) -> None:
         """Refuse to allocate more bytes than a file of this size can hold."""

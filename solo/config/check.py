@@ -111,10 +111,6 @@ def _check_node(node: Any, *, path: str, scope: str) -> None:
 def check_override(config: Config, key_path: str) -> None:
     """Check that the path of an override exists; new keys beside a `type` are left to `check_config`.
 
-    Args:
-        config: The config before the override.
-        key_path: Dotted keys and list indices.
-
     Raises:
         ConfigError: The path does not exist, or is a variable of the config, which would have no effect.
     """
@@ -215,20 +211,14 @@ def _find_classes(type_name: Any, *, path: str, scope: str) -> list[tuple[str, C
     if not isinstance(type_name, str):
         return [("", type_name)] if callable(type_name) else []
     prefix, _, name = type_name.rpartition(".")
-    scopes = [prefix] if prefix else [scope, root.MODELS.scope]
-    found = _registered(name, scopes)
-    if found or not _import_registered(scopes):
-        return found
-    found = _registered(name, scopes)
-    if not found:
-        known = [other for registry in _registries(scopes) for other in registry.module_dict]
+    scopes = (prefix,) if prefix else (scope, root.MODELS.scope)
+    is_complete = _import_registered(scopes)
+    registries = _registries(scopes)
+    found = [(registry.name, registry.module_dict[name]) for registry in registries if name in registry.module_dict]
+    if is_complete and not found:
+        known = [other for registry in registries for other in registry.module_dict]
         raise ConfigError(f"{path}: unknown type {type_name!r}{suggestion(name, known)}")
     return found
-
-
-def _registered(name: str, scopes: Sequence[str]) -> list[tuple[str, Callable[..., Any]]]:
-    registries = _registries(scopes)
-    return [(registry.name, registry.module_dict[name]) for registry in registries if name in registry.module_dict]
 
 
 def _registries(scopes: Sequence[str]) -> list[Registry]:
@@ -237,7 +227,8 @@ def _registries(scopes: Sequence[str]) -> list[Registry]:
     return [family[scope] for family in families for scope in scopes if scope in family]
 
 
-def _import_registered(scopes: Sequence[str]) -> bool:
+@functools.cache
+def _import_registered(scopes: tuple[str, ...]) -> bool:
     """Import the modules that register the classes of these scopes; False when one cannot be imported."""
     try:
         for scope in scopes:

@@ -14,11 +14,6 @@ from solo.errors import ConfigError
 def require_parts(config: Config, keys: Sequence[str], *, config_path: str) -> None:
     """Check that a config has the parts that a command needs.
 
-    Args:
-        config: The config.
-        keys: Names of the parts.
-        config_path: Its file, for the message.
-
     Raises:
         ConfigError: A part is missing, as in the files below `configs/_base_`.
     """
@@ -68,12 +63,7 @@ def prepare_determinism(config: Config) -> None:
 
 
 def set_metric_options(config: Config, *, out: str | None, classwise: bool) -> None:
-    """Pass options of the test command to the first CocoMaskMetric of the test evaluator.
-
-    Args:
-        config: The config.
-        out: File for the detections, or None.
-        classwise: Report the AP of every class.
+    """Have the first CocoMaskMetric of the test evaluator write detections to `out` and report the AP of every class.
 
     Raises:
         ConfigError: An option is given and there is no CocoMaskMetric.

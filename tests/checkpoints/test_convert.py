@@ -83,7 +83,7 @@ def test_predicting_with_other_images_than_the_weights_need_is_refused(
 ) -> None:
     import_checkpoint(save(tmp_path / "theirs.pth", theirs), tmp_path / "ours.pth", config=NANO)
     config = load_config(NANO, {"model.data_preprocessor.bgr_to_rgb": False})
-    with pytest.raises(CheckpointError, match=r"ours\.pth needs RGB images .*has BGR"):
+    with pytest.raises(CheckpointError, match=r"ours\.pth needs images .*\n.*bgr_to_rgb: the weights need True"):
         SOLOPredictor(config, tmp_path / "ours.pth")
 
 

@@ -105,12 +105,12 @@ LACKING = {
 
 @pytest.mark.parametrize(("dialect", "theirs", "ours"), KNOWN)
 def test_known_names(dialect: str, theirs: str, ours: str) -> None:
-    assert DIALECTS[dialect].key_map.to_ours([theirs]) == {theirs: ours}
+    assert DIALECTS[dialect].to_ours([theirs]) == {theirs: ours}
 
 
 def test_old_names_of_offsets() -> None:
     names = ["backbone.layer2.0.conv2_offset.weight", "bbox_head.kernel_convs.2.conv_offset.bias"]
-    assert list(DIALECTS["wxinlong"].key_map.to_ours(names).values()) == [
+    assert list(DIALECTS["wxinlong"].to_ours(names).values()) == [
         "backbone.layer2.0.conv2.conv_offset.weight",
         "head.kernel_tower.2.conv.conv_offset.bias",
     ]
@@ -118,9 +118,9 @@ def test_old_names_of_offsets() -> None:
 
 def test_the_first_stage_of_a_vd_resnet_has_its_convolution_behind_a_pooling() -> None:
     names = ["backbone.res2.res2a.short.conv.weight", "backbone.conv1.conv1_1.conv.weight"]
-    assert DIALECTS["paddle"].key_map.to_ours(names)[names[0]] == "backbone.layer1.0.downsample.1.weight"
+    assert DIALECTS["paddle"].to_ours(names)[names[0]] == "backbone.layer1.0.downsample.1.weight"
     static = ["res2a_branch1_weights", "bn2a_branch1_scale", "conv1_1_weights"]
-    assert list(DIALECTS["paddle-static"].key_map.to_ours(static).values()) == [
+    assert list(DIALECTS["paddle-static"].to_ours(static).values()) == [
         "backbone.layer1.0.downsample.1.weight",
         "backbone.layer1.0.downsample.2.weight",
         "backbone.stem.0.weight",
@@ -142,14 +142,14 @@ def random_weights(
 
 def test_the_first_convolution_of_mobilenet_shares_its_name_with_resnets() -> None:
     names = ["conv1_weights", "conv2_expand_weights"]
-    assert DIALECTS["paddle-static"].key_map.to_ours(names)["conv1_weights"] == "backbone.conv1.conv.weight"
-    assert DIALECTS["paddle-static"].key_map.to_ours(names[:1])["conv1_weights"] == "backbone.conv1.weight"
+    assert DIALECTS["paddle-static"].to_ours(names)["conv1_weights"] == "backbone.conv1.conv.weight"
+    assert DIALECTS["paddle-static"].to_ours(names[:1])["conv1_weights"] == "backbone.conv1.weight"
 
 
 def test_the_predictor_of_decoupled_solo_is_written_under_its_own_name() -> None:
     names = ["head.category_predictor.bias", "head.mask_predictors_x.0.weight"]
-    assert DIALECTS["wxinlong"].key_map.to_theirs(names)[names[0]] == "bbox_head.dsolo_cate.bias"
-    assert DIALECTS["wxinlong"].key_map.to_theirs(names[:1])[names[0]] == "bbox_head.solo_cate.bias"
+    assert DIALECTS["wxinlong"].to_theirs(names)[names[0]] == "bbox_head.dsolo_cate.bias"
+    assert DIALECTS["wxinlong"].to_theirs(names[:1])[names[0]] == "bbox_head.solo_cate.bias"
 
 
 @pytest.mark.parametrize("config", SHIPPED)

@@ -96,7 +96,7 @@ def test_paddles_files_are_translated(
     weights = {name: value for name, value in MODELS.build(backbone).state_dict().items() if "num_batches" not in name}
     weights = {name: torch.rand_like(value) for name, value in weights.items()}
     ours = [f"backbone.{name}" for name in weights]
-    theirs = DIALECTS[dialect].key_map.to_theirs(ours)
+    theirs = DIALECTS[dialect].to_theirs(ours)
     content = {str(theirs[f"backbone.{name}"]).removeprefix(prefix): value.numpy() for name, value in weights.items()}
     assert "None" not in content
     path = tmp_path / "weights.pdparams"

@@ -31,21 +31,20 @@ def assert_is(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 
 
 @pytest.mark.parametrize(
-    ("content", "nesting"),
+    "content",
     [
-        (WEIGHTS, ""),
-        ({"state_dict": WEIGHTS, "meta": {"epoch": 3}, "optimizer": {"state": {}}}, "state_dict"),
-        ({"model": WEIGHTS, "iteration": 9}, "model"),
-        ({"model": {"state_dict": WEIGHTS}}, "model.state_dict"),
-        ({"ema": WEIGHTS}, "ema"),
-        ({"model_ema": {"module." + name: tensor for name, tensor in WEIGHTS.items()}}, "model_ema"),
-        (collections.OrderedDict(("module." + name, tensor) for name, tensor in WEIGHTS.items()), ""),
+        WEIGHTS,
+        {"state_dict": WEIGHTS, "meta": {"epoch": 3}, "optimizer": {"state": {}}},
+        {"model": WEIGHTS, "iteration": 9},
+        {"model": {"state_dict": WEIGHTS}},
+        {"ema": WEIGHTS},
+        {"model_ema": {"module." + name: tensor for name, tensor in WEIGHTS.items()}},
+        collections.OrderedDict(("module." + name, tensor) for name, tensor in WEIGHTS.items()),
     ],
 )
-def test_where_the_weights_are(tmp_path: Path, content: Any, nesting: str) -> None:
+def test_where_the_weights_are(tmp_path: Path, content: Any) -> None:
     source = read_source(saved(tmp_path, content))
     assert_is(source.weights, WEIGHTS)
-    assert source.nesting == nesting
     assert source.sha256 == hashlib.sha256(source.path.read_bytes()).hexdigest()
 
 

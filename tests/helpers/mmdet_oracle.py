@@ -13,7 +13,7 @@ from solo.registry import MODELS
 
 def our_state_dict(mmdet_state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """mmdet's state dict under our names."""
-    names = DIALECTS["mmdet"].key_map.to_ours(list(mmdet_state_dict))
+    names = DIALECTS["mmdet"].to_ours(list(mmdet_state_dict))
     return {str(names[name]): tensor for name, tensor in mmdet_state_dict.items()}
 
 

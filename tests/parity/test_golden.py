@@ -327,7 +327,7 @@ def test_losses_and_gradients(model, golden, peer, within, case):
     for name in ("loss_mask", "loss_cls"):
         recorded = float(golden.arrays[f"{case}.{name}"])
         within("loss, relative", abs(float(losses[name].detach()) - recorded) / max(recorded, 1e-12), 1e-4)
-    names = DIALECTS[peer.dialect].key_map.to_ours(golden.meta["gradient_parameters"])
+    names = DIALECTS[peer.dialect].to_ours(golden.meta["gradient_parameters"])
     norms = golden.tensor(f"{case}.grad_norms")
     for (name, ours), norm in zip(names.items(), norms, strict=True):
         gradient: Tensor = parameters[ours].grad

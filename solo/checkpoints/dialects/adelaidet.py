@@ -1,8 +1,7 @@
 """AdelaiDet on detectron2: caffe-style ResNet, BGR images without division, every normalisation inside `conv.norm`."""
 
-from solo.checkpoints.dialects.dialect import CAFFE, Dialect
+from solo.checkpoints.dialects.dialect import CAFFE, Dialect, read_rules
 from solo.checkpoints.dialects.mmdet import PARAMETER
-from solo.checkpoints.key_map import read_rules
 
 ADELAIDET = Dialect(
     name="adelaidet",

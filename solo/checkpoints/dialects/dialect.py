@@ -1,13 +1,46 @@
-"""Names and conventions of SOLO and SOLOv2 weights of one code base."""
+"""Names and conventions of SOLO and SOLOv2 weights of one code base.
+
+Names are converted by pairs of templates, in both directions. A template is a name with fields in braces. `{i}` is a
+whole number; `{i+2}` and `{i*3+1}` are numbers computed from it, so that a pair can say `res{stage+1}` on one side and
+`layer{stage}` on the other. `{rest}` is any text. Any other field is a word of the vocabulary, a table of pairs
+(theirs, ours). Both templates of a rule have the same fields.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from solo.checkpoints.key_map import KeyMap, Rule, Vocabulary
+Vocabulary: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Their words to ours, by the name of the field. Of several with the same meaning the first is written."""
+
+_FIELD = re.compile(r"\{([a-z_]+)(?:\*(\d+))?(?:\+(\d+))?\}")
+_REST = "rest"
+
+
+class Rule(NamedTuple):
+    """One pair of templates.
+
+    Attributes:
+        theirs: template of the other dialect.
+        ours: template of ours.
+        if_theirs: template of a name that must be among theirs for the rule to convert from theirs.
+        if_ours: template of a name that must be among ours for the rule to convert from ours.
+    """
+
+    theirs: str
+    ours: str
+    if_theirs: str = ""
+    if_ours: str = ""
+
+
+def read_rules(table: str, *, if_theirs: str = "", if_ours: str = "") -> tuple[Rule, ...]:
+    """Read a table of pairs, their template and ours, between white space; the conditions hold for every pair."""
+    words = table.split()
+    return tuple(Rule(theirs, ours, if_theirs, if_ours) for theirs, ours in zip(words[::2], words[1::2], strict=True))
 
 
 class Preprocessing(NamedTuple):
@@ -47,12 +80,94 @@ class Dialect:
     title: str
     rules: tuple[Rule, ...]
     vocabulary: Vocabulary
-    dropped: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str]
     preprocessing: Preprocessing = IMAGENET
     backbone_style: str = "pytorch"
     counts_batches: bool = True
 
+    def to_ours(self, names: Collection[str]) -> dict[str, str | None]:
+        """Convert their names to ours; None where no rule matches."""
+        return _convert(names, self._directions[0])
+
+    def to_theirs(self, names: Collection[str]) -> dict[str, str | None]:
+        """Convert our names to theirs; None where no rule matches."""
+        return _convert(names, self._directions[1])
+
     @cached_property
-    def key_map(self) -> KeyMap:
-        """Conversion of its names."""
-        return KeyMap(self.rules, self.vocabulary)
+    def _directions(self) -> tuple[list[_Direction], list[_Direction]]:
+        our_words = {field: {ours: ours for ours in words.values()} for field, words in self.vocabulary.items()}
+        to_ours, to_theirs = [], []
+        for rule in self.rules:
+            theirs, ours = _Template(rule.theirs, self.vocabulary), _Template(rule.ours, our_words)
+            to_ours.append((theirs, ours, _Template(rule.if_theirs, self.vocabulary)))
+            to_theirs.append((ours, theirs, _Template(rule.if_ours, our_words)))
+        return to_ours, to_theirs
+
+
+class _Template:
+    """One side of a rule, with the words of that side and ours for them."""
+
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
+        self.text = text
+        self._vocabulary = vocabulary
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        pattern, end = "", 0
+        for match in _FIELD.finditer(self.text):
+            pattern += re.escape(self.text[end : match.start()]) + f"({self._alternatives(match[1])})"
+            end = match.end()
+        return re.compile(pattern + re.escape(self.text[end:]))
+
+    def _alternatives(self, field: str) -> str:
+        if field == _REST:
+            return ".+"
+        # The longest first, so that "b12" is not read as "b1".
+        return "|".join(map(re.escape, sorted(self._vocabulary.get(field, ()), key=len, reverse=True))) or r"\d+"
+
+    def read(self, name: str) -> dict[str, str] | None:
+        """Parse a name into its fields, with our words; None when it does not match."""
+        match = self._pattern.fullmatch(name)
+        if match is None:
+            return None
+        fields: dict[str, str] = {}
+        for (field, factor, offset), value in zip(_FIELD.findall(self.text), match.groups(), strict=True):
+            if field in self._vocabulary:
+                value = self._vocabulary[field][value]
+            elif field != _REST:
+                whole, remainder = divmod(int(value) - int(offset or 0), int(factor or 1))
+                if remainder or whole < 0:
+                    return None
+                value = str(whole)
+            if fields.setdefault(field, value) != value:
+                return None
+        return fields
+
+    def write(self, fields: Mapping[str, str]) -> str:
+        """Fill the template with fields that `read` has returned."""
+
+        def text(match: re.Match[str]) -> str:
+            field, factor, offset = match.groups()
+            value = fields[field]
+            if field in self._vocabulary:
+                return next(word for word, ours in self._vocabulary[field].items() if ours == value)
+            return value if field == _REST else str(int(value) * int(factor or 1) + int(offset or 0))
+
+        return _FIELD.sub(text, self.text)
+
+
+_Direction: TypeAlias = tuple[_Template, _Template, _Template]
+"""Templates of a name, of the name that it becomes, and of a name that must be there ("" for none)."""
+
+
+def _convert(names: Collection[str], rules: list[_Direction]) -> dict[str, str | None]:
+    known = frozenset(names)
+    return {name: _apply_first(rules, name, known) for name in names}
+
+
+def _apply_first(rules: list[_Direction], name: str, names: Collection[str]) -> str | None:
+    for source, target, condition in rules:
+        fields = source.read(name)
+        if fields is not None and (not condition.text or condition.write(fields) in names):
+            return target.write(fields)
+    return None

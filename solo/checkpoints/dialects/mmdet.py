@@ -3,8 +3,7 @@
 `solo` uses the backbones and necks of mmdetection.
 """
 
-from solo.checkpoints.dialects.dialect import Dialect
-from solo.checkpoints.key_map import read_rules
+from solo.checkpoints.dialects.dialect import Dialect, read_rules
 
 PARAMETER = {"weight": "weight", "bias": "bias"}
 VOCABULARY = {

@@ -1,8 +1,7 @@
 """PaddleDetection 2 with the names of modules, and PaddleDetection 0.5, the static graph, with names per parameter."""
 
-from solo.checkpoints.dialects.dialect import Dialect
+from solo.checkpoints.dialects.dialect import Dialect, Rule, read_rules
 from solo.checkpoints.dialects.mmdet import PARAMETER
-from solo.checkpoints.key_map import Rule, read_rules
 
 VOCABULARY = {
     "parameter": PARAMETER,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from solo.checkpoints.key_map import KeyMap, Rule, read_rules
+from solo.checkpoints.dialects.dialect import Dialect, Rule, read_rules
 
 PARAMETER = {"parameter": {"weight": "weight", "bias": "bias"}}
 
 
-def key_map(*rules: Rule, **vocabulary: dict[str, str]) -> KeyMap:
-    return KeyMap(rules, {**PARAMETER, **vocabulary})
+def dialect(*rules: Rule, **vocabulary: dict[str, str]) -> Dialect:
+    return Dialect("test", "Test", rules, {**PARAMETER, **vocabulary}, dropped={})
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def key_map(*rules: Rule, **vocabulary: dict[str, str]) -> KeyMap:
     ],
 )
 def test_fields(theirs: str, ours: str, name: str, translated: str) -> None:
-    names = key_map(Rule(theirs, ours))
+    names = dialect(Rule(theirs, ours))
     assert names.to_ours([name]) == {name: translated}
     assert names.to_theirs([translated]) == {translated: name}
 
@@ -44,22 +44,22 @@ def test_fields(theirs: str, ours: str, name: str, translated: str) -> None:
     ],
 )
 def test_names_of_another_form_have_no_translation(template: str, name: str) -> None:
-    assert key_map(Rule(template, template)).to_ours([name]) == {name: None}
+    assert dialect(Rule(template, template)).to_ours([name]) == {name: None}
 
 
 def test_words_are_read_all_and_written_with_the_first() -> None:
-    names = key_map(Rule("c.{part}", "d.{part}"), part={"gn.w": "norm", "bn.w": "norm"})
+    names = dialect(Rule("c.{part}", "d.{part}"), part={"gn.w": "norm", "bn.w": "norm"})
     assert names.to_ours(["c.gn.w", "c.bn.w"]) == {"c.gn.w": "d.norm", "c.bn.w": "d.norm"}
     assert names.to_theirs(["d.norm"]) == {"d.norm": "c.gn.w"}
 
 
 def test_the_longest_word_is_read() -> None:
-    names = key_map(Rule("res{block}.w", "layer.{block}.w"), block={"b1": "1", "b12": "12"})
+    names = dialect(Rule("res{block}.w", "layer.{block}.w"), block={"b1": "1", "b12": "12"})
     assert names.to_ours(["resb12.w"]) == {"resb12.w": "layer.12.w"}
 
 
 def test_the_first_fitting_rule_applies() -> None:
-    names = key_map(Rule("a.new", "x.new"), Rule("a.old", "x.new"), Rule("a.{rest}", "y.{rest}"))
+    names = dialect(Rule("a.new", "x.new"), Rule("a.old", "x.new"), Rule("a.{rest}", "y.{rest}"))
     assert names.to_ours(["a.old", "a.new", "a.other"]) == {"a.old": "x.new", "a.new": "x.new", "a.other": "y.other"}
     assert names.to_theirs(["x.new"]) == {"x.new": "a.new"}
 
@@ -75,7 +75,7 @@ def test_a_table_has_pairs_of_templates() -> None:
 
 
 def test_conditions_look_at_the_other_names() -> None:
-    names = key_map(
+    names = dialect(
         Rule("short.{i}", "down.{i+1}", if_theirs="deep.{i}", if_ours="stem.{i}"), Rule("short.{i}", "down.{i}")
     )
     assert names.to_ours(["short.0"]) == {"short.0": "down.0"}
