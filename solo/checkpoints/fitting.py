@@ -108,11 +108,6 @@ def compare_conventions(config: Config, dialect: Dialect) -> list[str]:
 def check_preprocessing(checkpoint: Mapping[str, Any], config: Config, *, source: str) -> None:
     """Compare the preprocessing that a checkpoint records with that of the config; most record none.
 
-    Args:
-        checkpoint: result of `load_checkpoint`.
-        config: config of the model.
-        source: name of the checkpoint in the error.
-
     Raises:
         CheckpointError: they differ, or the record is malformed.
     """

@@ -16,8 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from solo.checkpoints.pickled_types import DTYPES, CodeRefusedError, build_history
-from solo.checkpoints.unpickling import CheckpointUnpickler
+from solo.checkpoints.unpickling import DTYPES, CheckpointUnpickler, CodeRefusedError, build_history
 from solo.errors import CheckpointError, missing_file_message
 
 ZIP_MAGIC = b"PK\x03\x04"

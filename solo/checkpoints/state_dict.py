@@ -101,10 +101,6 @@ class ConversionReport:
 def find_dialect(names: Sequence[str], *, source: str = "checkpoint") -> Dialect:
     """Find the dialect that explains most of the names of tensors.
 
-    Args:
-        names: names of tensors.
-        source: name of the checkpoint in the error.
-
     Raises:
         CheckpointError: the names are those of `solo` already, or no dialect explains half of them.
     """

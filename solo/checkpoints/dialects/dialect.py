@@ -115,15 +115,12 @@ class _Template:
     def _pattern(self) -> re.Pattern[str]:
         pattern, end = "", 0
         for match in _FIELD.finditer(self.text):
-            pattern += re.escape(self.text[end : match.start()]) + f"({self._alternatives(match[1])})"
+            # The longest first, so that "b12" is not read as "b1".
+            words = sorted(self._vocabulary.get(match[1], ()), key=len, reverse=True)
+            value = "|".join(map(re.escape, words)) or (".+" if match[1] == _REST else r"\d+")
+            pattern += re.escape(self.text[end : match.start()]) + f"({value})"
             end = match.end()
         return re.compile(pattern + re.escape(self.text[end:]))
-
-    def _alternatives(self, field: str) -> str:
-        if field == _REST:
-            return ".+"
-        # The longest first, so that "b12" is not read as "b1".
-        return "|".join(map(re.escape, sorted(self._vocabulary.get(field, ()), key=len, reverse=True))) or r"\d+"
 
     def read(self, name: str) -> dict[str, str] | None:
         """Parse a name into its fields, with our words; None when it does not match."""

@@ -6,8 +6,10 @@
 from solo.checkpoints.dialects.dialect import Dialect, read_rules
 
 PARAMETER = {"weight": "weight", "bias": "bias"}
+TOWER = {"cate": "category", "kernel": "kernel"}
 VOCABULARY = {
     "parameter": PARAMETER,
+    "tower": TOWER,
     "block": {
         "conv.weight": "conv.weight",
         "conv.bias": "conv.bias",
@@ -33,15 +35,13 @@ CLASSIFIER = {"backbone.fc.*": "classifier of the pretrained backbone"}
 MMDET = Dialect(
     name="mmdet",
     title="mmdetection 2 and 3",
-    vocabulary=VOCABULARY,
+    vocabulary={**VOCABULARY, "tower": {"cls": "category", "kernel": "kernel"}},
     rules=BACKBONE_AND_NECK
     + read_rules("""
         mask_head.mask_feature_head.convs_all_levels.{level}.conv{i}.{block}  mask_feature.levels.{level}.{i*2}.{block}
         mask_head.mask_feature_head.conv_pred.{block}                         mask_feature.predictor.{block}
-        mask_head.cls_convs.{i}.{block}               head.category_tower.{i}.{block}
-        mask_head.kernel_convs.{i}.{block}            head.kernel_tower.{i}.{block}
-        mask_head.conv_cls.{parameter}                head.category_predictor.{parameter}
-        mask_head.conv_kernel.{parameter}             head.kernel_predictor.{parameter}
+        mask_head.{tower}_convs.{i}.{block}           head.{tower}_tower.{i}.{block}
+        mask_head.conv_{tower}.{parameter}            head.{tower}_predictor.{parameter}
         mask_head.mask_convs{axis}.{i}.{block}        head.mask_tower{axis}.{i}.{block}
         mask_head.conv_mask_list{axis}.{level}.{parameter}  head.mask_predictors{axis}.{level}.{parameter}
     """),
@@ -64,10 +64,8 @@ WXINLONG = Dialect(
     + read_rules("""
         mask_feat_head.convs_all_levels.{level}.conv{i}.{block}   mask_feature.levels.{level}.{i*2}.{block}
         mask_feat_head.conv_pred.0.{block}                        mask_feature.predictor.{block}
-        bbox_head.cate_convs.{i}.{block}                          head.category_tower.{i}.{block}
-        bbox_head.kernel_convs.{i}.{block}                        head.kernel_tower.{i}.{block}
-        bbox_head.solo_cate.{parameter}                           head.category_predictor.{parameter}
-        bbox_head.solo_kernel.{parameter}                         head.kernel_predictor.{parameter}
+        bbox_head.{tower}_convs.{i}.{block}                       head.{tower}_tower.{i}.{block}
+        bbox_head.solo_{tower}.{parameter}                        head.{tower}_predictor.{parameter}
         bbox_head.ins_convs{axis}.{i}.{block}                     head.mask_tower{axis}.{i}.{block}
         bbox_head.solo_ins_list.{level}.{parameter}               head.mask_predictors.{level}.{parameter}
         bbox_head.dsolo_ins_list{axis}.{level}.{parameter}        head.mask_predictors{axis}.{level}.{parameter}

@@ -1,10 +1,11 @@
 """PaddleDetection 2 with the names of modules, and PaddleDetection 0.5, the static graph, with names per parameter."""
 
 from solo.checkpoints.dialects.dialect import Dialect, Rule, read_rules
-from solo.checkpoints.dialects.mmdet import PARAMETER
+from solo.checkpoints.dialects.mmdet import PARAMETER, TOWER
 
 VOCABULARY = {
     "parameter": PARAMETER,
+    "tower": TOWER,
     "branch": {"a": "1", "b": "2", "c": "3"},
     "letter": {letter: str(index) for index, letter in enumerate("abcdefghij")},
     # A stage of more than ten blocks numbers them: res4a, res4b1, res4b2, ...
@@ -78,13 +79,10 @@ PADDLE = Dialect(
         neck.fpn_inner_res5_sum.{parameter}                         neck.lateral_convs.3.conv.{parameter}
         neck.fpn_inner_res{level+2}_sum_lateral.{parameter}         neck.lateral_convs.{level}.conv.{parameter}
         neck.fpn_res{level+2}_sum.{parameter}                       neck.fpn_convs.{level}.conv.{parameter}
-        solov2_head.bbox_head.solo_cate.{parameter}                 head.category_predictor.{parameter}
-        solov2_head.bbox_head.solo_kernel.{parameter}               head.kernel_predictor.{parameter}
-        solov2_head.solo_cate.{parameter}                           head.category_predictor.{parameter}
-        solov2_head.solo_kernel.{parameter}                         head.kernel_predictor.{parameter}
+        solov2_head.bbox_head.solo_{tower}.{parameter}              head.{tower}_predictor.{parameter}
+        solov2_head.solo_{tower}.{parameter}                        head.{tower}_predictor.{parameter}
     """)
-    + _conv_norm("solov2_head.bbox_head.cate_convs.{i}", "head.category_tower.{i}")
-    + _conv_norm("solov2_head.bbox_head.kernel_convs.{i}", "head.kernel_tower.{i}")
+    + _conv_norm("solov2_head.bbox_head.{tower}_convs.{i}", "head.{tower}_tower.{i}")
     + _conv_norm(
         "mask_head.conv_pre_feat{level}.mask_feat_head.convs_all_levels.{level}.conv{i}",
         "mask_feature.levels.{level}.{i*2}",
@@ -155,10 +153,8 @@ PADDLE_STATIC = Dialect(
         fpn_inner_res5_sum_{w}                  neck.lateral_convs.3.conv.{w}
         fpn_inner_res{level+2}_sum_lateral_{w}  neck.lateral_convs.{level}.conv.{w}
         fpn_res{level+2}_sum_{w}                neck.fpn_convs.{level}.conv.{w}
-        bbox_head.cate_convs.{i}{block}         head.category_tower.{i}.{block}
-        bbox_head.kernel_convs.{i}{block}       head.kernel_tower.{i}.{block}
-        bbox_head.solo_cate.{parameter}         head.category_predictor.{parameter}
-        bbox_head.solo_kernel.{parameter}       head.kernel_predictor.{parameter}
+        bbox_head.{tower}_convs.{i}{block}      head.{tower}_tower.{i}.{block}
+        bbox_head.solo_{tower}.{parameter}      head.{tower}_predictor.{parameter}
         mask_feat_head.convs_all_levels.{level}.conv{i}{block}  mask_feature.levels.{level}.{i*2}.{block}
         mask_feat_head.conv_pred.0{block}       mask_feature.predictor.{block}
     """),
