@@ -36,9 +36,7 @@ KNOWN_FILES = {
     "ResNet101_vd_pretrained.pdparams": PADDLE_FILES,
     "MobileNetV3_large_x1_0_ssld_pretrained.pdparams": PADDLE_FILES,
 }
-PADDLE_SUFFIX = ".pdparams"
 OWNER = "backbone."
-CLASSIFIER_PREFIX = "fc."
 PADDLE_CLASSIFIERS = ("fc", "last_conv", "last_1x1_conv", "StructuredToParameterName@@")
 # A randomly initialised stem must not be frozen, nor its statistics.
 FROM_SCRATCH_OPTIONS = "model.backbone.init_cfg=None model.backbone.frozen_stages=-1 model.backbone.norm_eval=False"
@@ -57,9 +55,9 @@ def load_backbone(name: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(_describe_missing(path))
     weights = read_source(path).weights
-    if path.suffix == PADDLE_SUFFIX:
+    if path.suffix == ".pdparams":
         return _convert_from_paddle(weights)
-    return {key: value for key, value in weights.items() if not key.startswith(CLASSIFIER_PREFIX)}
+    return {key: value for key, value in weights.items() if not key.startswith("fc.")}
 
 
 def _convert_from_paddle(weights: dict[str, Tensor]) -> dict[str, Tensor]:

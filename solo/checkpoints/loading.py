@@ -124,11 +124,11 @@ def check_resumable(checkpoint: Mapping[str, Any], *, source: str) -> None:
             f"{source} holds weights only and cannot be resumed: it has no {', '.join(absent)}. "
             "To start a training from its weights: --cfg-options load_from=FILE"
         )
-    for key in ("epoch", "iter"):
-        _require(meta[key], int, f"meta.{key}", source=source)
     for key in ("log_scalars", "runtime_info", "resumed_keys"):
         _require(message_hub.get(key), dict, f"message_hub.{key}", source=source)
     _require(checkpoint["optimizer"], dict, "optimizer", source=source)
+    for key in ("epoch", "iter"):
+        _require(meta[key], int, f"meta.{key}", source=source)
     if meta.get("seed") is not None:
         _require(meta["seed"], int, "meta.seed", source=source)
 
@@ -142,10 +142,9 @@ def _require(value: Any, kind: type, key: str, *, source: str) -> None:
 
 def _conversion_hint(names: Iterable[str]) -> list[str]:
     """A line that says how to convert a checkpoint with the names of another implementation."""
-    foreign = next((name for name in names if str(name).startswith(_FOREIGN_PREFIXES)), None)
-    if foreign is None:
-        return []
-    return [f"  names such as {foreign} are another implementation's: tools/convert_checkpoint.py converts them"]
+    foreign = [name for name in names if str(name).startswith(_FOREIGN_PREFIXES)][:1]
+    hint = "are another implementation's: tools/convert_checkpoint.py converts them"
+    return [f"  names such as {name} {hint}" for name in foreign]
 
 
 def describe_tensor(value: Any) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from solo.checkpoints.unpickling import DTYPES, CheckpointUnpickler, CodeRefusedError, build_history
+from solo.checkpoints.unpickling import DTYPES, CheckpointUnpickler, CodeRefusedError, build_history, require
 from solo.errors import CheckpointError, missing_file_message
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -66,20 +65,19 @@ def _read_zip(file: BinaryIO, size: int) -> Any:
     archive = zipfile.ZipFile(file)
     names = archive.NameToInfo
     roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
-    if len(roots) != 1 or f"{roots[0]}constants.pkl" in names:
-        raise pickle.UnpicklingError("it is no archive of torch.save")
+    require(len(roots) == 1 and f"{roots[0]}constants.pkl" not in names, "no archive of torch.save")
     remaining = size
 
     def read(name: str) -> bytes:
         nonlocal remaining
         entry = names[roots[0] + name]
         remaining -= entry.file_size
-        if entry.compress_type != zipfile.ZIP_STORED or remaining < 0:
-            raise pickle.UnpicklingError(f"entry {name} declares {entry.file_size} bytes, compressed or overlapping")
+        is_plain = entry.compress_type == zipfile.ZIP_STORED and remaining >= 0
+        require(is_plain, f"an entry {name} of {entry.file_size} bytes, compressed or overlapping")
         return archive.read(entry)
 
-    if f"{roots[0]}byteorder" in names and read("byteorder") != b"little":
-        raise pickle.UnpicklingError("it is of a big-endian machine")
+    is_little_endian = f"{roots[0]}byteorder" not in names or read("byteorder") == b"little"
+    require(is_little_endian, "numbers of a big-endian machine")
     pickled, load_storage = io.BytesIO(read("data.pkl")), lambda key, _: _as_bytes(read(f"data/{key}"))
     return CheckpointUnpickler(pickled, size=size, load_storage=load_storage).load()
 
@@ -89,27 +87,25 @@ def _read_pickles(file: BinaryIO, size: int) -> Any:
     content = CheckpointUnpickler(file, size=size).load()
     if content == LEGACY_MAGIC and isinstance(content, int):
         return _read_legacy(file, size)
-    if file.read(1):
-        raise pickle.UnpicklingError("bytes follow after the pickle's end")
+    require(not file.read(1), "bytes after the pickle's end")
     return content
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Any:
     protocol, system = (CheckpointUnpickler(file, size=size).load() for _ in range(2))
-    if protocol != LEGACY_PROTOCOL or system.get("little_endian") is not True:
-        raise pickle.UnpicklingError("it is of another protocol or a big-endian machine")
+    is_known = protocol == LEGACY_PROTOCOL and system.get("little_endian") is True
+    require(is_known, "another protocol or numbers of a big-endian machine")
     unpickler = CheckpointUnpickler(
         file, size=size, load_storage=lambda _, count: torch.zeros(count, dtype=torch.uint8)
     )
     content, storages = unpickler.load(), unpickler.storages
     keys = CheckpointUnpickler(file, size=size).load()
-    if sorted(keys) != sorted(storages):
-        raise pickle.UnpicklingError("its storages are not those of its tensors")
+    require(sorted(keys) == sorted(storages), "storages that are not those of its tensors")
     for key in keys:
         count, expected = int.from_bytes(file.read(8), "little"), len(storages[key])
         block = file.read(expected)
-        if len(block) != expected or (expected % count if count else expected):
-            raise pickle.UnpicklingError(f"storage {key} is cut off")
+        is_whole = len(block) == expected and not (expected % count if count else expected)
+        require(is_whole, "a storage that is cut off")
         storages[key].copy_(_as_bytes(block))
     return content
 
@@ -123,9 +119,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     tensors = load_file(path)
-    odd = next((name for name, tensor in tensors.items() if tensor.dtype not in DTYPES), None)
-    if odd is not None:
-        raise pickle.UnpicklingError(f"{odd} is of type {tensors[odd].dtype}; expected real numbers")
+    for tensor in tensors.values():
+        require(tensor.dtype in DTYPES, f"a tensor of type {tensor.dtype}; expected real numbers")
     return tensors
 
 

@@ -61,7 +61,7 @@ def without_numpy(content: Any) -> Any:
         return content.item()
     if isinstance(content, list):
         return [without_numpy(value) for value in content]
-    if isinstance(content, tuple) and not isinstance(content, torch.Size):
+    if isinstance(content, tuple):
         return tuple(without_numpy(value) for value in content)
     if isinstance(content, dict):
         plain = {without_numpy(key): without_numpy(value) for key, value in content.items()}

@@ -44,7 +44,6 @@ DTYPES = {*STORAGE_TYPES.values(), torch.uint16, torch.uint32, torch.uint64}
 UNFILLED = torch.complex128  # Marks an array that the pickle has created but not filled; none of DTYPES.
 HISTORY = "mmengine.logging.history_buffer.HistoryBuffer"
 _NUMPY_DTYPE = re.compile(r"[<>|=]?(f[248]|[iu][1248]|b1)")
-_HISTORY_STATISTICS = ("min", "max", "current", "mean")
 
 
 class CodeRefusedError(pickle.UnpicklingError):
@@ -103,10 +102,6 @@ def to_numbers(content: Any, dtype: Any, shape: Any, *, is_fortran: Any = False)
     return np.frombuffer(content, plain).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _scalar(dtype: Any, content: Any = b"") -> Any:
-    return to_numbers(content, dtype, ()).item()
-
-
 def _reconstruct(kind: Any, shape: Any, code: Any) -> Tensor:
     require(kind == Name("numpy.ndarray"), "an array of another class")
     return torch.empty(0, dtype=UNFILLED)
@@ -154,7 +149,7 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 
 def _statistic(owner: Any, name: Any) -> None:
     """The one use of `getattr`: a history names its own four statistics, which are not taken from the file."""
-    if owner != Name(HISTORY) or name not in _HISTORY_STATISTICS:
+    if owner != Name(HISTORY) or name not in ("min", "max", "current", "mean"):
         raise CodeRefusedError("builtins.getattr")
 
 
@@ -187,7 +182,7 @@ ARGUMENTS = (HISTORY, "numpy.ndarray", "torch.Tensor", "torch._tensor.Tensor", "
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "numpy.dtype": NumpyDtype,
     "numpy.core.multiarray._reconstruct": _reconstruct,
-    "numpy.core.multiarray.scalar": _scalar,
+    "numpy.core.multiarray.scalar": lambda dtype, content: to_numbers(content, dtype, ()).item(),
     "collections.OrderedDict": _ordered_dict,
     "collections.Counter": _counter,
     "builtins.getattr": _statistic,

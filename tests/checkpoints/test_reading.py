@@ -99,7 +99,7 @@ def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 def test_bytes_after_the_end_are_damage(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.pkl", {"a": 1})
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(CheckpointError, match="bytes follow"):
+    with pytest.raises(CheckpointError, match="bytes after"):
         read_file(path)
 
 
