@@ -21,21 +21,13 @@ _CHUNK = 1 << 20
 
 
 class SourceCheckpoint(NamedTuple):
-    """Content of a checkpoint of another code base.
+    """Content of a checkpoint of another code base."""
 
-    Attributes:
-        path: the file.
-        sha256: of the whole file.
-        weights: tensors by their name in the file, without the prefix of a distributed wrapper.
-        ignored: reason by name, for values that are not tensors and other sets of weights.
-        classes: class names in the file, None without any.
-    """
-
-    path: Path
-    sha256: str
-    weights: dict[str, Tensor]
-    ignored: dict[str, str]
-    classes: tuple[str, ...] | None
+    path: Path  # the file
+    sha256: str  # of the whole file
+    weights: dict[str, Tensor]  # tensors by their name in the file, without the prefix of a distributed wrapper
+    ignored: dict[str, str]  # reason by name, for values that are not tensors and other sets of weights
+    classes: tuple[str, ...] | None  # class names in the file, None without any
 
 
 def read_source(path: str | os.PathLike[str], *, weights_key: str | None = None) -> SourceCheckpoint:

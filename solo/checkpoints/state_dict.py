@@ -38,31 +38,18 @@ class FileFacts:
 
 @dataclass
 class ConversionReport:
-    """What became of every tensor; each name of source and target is in exactly one collection of its side.
+    """What became of every tensor; each name of source and target is in exactly one collection of its side."""
 
-    Attributes:
-        mapped: (source name, target name, shape) of converted tensors.
-        dropped: reason by source name.
-        unexplained: reason by source name.
-        generated: reason by target name, for tensors that the source does not hold and that need no source.
-        missing: shape by target name, for tensors that no tensor of the source fills.
-        allowed: names that `--allow-missing` accepts.
-        notes: further remarks, such as changed dtypes.
-        source: the file that was read.
-        target: the file that was written.
-        config: the config of the model.
-    """
-
-    mapped: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
-    dropped: dict[str, str] = field(default_factory=dict)
-    unexplained: dict[str, str] = field(default_factory=dict)
-    generated: dict[str, str] = field(default_factory=dict)
-    missing: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    allowed: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    source: FileFacts | None = None
-    target: FileFacts | None = None
-    config: str = ""
+    mapped: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)  # (source name, target name, shape)
+    dropped: dict[str, str] = field(default_factory=dict)  # reason by source name
+    unexplained: dict[str, str] = field(default_factory=dict)  # reason by source name
+    generated: dict[str, str] = field(default_factory=dict)  # reason by target name; they need no source
+    missing: dict[str, tuple[int, ...]] = field(default_factory=dict)  # shape by target name
+    allowed: list[str] = field(default_factory=list)  # names that `--allow-missing` accepts
+    notes: list[str] = field(default_factory=list)  # further remarks, such as changed dtypes
+    source: FileFacts | None = None  # the file that was read
+    target: FileFacts | None = None  # the file that was written
+    config: str = ""  # the config of the model
 
     @property
     def complete(self) -> bool:

@@ -258,7 +258,7 @@ class CheckpointUnpickler(pickle._Unpickler):
         """The elements of a tensor's storage, from ("storage", type, key, device, number of elements, ...)."""
         require(isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage", "an odd storage")
         _, dtype, key, _, count, *view = pid
-        require(isinstance(dtype, torch.dtype) and isinstance(key, (str, int)), "an odd storage")
+        require(isinstance(dtype, torch.dtype) and dtype in DTYPES and isinstance(key, (str, int)), "an odd storage")
         require(type(count) is int and count >= 0 and not any(view), "an odd storage")
         expected = count * dtype.itemsize
         if key not in self.storages:

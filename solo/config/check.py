@@ -23,17 +23,11 @@ from solo.registry import SCOPE
 
 @dataclass(frozen=True)
 class AcceptedKeys:
-    """Keys that a dict of a config may hold.
+    """Keys that a dict of a config may hold."""
 
-    Attributes:
-        names: The known keys.
-        others: Whether unknown keys are accepted too, unless they look like a misspelt name.
-        numbers: Those of the names whose values must be numbers, truth values or None.
-    """
-
-    names: frozenset[str] = frozenset()
-    others: bool = False
-    numbers: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()  # the known keys
+    others: bool = False  # whether unknown keys are accepted too, unless they look like a misspelt name
+    numbers: frozenset[str] = frozenset()  # those of the names whose values must be numbers, truth values or None
 
     def accepts(self, key: str) -> bool:
         """Whether a key is known, or unknown and accepted."""

@@ -79,10 +79,8 @@ def set_metric_options(config: Config, *, out: str | None, classwise: bool) -> N
 
 def encode_masks_for_evaluation(config: Config) -> None:
     """Skip bitmaps during evaluation where CocoMaskMetric, which takes RLE, is the only metric."""
-    for split in ("val", "test"):
-        if len(_coco_metrics(config, split)) != len(_evaluators(config, split)):
-            return
-    if "postprocess" in config.model:
+    is_only_metric = all(_coco_metrics(config, split) == _evaluators(config, split) for split in ("val", "test"))
+    if is_only_metric and "postprocess" in config.model:
         config.model.postprocess.setdefault("mask_format", "rle")
 
 

@@ -22,19 +22,12 @@ _REST = "rest"
 
 
 class Rule(NamedTuple):
-    """One pair of templates.
+    """One pair of templates."""
 
-    Attributes:
-        theirs: template of the other dialect.
-        ours: template of ours.
-        if_theirs: template of a name that must be among theirs for the rule to convert from theirs.
-        if_ours: template of a name that must be among ours for the rule to convert from ours.
-    """
-
-    theirs: str
-    ours: str
-    if_theirs: str = ""
-    if_ours: str = ""
+    theirs: str  # template of the other dialect
+    ours: str  # template of ours
+    if_theirs: str = ""  # template of a name that must be among theirs for the rule to convert from theirs
+    if_ours: str = ""  # template of a name that must be among ours for the rule to convert from ours
 
 
 def read_rules(table: str, *, if_theirs: str = "", if_ours: str = "") -> tuple[Rule, ...]:
@@ -44,17 +37,11 @@ def read_rules(table: str, *, if_theirs: str = "", if_ours: str = "") -> tuple[R
 
 
 class Preprocessing(NamedTuple):
-    """Normalisation of the images that weights were trained on.
+    """Normalisation of the images that weights were trained on."""
 
-    Attributes:
-        channel_order: "RGB" or "BGR".
-        mean: per channel in that order, in units of 0 to 255.
-        std: per channel, in the same units.
-    """
-
-    channel_order: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    channel_order: str  # "RGB" or "BGR"
+    mean: tuple[float, float, float]  # per channel in that order, in units of 0 to 255
+    std: tuple[float, float, float]  # per channel, in the same units
 
 
 IMAGENET = Preprocessing("RGB", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -63,27 +50,16 @@ CAFFE = Preprocessing("BGR", mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """Names and conventions of one code base.
+    """Names and conventions of one code base."""
 
-    Attributes:
-        name: value of `--source`.
-        title: name of the code base in messages.
-        rules: pairs of its names and ours; the first rule that matches a name applies.
-        vocabulary: words that the fields of the rules stand for.
-        dropped: reason by shell pattern of names, for content of its files that is not part of the model.
-        preprocessing: normalisation that its models expect.
-        backbone_style: stride of a bottleneck: "pytorch" in the 3x3, "caffe" in the first 1x1 convolution.
-        counts_batches: whether its files record `num_batches_tracked`.
-    """
-
-    name: str
-    title: str
-    rules: tuple[Rule, ...]
-    vocabulary: Vocabulary
-    dropped: Mapping[str, str]
-    preprocessing: Preprocessing = IMAGENET
-    backbone_style: str = "pytorch"
-    counts_batches: bool = True
+    name: str  # value of `--source`
+    title: str  # name of the code base in messages
+    rules: tuple[Rule, ...]  # pairs of its names and ours; the first rule that matches a name applies
+    vocabulary: Vocabulary  # words that the fields of the rules stand for
+    dropped: Mapping[str, str]  # reason by shell pattern of names, for what is not part of the model
+    preprocessing: Preprocessing = IMAGENET  # normalisation that its models expect
+    backbone_style: str = "pytorch"  # stride of a bottleneck: in its 3x3 ("pytorch") or first 1x1 ("caffe")
+    counts_batches: bool = True  # whether its files record `num_batches_tracked`
 
     def to_ours(self, names: Collection[str]) -> dict[str, str | None]:
         """Convert their names to ours; None where no rule matches."""
