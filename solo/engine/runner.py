@@ -143,12 +143,16 @@ class SOLORunner(Runner):
 
     def train(self) -> nn.Module:
         """Train; signals have their former handlers afterwards, also after an error."""
+        hooks = [hook for hook in self.hooks if isinstance(hook, StopSignalsHook)]
         try:
             return super().train()
+        except Exception:
+            if any(hook.is_interrupted for hook in hooks):  # and a bare `except` has caught the KeyboardInterrupt
+                raise KeyboardInterrupt from None
+            raise
         finally:
-            for hook in self.hooks:
-                if isinstance(hook, StopSignalsHook):
-                    hook.after_train(self)
+            for hook in hooks:
+                hook.after_train(self)
 
 
 def train(

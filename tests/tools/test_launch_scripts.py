@@ -104,6 +104,18 @@ def test_a_killed_rank_is_restarted_from_the_last_checkpoint(tmp_path: Path) -> 
     assert resumed[0]["step"] > 5, "it began again from the last checkpoint, not from the start"
 
 
+@pytest.mark.long
+def test_a_training_of_two_ranks_is_resumed_by_one(tmp_path: Path) -> None:
+    """Four images in batches of two: an epoch of the ranks has one step, an epoch of the single process two."""
+    config, work_dir = write_config(tmp_path), tmp_path / "work_dirs" / "square"
+    finish(start_script("dist_train.sh", config, "2", "--cfg-options", "train_cfg.max_epochs=2", folder=tmp_path))
+    done = run_tool("train.py", config, "--resume", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "An epoch has 2 steps now and had 1: the training continues after step 4" in done.stdout
+    assert [record["step"] for record in read_records(work_dir).train] == [1, 2, 5, 6]
+    assert (work_dir / "epoch_3.pth").is_file()
+
+
 EMPTY_RANK = """
 default_scope = "solo"
 custom_imports = dict(imports=["tests.helpers.fakes"], allow_failed_imports=False)

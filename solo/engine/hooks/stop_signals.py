@@ -36,6 +36,7 @@ class StopSignalsHook(Hook):
 
     def __init__(self, *, interval: int = 10) -> None:
         self.interval = interval
+        self.is_interrupted = False
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -76,6 +77,7 @@ class StopSignalsHook(Hook):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._received == signal.SIGINT:
+            self.is_interrupted = True
             raise KeyboardInterrupt
         self._received = number
 
