@@ -95,28 +95,33 @@ ODD_VALUES: list[Any] = [
 
 
 # ------------------------------------------------------------------------------------------------- sound content
-def sound_content(count: int, folder: Path, draw: random.Random) -> dict[str, Any]:
+def sound_content(count: int, folder: Path, generator: random.Random) -> dict[str, Any]:
     """Content of a COCO file with `count` annotations, and its images."""
     for number, (height, width) in enumerate(SIZES):
         pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
         cv2.imwrite(str(folder / f"{number}.png"), pixels)
     images, annotations = [], []
     for image_id in range(1, -(-count // OBJECTS_PER_IMAGE) + 1):
-        number = draw.randrange(len(SIZES))
+        number = generator.randrange(len(SIZES))
         height, width = SIZES[number]
         images.append(dict(id=image_id, file_name=f"{number}.png", height=height, width=width))
     for annotation_id in range(1, count + 1):
-        image = draw.choice(images)
-        annotations.append(sound_annotation(annotation_id, image, draw))
+        image = generator.choice(images)
+        annotations.append(sound_annotation(annotation_id, image, generator))
     categories = [dict(id=number, name=f"class {number}") for number in (1, 2, 3)]
     return dict(images=images, annotations=annotations, categories=categories)
 
 
-def sound_annotation(annotation_id: int, image: dict[str, Any], draw: random.Random) -> dict[str, Any]:
-    x, y, width, height = draw.randrange(20), draw.randrange(20), draw.randrange(2, 20), draw.randrange(2, 12)
+def sound_annotation(annotation_id: int, image: dict[str, Any], generator: random.Random) -> dict[str, Any]:
+    x, y, width, height = (
+        generator.randrange(20),
+        generator.randrange(20),
+        generator.randrange(2, 20),
+        generator.randrange(2, 12),
+    )
     polygon = [x, y, x + width, y, x + width, y + height, x, y + height + 0.5]
     segmentation: Any = [polygon]
-    kind = draw.randrange(3)
+    kind = generator.randrange(3)
     if kind:
         encoded = coco_mask.frPyObjects([polygon], image["height"], image["width"])[0]
         segmentation = dict(size=list(encoded["size"]), counts=encoded["counts"].decode())
@@ -127,8 +132,8 @@ def sound_annotation(annotation_id: int, image: dict[str, Any], draw: random.Ran
     return dict(
         id=annotation_id,
         image_id=image["id"],
-        category_id=draw.randrange(1, 4),
-        iscrowd=int(draw.random() < 0.1),
+        category_id=generator.randrange(1, 4),
+        iscrowd=int(generator.random() < 0.1),
         area=width * height,
         bbox=[x, y, width, height],
         segmentation=segmentation,
@@ -136,61 +141,61 @@ def sound_annotation(annotation_id: int, image: dict[str, Any], draw: random.Ran
 
 
 # ------------------------------------------------------------------------------------------------------- damage
-def damage(node: Any, draw: random.Random) -> Any:
+def damage(node: Any, generator: random.Random) -> Any:
     """The node with one place in it changed."""
-    if isinstance(node, dict) and node and draw.random() < 0.95:
-        key = draw.choice(sorted(node))
-        if draw.random() < 0.15:
+    if isinstance(node, dict) and node and generator.random() < 0.95:
+        key = generator.choice(sorted(node))
+        if generator.random() < 0.15:
             return {name: value for name, value in node.items() if name != key}
-        return {**node, key: damage(node[key], draw)}
-    if isinstance(node, list) and node and draw.random() < 0.8:
-        return damaged_list(node, draw)
-    if isinstance(node, str) and node and draw.random() < 0.8:
-        place = draw.randrange(len(node))
-        return node[:place] + chr(draw.randrange(1, 200)) * draw.randrange(3) + node[place + 1 :]
-    if isinstance(node, (int, float)) and abs(node) < 1e300 and draw.random() < 0.5:
-        return draw.choice([-node, node * 2, node * 1e6, node + 0.5, draw.choice(ODD_NUMBERS)])
-    return draw.choice(ODD_VALUES)
+        return {**node, key: damage(node[key], generator)}
+    if isinstance(node, list) and node and generator.random() < 0.8:
+        return damaged_list(node, generator)
+    if isinstance(node, str) and node and generator.random() < 0.8:
+        place = generator.randrange(len(node))
+        return node[:place] + chr(generator.randrange(1, 200)) * generator.randrange(3) + node[place + 1 :]
+    if isinstance(node, (int, float)) and abs(node) < 1e300 and generator.random() < 0.5:
+        return generator.choice([-node, node * 2, node * 1e6, node + 0.5, generator.choice(ODD_NUMBERS)])
+    return generator.choice(ODD_VALUES)
 
 
-def damaged_annotation(annotation: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+def damaged_annotation(annotation: dict[str, Any], generator: random.Random) -> dict[str, Any]:
     """One or two places changed, most of them in mask or box: a wrong id has been met soon."""
-    for _ in range(draw.randrange(1, 3)):
-        key = draw.choice(["segmentation", "segmentation", "bbox", ""])
+    for _ in range(generator.randrange(1, 3)):
+        key = generator.choice(["segmentation", "segmentation", "bbox", ""])
         if key in annotation:
-            annotation = {**annotation, key: damage(annotation[key], draw)}
+            annotation = {**annotation, key: damage(annotation[key], generator)}
         else:
-            changed = damage(annotation, draw)
+            changed = damage(annotation, generator)
             annotation = changed if isinstance(changed, dict) else {}
     return annotation
 
 
-def damaged_list(node: list[Any], draw: random.Random) -> list[Any]:
-    place = draw.randrange(len(node))
-    way = draw.randrange(5)
+def damaged_list(node: list[Any], generator: random.Random) -> list[Any]:
+    place = generator.randrange(len(node))
+    way = generator.randrange(5)
     if way == 0:
         return node[:place] + node[place + 1 :]
     if way == 1:
-        return node[:place] + [node[place]] * draw.randrange(2, 50) + node[place:]
+        return node[:place] + [node[place]] * generator.randrange(2, 50) + node[place:]
     if way == 2:
-        return draw.sample(node, len(node))
-    return [*node[:place], damage(node[place], draw), *node[place + 1 :]]
+        return generator.sample(node, len(node))
+    return [*node[:place], damage(node[place], generator), *node[place + 1 :]]
 
 
-def damaged_bytes(content: bytes, draw: random.Random) -> bytes:
-    way = draw.randrange(6)
-    place = draw.randrange(len(content))
+def damaged_bytes(content: bytes, generator: random.Random) -> bytes:
+    way = generator.randrange(6)
+    place = generator.randrange(len(content))
     if way == 0:
         return content[:place]
     if way == 1:
-        return content[:place] + draw.randbytes(draw.randrange(1, 40)) + content[place:]
+        return content[:place] + generator.randbytes(generator.randrange(1, 40)) + content[place:]
     if way == 2:
-        return content[:place] + content[place + draw.randrange(1, 200) :]
+        return content[:place] + content[place + generator.randrange(1, 200) :]
     if way == 3:  # the header, where the sizes are
-        place = draw.randrange(min(60, len(content)))
+        place = generator.randrange(min(60, len(content)))
     changed = bytearray(content)
-    for offset in range(place, min(place + draw.choice([1, 1, 4, 64]), len(content))):
-        changed[offset] = draw.choice([0, 255, draw.randrange(256)])
+    for offset in range(place, min(place + generator.choice([1, 1, 4, 64]), len(content))):
+        changed[offset] = generator.choice([0, 255, generator.randrange(256)])
     return bytes(changed)
 
 
@@ -247,11 +252,11 @@ def check_sums(report: AnnotationReport) -> None:
 
 def fuzz_annotations(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """Damage every annotation of a file; check, load and train on what is left."""
-    draw = random.Random(seed)
-    content = sound_content(count, folder, draw)
+    generator = random.Random(seed)
+    content = sound_content(count, folder, generator)
     damaged = []
     for annotation in content["annotations"]:
-        damaged.append(damaged_annotation(annotation, draw))
+        damaged.append(damaged_annotation(annotation, generator))
     path = folder / "annotations.json"
     path.write_text(json.dumps({**content, "annotations": damaged}))
     with in_time("the checks"):
@@ -272,19 +277,19 @@ def fuzz_annotations(count: int, *, seed: int, folder: Path) -> Counter[str]:
 
 def fuzz_files(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """Damage one place of a whole file: it is read, or refused with an error for users."""
-    draw = random.Random(seed)
-    content = sound_content(4, folder, draw)
+    generator = random.Random(seed)
+    content = sound_content(4, folder, generator)
     path = folder / "annotations.json"
     found: Counter[str] = Counter(files=count)
     for number in range(count):
-        part = draw.choice(["images", "categories", ""])
+        part = generator.choice(["images", "categories", ""])
         if part:
-            damaged: Any = {**content, part: damage(content[part], draw)}
+            damaged: Any = {**content, part: damage(content[part], generator)}
         else:
-            damaged = damage(content, draw)
+            damaged = damage(content, generator)
         path.write_text(json.dumps(damaged))
-        if draw.random() < 0.2:
-            path.write_bytes(damaged_bytes(path.read_bytes(), draw))
+        if generator.random() < 0.2:
+            path.write_bytes(damaged_bytes(path.read_bytes(), generator))
         with in_time(f"file {number}"):
             try:
                 check_sums(read_annotations(path).report)
@@ -297,16 +302,16 @@ def fuzz_files(count: int, *, seed: int, folder: Path) -> Counter[str]:
 
 def fuzz_images(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """Damage every image file: it is trained on, or another one in its place, and that is counted."""
-    draw = random.Random(seed)
+    generator = random.Random(seed)
     sound = sound_images(seed)
     images = []
     for number in range(count):
-        suffix, content = draw.choice(sound)
-        for _ in range(draw.randrange(1, 3)):
-            content = damaged_bytes(content, draw) if content else content
+        suffix, content = generator.choice(sound)
+        for _ in range(generator.randrange(1, 3)):
+            content = damaged_bytes(content, generator) if content else content
         images.append(dict(id=number + 1, file_name=f"image{number}{suffix}", height=48, width=64))
         (folder / f"image{number}{suffix}").write_bytes(content)
-    annotations = [sound_annotation(image["id"], image, draw) | dict(iscrowd=0) for image in images]
+    annotations = [sound_annotation(image["id"], image, generator) | dict(iscrowd=0) for image in images]
     categories = [dict(id=number, name=f"class {number}") for number in (1, 2, 3)]
     path = folder / "annotations.json"
     path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
@@ -341,17 +346,17 @@ def load(dataset: CocoInstances, index: int, trainer: Trainer) -> str:
 
 def fuzz_image_sizes(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """False sizes and damage in images of every format: each is read or refused in little memory."""
-    draw = random.Random(seed)
+    generator = random.Random(seed)
     sound = sound_images(seed)
     found: Counter[str] = Counter(images=count)
     for start in range(0, count, FILES_PER_PROCESS):
         paths = []
         for number in range(start, min(start + FILES_PER_PROCESS, count)):
-            suffix, content = draw.choice(sound)
-            if draw.random() < 0.6:
-                content = with_false_size(content, draw)
-            for _ in range(draw.randrange(3)):
-                content = damaged_bytes(content, draw) or b"x"
+            suffix, content = generator.choice(sound)
+            if generator.random() < 0.6:
+                content = with_false_size(content, generator)
+            for _ in range(generator.randrange(3)):
+                content = damaged_bytes(content, generator) or b"x"
             paths.append(folder / f"{number}{suffix}")
             paths[-1].write_bytes(content)
         outcomes = run_limited(lambda paths=paths: "\n".join(map(read_limited_image, paths)), memory=IMAGE_MEMORY)
@@ -373,16 +378,16 @@ def read_limited_image(path: Path) -> str:
 
 def fuzz_checkpoints(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """Damage checkpoints of every format: each is read, or refused in one line, within limits of time and memory."""
-    draw = random.Random(seed)
+    generator = random.Random(seed)
     weights = {"a.weight": torch.arange(12.0).reshape(3, 4), "b.bias": torch.ones(2, dtype=torch.float16)}
     sound = sound_checkpoints(weights)
     found: Counter[str] = Counter(checkpoints=count)
     for start in range(0, count, FILES_PER_PROCESS):
         paths = []
         for number in range(start, min(start + FILES_PER_PROCESS, count)):
-            suffix, content = draw.choice(sound)
+            suffix, content = generator.choice(sound)
             paths.append(folder / f"{number}{suffix}")
-            paths[-1].write_bytes(damaged_checkpoint(content, draw))
+            paths[-1].write_bytes(damaged_checkpoint(content, generator))
         outcomes = run_limited(lambda paths=paths: "\n".join(read_checkpoint(path, weights) for path in paths))
         assert len(outcomes.splitlines()) == len(paths), f"checkpoints from {paths[0]} on: {outcomes}"
         found.update(outcomes.splitlines())
@@ -408,28 +413,28 @@ def sound_checkpoints(weights: dict[str, torch.Tensor]) -> list[tuple[str, bytes
     return [*files, (".safetensors", safetensors.torch.save(weights))]
 
 
-def damaged_checkpoint(content: bytes, draw: random.Random) -> bytes:
+def damaged_checkpoint(content: bytes, generator: random.Random) -> bytes:
     """One or two places changed; in a zip file those of its pickle, so that the check sums hold, or any."""
-    if content.startswith(b"PK") and draw.random() < 0.8:
+    if content.startswith(b"PK") and generator.random() < 0.8:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = {name: archive.read(name) for name in archive.namelist()}
         name = next(name for name in entries if name.endswith("data.pkl"))
-        entries[name] = damaged_pickle(entries[name], draw)
+        entries[name] = damaged_pickle(entries[name], generator)
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, entry in entries.items():
                 archive.writestr(name, entry)
         return buffer.getvalue()
-    return damaged_pickle(content, draw)
+    return damaged_pickle(content, generator)
 
 
-def damaged_pickle(content: bytes, draw: random.Random) -> bytes:
-    for _ in range(draw.choice([1, 1, 2])):
-        if draw.random() < 0.4:
-            place = draw.randrange(len(content) + 1)
-            content = content[:place] + draw.choice(HOSTILE_OPCODES) + content[place + draw.randrange(3) :]
+def damaged_pickle(content: bytes, generator: random.Random) -> bytes:
+    for _ in range(generator.choice([1, 1, 2])):
+        if generator.random() < 0.4:
+            place = generator.randrange(len(content) + 1)
+            content = content[:place] + generator.choice(HOSTILE_OPCODES) + content[place + generator.randrange(3) :]
         else:
-            content = damaged_bytes(content, draw) or b"\x80"
+            content = damaged_bytes(content, generator) or b"\x80"
     return content
 
 

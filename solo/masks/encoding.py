@@ -65,9 +65,9 @@ def _parts(masks: Tensor) -> Iterator[ResizedPart]:
     """Yield the windows of masks (D, H, W), cut by columns."""
     for members, window in window_groups(masks, pixels_per_mask=masks.shape[1] * masks.shape[2]):
         step = max(1, chunk_pixels(masks.device) // (len(members) * (window.bottom - window.top)))
+        inside = masks[members.start : members.stop, window.top : window.bottom]
         for left in range(window.left, window.right, step):
-            columns = slice(left, min(left + step, window.right))
-            yield ResizedPart(members, window.top, left, masks[members.start : members.stop, window.rows, columns])
+            yield ResizedPart(members, window.top, left, inside[..., left : min(left + step, window.right)])
 
 
 def _find_edges(parts: Iterable[ResizedPart], device: torch.device) -> _Edges:

@@ -27,16 +27,6 @@ class Window(NamedTuple):
     left: int
     right: int
 
-    @property
-    def rows(self) -> slice:
-        """Index along the height."""
-        return slice(self.top, self.bottom)
-
-    @property
-    def columns(self) -> slice:
-        """Index along the width."""
-        return slice(self.left, self.right)
-
 
 def mask_extents(masks: Tensor) -> Tensor:
     """Compute the tightest windows around binary masks (D, H, W) bool.

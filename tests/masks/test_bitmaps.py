@@ -17,7 +17,7 @@ from tests.helpers.bitmaps import downsample_masks, mass_centers
 NAN, INF = float("nan"), float("inf")
 
 
-def draw(rows: list[str]) -> Tensor:
+def bitmap_from(rows: list[str]) -> Tensor:
     """One mask from text, `#` is set: (1, H, W) bool."""
     return torch.tensor([[letter == "#" for letter in row] for row in rows])[None]
 
@@ -118,13 +118,13 @@ def test_a_part_shrinks_to_a_part(masks: Tensor) -> None:
     ],
 )
 def test_mass_centers_by_hand(rows: list[str], center: list[float]) -> None:
-    centers = mass_centers(draw(rows))
+    centers = mass_centers(bitmap_from(rows))
     assert centers.dtype == torch.float32
     assert centers.tolist() == [pytest.approx(center, rel=1e-7)]
 
 
 def test_mass_center_of_an_empty_mask_is_nan() -> None:
-    centers = mass_centers(torch.cat([draw(["..", ".."]), draw([".#", ".."])]))
+    centers = mass_centers(torch.cat([bitmap_from(["..", ".."]), bitmap_from([".#", ".."])]))
     assert centers[0].isnan().all()
     assert centers[1].tolist() == [1, 0]
 
@@ -162,7 +162,7 @@ def test_mass_centers_against_numpy(masks: Tensor) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- binarise_masks
-def drawn_oracle(probabilities: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+def binarised_oracle(probabilities: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Masks, areas and maskness in three plain steps."""
     masks = probabilities > threshold
     inside = torch.where(masks, probabilities.float(), 0)
@@ -172,44 +172,44 @@ def drawn_oracle(probabilities: Tensor, threshold: float) -> tuple[Tensor, Tenso
 
 def test_maskness_by_hand() -> None:
     probabilities = torch.tensor([[[0.9, 0.6], [0.2, 0.1]], [[1.0, 1.0], [1.0, 1.0]], [[0.3, 0.3], [0.3, 0.3]]])
-    drawn = binarise_masks(probabilities, threshold=0.5)
-    assert drawn.masks.flatten(1).int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
-    assert drawn.areas.tolist() == [2, 4, 0]
-    assert drawn.maskness.tolist() == pytest.approx([0.75, 1.0, 0.0])
+    binarised = binarise_masks(probabilities, threshold=0.5)
+    assert binarised.masks.flatten(1).int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
+    assert binarised.areas.tolist() == [2, 4, 0]
+    assert binarised.maskness.tolist() == pytest.approx([0.75, 1.0, 0.0])
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (700, 900)])  # the last is more than a CPU passes over at once
 def test_binarise_against_three_steps(size: tuple[int, int], threshold: float, generator: torch.Generator) -> None:
     probabilities = torch.rand(3, *size, generator=generator)
-    drawn = binarise_masks(probabilities, threshold=threshold)
-    masks, areas, maskness = drawn_oracle(probabilities, threshold)
-    assert torch.equal(drawn.masks, masks)
-    assert torch.equal(drawn.areas, areas)
-    torch.testing.assert_close(drawn.maskness, maskness, rtol=1e-5, atol=0)
+    binarised = binarise_masks(probabilities, threshold=threshold)
+    masks, areas, maskness = binarised_oracle(probabilities, threshold)
+    assert torch.equal(binarised.masks, masks)
+    assert torch.equal(binarised.areas, areas)
+    torch.testing.assert_close(binarised.maskness, maskness, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_maskness_of_a_large_mask_in_half_precision(dtype: torch.dtype) -> None:
-    drawn = binarise_masks(torch.full((1, 300, 300), 0.75, dtype=dtype), threshold=0.5)
-    assert drawn.maskness.dtype == torch.float32
-    assert drawn.maskness.item() == pytest.approx(0.75)
-    assert drawn.areas.tolist() == [90_000]
+    binarised = binarise_masks(torch.full((1, 300, 300), 0.75, dtype=dtype), threshold=0.5)
+    assert binarised.maskness.dtype == torch.float32
+    assert binarised.maskness.item() == pytest.approx(0.75)
+    assert binarised.areas.tolist() == [90_000]
 
 
 @pytest.mark.parametrize("outside", [NAN, 0.5, -INF])
 def test_maskness_looks_inside_the_mask_only(outside: float) -> None:
-    drawn = binarise_masks(torch.tensor([[[0.75, outside], [outside, 0.75]]]), threshold=0.5)
-    assert drawn.maskness.tolist() == [0.75]
-    assert drawn.areas.tolist() == [2]
+    binarised = binarise_masks(torch.tensor([[[0.75, outside], [outside, 0.75]]]), threshold=0.5)
+    assert binarised.maskness.tolist() == [0.75]
+    assert binarised.areas.tolist() == [2]
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 2), (2, 0, 3)])
 def test_binarise_nothing(shape: tuple[int, ...]) -> None:
-    drawn = binarise_masks(torch.zeros(shape), threshold=0.5)
-    assert drawn.masks.shape == shape
-    assert drawn.areas.dtype == torch.int64
-    assert drawn.maskness.tolist() == [0] * shape[0]
+    binarised = binarise_masks(torch.zeros(shape), threshold=0.5)
+    assert binarised.masks.shape == shape
+    assert binarised.areas.dtype == torch.int64
+    assert binarised.maskness.tolist() == [0] * shape[0]
 
 
 # ------------------------------------------------------------------------------------------------- boxes_from_masks
@@ -226,7 +226,7 @@ def test_binarise_nothing(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_boxes_by_hand(rows: list[str], box: list[int]) -> None:
-    boxes = boxes_from_masks(draw(rows))
+    boxes = boxes_from_masks(bitmap_from(rows))
     assert boxes.dtype == torch.float32
     assert boxes.tolist() == [box]
 

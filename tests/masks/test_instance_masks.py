@@ -296,8 +296,8 @@ def test_mmdets_masks_are_taken() -> None:
     ours, peer = both([SQUARE, *polygons(0, 30, 40)], 30, 40)
     assert InstanceMasks.from_masks(ours) is ours
     assert_same(InstanceMasks.from_masks(peer), peer)
-    drawn = PolygonMasks([[np.array(p) for p in s] for s in [SQUARE, *polygons(0, 30, 40)]], 30, 40)
-    assert_same(InstanceMasks.from_masks(drawn), peer)
+    given = PolygonMasks([[np.array(p) for p in s] for s in [SQUARE, *polygons(0, 30, 40)]], 30, 40)
+    assert_same(InstanceMasks.from_masks(given), peer)
     assert_same(InstanceMasks.from_masks(BitmapMasks([], 30, 40)), BitmapMasks([], 30, 40))
     with pytest.raises(DataError, match="not ndarray"):
         InstanceMasks.from_masks(peer.masks)

@@ -43,9 +43,9 @@ def test_round_trip(images: list[Tensor], extra: tuple[int, int]) -> None:
         expected[row : row + len(image), : image.shape[1], : image.shape[2]] = image
         row += len(image)
     parts = [pack_masks(image) for image in images]
-    for drawn in (unpack_masks(parts, (height, width)), _unpack_on_device(parts, (height, width), CPU)):
-        assert drawn.dtype == torch.bool
-        assert torch.equal(drawn, expected)
+    for unpacked in (unpack_masks(parts, (height, width)), _unpack_on_device(parts, (height, width), CPU)):
+        assert unpacked.dtype == torch.bool
+        assert torch.equal(unpacked, expected)
 
 
 @given(masks=mask_lists(), seed=st.integers(0, 99))
@@ -81,7 +81,7 @@ def test_looks_like_masks() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_drawing_never_waits_for_the_device(count: int) -> None:
+def test_unpacking_never_waits_for_the_device(count: int) -> None:
     parts = [pack_masks(MASK.expand(count, 5, 3)), pack_masks(MASK[None])]
     with OperationCounter() as syncs:
         _unpack_on_device(parts, (8, 8), CPU)
@@ -95,7 +95,7 @@ def test_nor_does_it_on_a_gpu() -> None:
     unpack_masks(parts, (50, 70), device="cuda")  # the first call loads kernels
     torch.cuda.set_sync_debug_mode("error")
     try:
-        drawn = unpack_masks(parts, (50, 70), device="cuda")
+        unpacked = unpack_masks(parts, (50, 70), device="cuda")
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert torch.equal(drawn.cpu(), masks)
+    assert torch.equal(unpacked.cpu(), masks)

@@ -18,8 +18,8 @@ Objects = list[list[list[float]]]
 
 def expected(objects: Objects, height: int, width: int) -> np.ndarray:
     bitmaps = [coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(o, height, width))) for o in objects if o]
-    drawn = iter(bitmaps)
-    return np.array([next(drawn) if o else np.zeros((height, width)) for o in objects]).reshape(-1, height, width)
+    rasterised = iter(bitmaps)
+    return np.array([next(rasterised) if o else np.zeros((height, width)) for o in objects]).reshape(-1, height, width)
 
 
 def assert_exact(objects: Objects, height: int, width: int) -> None:

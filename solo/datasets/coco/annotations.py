@@ -190,14 +190,13 @@ def _select_categories(
     """The records of the classes to use, in the order of their labels."""
     if classes is None:
         return categories
-    if isinstance(classes, str):
-        raise DataError(f"classes must be a list of names, not the string {classes!r}")
+    are_names = not isinstance(classes, str) and all(isinstance(name, str) for name in classes)
+    if not are_names or not 0 < len(set(classes)) == len(classes):
+        raise DataError(f"classes must be a list of different names, at least one, not {classes!r}")
     by_name: dict[str, list[dict[str, Any]]] = {}
     for category in categories:
         by_name.setdefault(category["name"], []).append(category)
     for name in classes:
-        if not isinstance(name, str):
-            raise DataError(f"classes must be a list of names, not {list(classes)}")
         if name not in by_name:
             raise DataError(
                 f"annotation file {path} has no class {name!r}{suggestion(name, by_name)}; it has {_shortened(by_name)}"
@@ -205,8 +204,6 @@ def _select_categories(
         if len(by_name[name]) > 1:
             ids = [category["id"] for category in by_name[name]]
             raise DataError(f"annotation file {path}: {name!r} is the name of several categories, {ids}")
-    if not classes or len(set(classes)) != len(classes):
-        raise DataError(f"classes must be different names, at least one, not {list(classes)}")
     return [by_name[name][0] for name in classes]
 
 

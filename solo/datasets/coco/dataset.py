@@ -65,7 +65,7 @@ class CocoInstances(BaseDataset):
                 those with a shorter side.
             pipeline: Transforms, as configs or callables. One with a method `set_dataset`, as `CopyPaste`, gets
                 this dataset, to take more images from.
-            test_mode: Keep every image, in the file's order, and fail at once on an unreadable one.
+            test_mode: Keep every image, in the file's order, and objects without a pixel; fail at an unreadable image.
             max_unreadable: Training skips this many different unreadable images; one more ends the run.
             seed: Seed of the random transforms.
             indices: Use the first (or, negative, last) so many images, or exactly these.
@@ -75,9 +75,7 @@ class CocoInstances(BaseDataset):
             DataError: The annotation file or an option cannot be used, or no image is where they say; the message
                 names file, key or id.
         """
-        self.classes = classes
-        self.max_unreadable = max_unreadable
-        self.seed = seed
+        self.classes, self.max_unreadable, self.seed = classes, max_unreadable, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._in_progress = ImagesInProgress()
         if max_unreadable < 0:
@@ -148,12 +146,8 @@ class CocoInstances(BaseDataset):
         if self.test_mode:
             return self.data_list
         options = {**_FILTERS, **(self.filter_cfg or {})}
-        kept = [
-            info
-            for info in self.data_list
-            if min(info["height"], info["width"]) >= options["min_size"]
-            and not (options["filter_empty_gt"] and all(info["instances"].ignore_flags))
-        ]
+        large = [info for info in self.data_list if min(info["height"], info["width"]) >= options["min_size"]]
+        kept = [info for info in large if not (options["filter_empty_gt"] and all(info["instances"].ignore_flags))]
         self.report.images_filtered = len(self.data_list) - len(kept)
         if not self.report.used or not kept:
             raise DataError(f"there is no usable object to train on in\n{self.report}")
@@ -170,9 +164,7 @@ class CocoInstances(BaseDataset):
         """The images with their usable annotations, as an evaluation compares with them; in test mode alone."""
         for index in range(len(self)):
             info = super().get_data_info(index)
-            yield AnnotatedImage(
-                info["img_id"], info["height"], info["width"], info["instances"], info["boxes_and_areas"]
-            )
+            yield AnnotatedImage(*(info[k] for k in ("img_id", "height", "width", "instances", "boxes_and_areas")))
 
     @property
     def images_in_progress(self) -> list[tuple[str, float]]:

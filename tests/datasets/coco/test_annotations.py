@@ -260,7 +260,7 @@ def test_a_name_of_several_categories_cannot_be_asked_for(tmp_path: Path) -> Non
     path = write(tmp_path, what)
     with pytest.raises(DataError, match=r"'cat' is the name of several categories, \[1, 7\]"):
         read_annotations(path, classes=["cat"])
-    with pytest.raises(DataError, match=r"list of names, not \[1\]"):
+    with pytest.raises(DataError, match=r"list of different names, at least one, not \[1\]"):
         read_annotations(path, classes=[1])  # type: ignore[list-item]
 
 

@@ -182,7 +182,7 @@ def flips(dataset: Any, num_workers: int = 0) -> list[bool]:
     return [sample.flip for batch in loader for sample in batch["data_samples"]]
 
 
-def test_draws_do_not_depend_on_the_workers_or_on_the_order(tmp_path: Path) -> None:
+def test_random_numbers_do_not_depend_on_the_workers_or_on_the_order(tmp_path: Path) -> None:
     dataset = build(tmp_path, objects(32))
     expected = flips(dataset)
     assert True in expected and False in expected
@@ -192,7 +192,7 @@ def test_draws_do_not_depend_on_the_workers_or_on_the_order(tmp_path: Path) -> N
     assert dataset[-1]["data_samples"].flip == expected[-1]
 
 
-def test_draws_depend_on_epoch_and_seed(tmp_path: Path) -> None:
+def test_random_numbers_depend_on_epoch_and_seed(tmp_path: Path) -> None:
     dataset = build(tmp_path, objects(32))
     first = flips(dataset)
     dataset.set_epoch(1)

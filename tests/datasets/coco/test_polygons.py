@@ -128,8 +128,8 @@ def test_no_polygon() -> None:
 
 
 def test_more_polygons_than_are_measured_at_once() -> None:
-    draw = np.random.default_rng(0)
-    objects = [draw.uniform(-50, 50, 2 * count).tolist() for count in draw.integers(3, 8, 25_000)]
+    generator = np.random.default_rng(0)
+    objects = [generator.uniform(-50, 50, 2 * count).tolist() for count in generator.integers(3, 8, 25_000)]
     polygons, _ = table_of(objects)
     points = [np.array(polygon).reshape(-1, 2) for polygon in objects]
     np.testing.assert_array_equal(polygons.lowest, [of_polygon.min(0) for of_polygon in points])

@@ -50,9 +50,9 @@ def test_a_picture_depends_on_no_other(shapes: Path, tmp_path: Path) -> None:
     assert many["train/000000.png"] != many["val/000000.png"]
 
 
-def test_nothing_is_drawn_twice(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_generated_twice(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: Any) -> None:
-        raise AssertionError("a picture is drawn")
+        raise AssertionError("an image is rendered")
 
     before = (shapes / "manifest.json").stat().st_mtime_ns
     monkeypatch.setattr("solo.datasets.shapes.dataset.render_image", fail)
@@ -61,19 +61,19 @@ def test_nothing_is_drawn_twice(shapes: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_another_process_was_faster(tmp_path: Path) -> None:
-    root, drawn = (ensure_shapes(tmp_path / name, num_train=2, num_val=1) for name in ("shapes", "drawn"))
+    root, generated = (ensure_shapes(tmp_path / name, num_train=2, num_val=1) for name in ("shapes", "generated"))
     before = files(root)
-    _publish(drawn, root, json.loads((root / "manifest.json").read_text()))
+    _publish(generated, root, json.loads((root / "manifest.json").read_text()))
     assert files(root) == before
 
 
 def test_a_folder_that_cannot_be_moved_is_told(tmp_path: Path) -> None:
-    drawn = ensure_shapes(tmp_path / "drawn", num_train=2, num_val=1)
+    generated = ensure_shapes(tmp_path / "generated", num_train=2, num_val=1)
     with pytest.raises(OSError, match="missing"):
-        _publish(drawn, tmp_path / "missing" / "shapes", json.loads((drawn / "manifest.json").read_text()))
+        _publish(generated, tmp_path / "missing" / "shapes", json.loads((generated / "manifest.json").read_text()))
 
 
-def test_other_parameters_draw_anew(tmp_path: Path) -> None:
+def test_other_parameters_generate_anew(tmp_path: Path) -> None:
     root = ensure_shapes(tmp_path / "shapes", num_train=2, num_val=1)
     first = files(root)
     ensure_shapes(root, num_train=2, num_val=1, seed=1)
@@ -127,7 +127,7 @@ def test_a_manifest_cannot_name_files_of_other_folders(tmp_path: Path) -> None:
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["mine.txt", "shapes"]
 
 
-def test_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -151,7 +151,7 @@ def test_content(shapes: Path) -> None:
         assert check_coco_file(shapes / "annotations" / f"instances_{split}.json").left_out == 0
 
 
-def test_annotations_say_exactly_what_was_drawn(shapes: Path) -> None:
+def test_annotations_equal_what_was_rendered(shapes: Path) -> None:
     by_image: dict[int, list[dict[str, Any]]] = {}
     for annotation in read(shapes, "val")["annotations"]:
         by_image.setdefault(annotation["image_id"], []).append(annotation)
@@ -159,14 +159,14 @@ def test_annotations_say_exactly_what_was_drawn(shapes: Path) -> None:
         picture, objects = render_image(rng=np.random.default_rng([0, 1, index]), size=160)
         np.testing.assert_array_equal(picture, cv2.imread(str(shapes / "val" / f"{index:06d}.png")))
         found = by_image.get(index + 1, [])
-        assert [a["category_id"] - 1 for a in found] == [drawn.label for drawn in objects]
-        for annotation, drawn in zip(found, objects, strict=True):
+        assert [a["category_id"] - 1 for a in found] == [generated.label for generated in objects]
+        for annotation, generated in zip(found, objects, strict=True):
             encoded = annotation["segmentation"]
             if isinstance(encoded, list):
                 encoded = coco_mask.merge(coco_mask.frPyObjects(encoded, 160, 160))
-            np.testing.assert_array_equal(coco_mask.decode(encoded).astype(bool), drawn.mask)
-            assert annotation["area"] == drawn.mask.sum()
-        assert np.sum([drawn.mask for drawn in objects], axis=0).max() <= 1
+            np.testing.assert_array_equal(coco_mask.decode(encoded).astype(bool), generated.mask)
+            assert annotation["area"] == generated.mask.sum()
+        assert np.sum([generated.mask for generated in objects], axis=0).max() <= 1
 
 
 def test_polygons_of_split_and_of_holed_masks() -> None:
@@ -179,7 +179,7 @@ def test_polygons_of_split_and_of_holed_masks() -> None:
     assert _trace_polygons(mask) is None
 
 
-def test_registered_data_set_draws_itself(tmp_path: Path) -> None:
+def test_registered_dataset_generates_itself(tmp_path: Path) -> None:
     dataset = DATASETS.build(
         dict(
             type="solo.Shapes",

@@ -1,4 +1,4 @@
-"""What a drawn shape covers, by geometry: shares of the square of its diameter."""
+"""What a rendered shape covers, by geometry: fractions of the square of its diameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours: each change by hand on a pixel, hue against YIQ, what is drawn and how often."""
+"""Colours: each change by hand on a pixel, hue against YIQ, what is sampled and how often."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_one_change_by_hand(options: Any, expected: list[float], monkeypatch: py
     np.testing.assert_allclose(image[0, 0], expected, atol=0.5 if name == "hue" else 1e-3)
 
 
-def test_changes_follow_the_drawn_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_follow_the_sampled_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """(10 + 1) * 2, not 10 * 2 + 1."""
     Draws(monkeypatch, ["brightness", "contrast", "hue", "saturation"], dict(brightness=0.1, contrast=0.1))
     image = RandomDistort(**fixed(brightness=1.0, contrast=2.0))(dict(img=PIXEL))["img"]

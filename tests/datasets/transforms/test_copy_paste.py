@@ -24,7 +24,7 @@ LOAD = [dict(type="LoadImage"), dict(type="LoadInstances")]
 
 
 def results(seed: int, *, count: int) -> dict[str, Any]:
-    """An image and drawn objects, of which some are crowds and some lie over each other."""
+    """An image and objects as bitmaps, of which some are crowds and some lie over each other."""
     rng = np.random.default_rng(seed)
     masks = np.zeros((count, HEIGHT, WIDTH), np.uint8)
     for mask in masks:
@@ -41,7 +41,7 @@ def results(seed: int, *, count: int) -> dict[str, Any]:
     )
 
 
-def undrawn(given: dict[str, Any]) -> dict[str, Any]:
+def as_runs(given: dict[str, Any]) -> dict[str, Any]:
     given = copy.deepcopy(given)
     return {**given, "gt_masks": InstanceMasks.from_masks(given["gt_masks"])}
 
@@ -54,7 +54,7 @@ def test_as_mmdet(options: dict[str, Any], counts: tuple[int, int]) -> None:
         image, other = results(seed, count=counts[0]), results(seed + 100, count=counts[1])
         other["img"] = other["img"][:, ::-1]  # flipped by a view, as mmcv does
         np.random.seed(seed)
-        found = ours.paste(undrawn(image), undrawn(other))
+        found = ours.paste(as_runs(image), as_runs(other))
         np.random.seed(seed)
         expected = peer({**copy.deepcopy(image), "mix_results": [copy.deepcopy(other)]})
         np.testing.assert_array_equal(found["img"], expected["img"])
@@ -72,12 +72,12 @@ def test_what_follows_is_exact() -> None:
         TRANSFORMS.build(dict(type="mmdet.RandomFlip", prob=1.0)),
         TRANSFORMS.build(dict(type="mmdet.RandomCrop", crop_size=(70, 60), allow_negative_crop=True)),
     ]
-    image, other = undrawn(results(0, count=5)), undrawn(results(1, count=5))
+    image, other = as_runs(results(0, count=5)), as_runs(results(1, count=5))
     other["gt_masks"] = other["gt_masks"].resize((30, 20)).resize((HEIGHT, WIDTH)).flip()
     pasted = CopyPaste(pipeline=[], selected=False).paste(image, other)
-    drawn = {**copy.deepcopy(pasted), "gt_masks": BitmapMasks(pasted["gt_masks"].to_ndarray(), HEIGHT, WIDTH)}
+    with_bitmaps = {**copy.deepcopy(pasted), "gt_masks": BitmapMasks(pasted["gt_masks"].to_ndarray(), HEIGHT, WIDTH)}
     samples = []
-    for given in (pasted, drawn):
+    for given in (pasted, with_bitmaps):
         np.random.seed(3)
         for step in steps:
             given = step(given)
@@ -91,7 +91,7 @@ def test_what_follows_is_exact() -> None:
 
 
 def test_the_given_image_is_not_written() -> None:
-    image, other = undrawn(results(0, count=2)), undrawn(results(1, count=2))
+    image, other = as_runs(results(0, count=2)), as_runs(results(1, count=2))
     before = image["img"].copy()
     pixels = image["img"]
     CopyPaste(pipeline=[], selected=False).paste(image, other)
@@ -125,7 +125,7 @@ def test_objects_come_from_the_data_set(tmp_path: Path) -> None:
             assert 1 <= len(sample["data_samples"].gt_instances) <= 2
 
 
-def test_draws_are_those_of_the_sample(tmp_path: Path) -> None:
+def test_random_numbers_are_those_of_the_sample(tmp_path: Path) -> None:
     """Seed, epoch and index decide what is pasted, whichever worker does it."""
     data = dataset(tmp_path, seed=4)
     here = [data[index]["inputs"] for index in range(len(data))]
@@ -161,7 +161,7 @@ def test_two_sizes(tmp_path: Path) -> None:
 
 def test_without_a_data_set() -> None:
     with pytest.raises(DataError, match="pipeline of CocoInstances"):
-        CopyPaste(pipeline=LOAD)(undrawn(results(0, count=1)))
+        CopyPaste(pipeline=LOAD)(as_runs(results(0, count=1)))
 
 
 def test_wrong_number() -> None:

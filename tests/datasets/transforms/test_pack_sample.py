@@ -191,8 +191,8 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_samples_are_those_of_drawn_masks(shared_data: Path, name: str) -> None:
-    """Whole training pipelines on real images, with `LoadInstances` and with mmdet's bitmaps, draw by draw."""
+def test_samples_are_those_of_bitmaps(shared_data: Path, name: str) -> None:
+    """Whole training pipelines on real images, with `LoadInstances` and with mmdet's bitmaps, from the same seeds."""
     load = dict(type="LoadInstances"), dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True)
     ours, peer = (
         CocoInstances(
@@ -206,16 +206,16 @@ def test_samples_are_those_of_drawn_masks(shared_data: Path, name: str) -> None:
     )
     pickled = peer_pickled = 0
     for index in range(len(ours)):
-        sample, drawn = ours[index], peer[index]
-        np.testing.assert_array_equal(sample["inputs"].numpy(), drawn["img"].transpose(2, 0, 1))
-        masks = torch.from_numpy(drawn["gt_masks"].masks.astype(bool))
-        kept = masks.flatten(1).any(dim=1) & ~torch.from_numpy(drawn["gt_ignore_flags"])
+        sample, expected = ours[index], peer[index]
+        np.testing.assert_array_equal(sample["inputs"].numpy(), expected["img"].transpose(2, 0, 1))
+        masks = torch.from_numpy(expected["gt_masks"].masks.astype(bool))
+        kept = masks.flatten(1).any(dim=1) & ~torch.from_numpy(expected["gt_ignore_flags"])
         instances = sample["data_samples"].gt_instances
-        np.testing.assert_array_equal(instances.labels, drawn["gt_bboxes_labels"][kept])
-        np.testing.assert_array_equal(instances.bboxes, drawn["gt_bboxes"].numpy()[kept])
+        np.testing.assert_array_equal(instances.labels, expected["gt_bboxes_labels"][kept])
+        np.testing.assert_array_equal(instances.bboxes, expected["gt_bboxes"].numpy()[kept])
         np.testing.assert_array_equal(instances.centers, mass_centers(masks[kept]))
         assert torch.equal(dense(instances), downsample_masks(masks[kept]))
-        assert sample["data_samples"].flip == drawn["flip"]
+        assert sample["data_samples"].flip == expected["flip"]
         pickled += len(ForkingPickler.dumps(instances))
-        peer_pickled += len(ForkingPickler.dumps(drawn["gt_masks"]))
+        peer_pickled += len(ForkingPickler.dumps(expected["gt_masks"]))
     assert pickled * 200 <= peer_pickled or name == "large-scale jitter"

@@ -78,8 +78,8 @@ def test_a_crop_by_hand(container: type, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.tuples(st.integers(2, 40), st.integers(2, 40)), count=st.integers(1, 5))
-def test_undrawn_masks_are_cropped_as_bitmaps(seed: int, size: tuple[int, int], count: int) -> None:
-    """The same draws, masks of any outline: which objects stay and every pixel of theirs."""
+def test_runs_are_cropped_as_bitmaps(seed: int, size: tuple[int, int], count: int) -> None:
+    """The same random numbers, masks of any outline: which objects stay and every pixel of theirs."""
     rng = np.random.default_rng(seed)
     masks = (rng.random((count, *size)) < 0.4).astype(np.uint8)
     masks[:, size[0] // 2, size[1] // 2] = 1
@@ -89,10 +89,10 @@ def test_undrawn_masks_are_cropped_as_bitmaps(seed: int, size: tuple[int, int], 
     for container in (bitmaps, InstanceMasks.from_masks(bitmaps)):
         np.random.seed(seed % 2**32)
         found.append(RandomOverlapCrop()({**sample(boxes, size), "gt_masks": container}))
-    drawn, undrawn = found
-    np.testing.assert_array_equal(undrawn["gt_masks"].to_ndarray(), drawn["gt_masks"].to_ndarray())
-    assert undrawn["gt_bboxes"].tensor.tolist() == drawn["gt_bboxes"].tensor.tolist()
-    np.testing.assert_array_equal(undrawn["img"], drawn["img"])
+    cropped_bitmaps, cropped_runs = found
+    np.testing.assert_array_equal(cropped_runs["gt_masks"].to_ndarray(), cropped_bitmaps["gt_masks"].to_ndarray())
+    assert cropped_runs["gt_bboxes"].tensor.tolist() == cropped_bitmaps["gt_bboxes"].tensor.tolist()
+    np.testing.assert_array_equal(cropped_runs["img"], cropped_bitmaps["img"])
 
 
 def test_an_image_of_nothing_or_of_crowds_stays() -> None:
