@@ -1,4 +1,4 @@
-"""The records that travel between the steps, each shape stated once.
+"""Records that the steps pass on, each shape stated once.
 
 Axis letters, used in every docstring of the package:
 B images · S grid cells over all levels (sum of num_grids squared) · C classes · E mask-feature channels ·
@@ -21,7 +21,7 @@ from solo.masks.mask_windows import MaskWindows
 
 
 class SOLOv2Outputs(NamedTuple):
-    """What the network computes for a batch: `model(inputs, mode="tensor")`. Levels are flattened once, finest first.
+    """Outputs of the network for a batch: `model(inputs, mode="tensor")`. Levels are flattened, finest first.
 
     Attributes:
         cls_logits: (B, S, C) class logits of every grid cell, before the sigmoid. Cells are row-major in each level.
@@ -35,10 +35,10 @@ class SOLOv2Outputs(NamedTuple):
 
 
 class SOLOOutputs(NamedTuple):
-    """What a SOLO network (version 1) computes for a batch. The kernels are parameters: one a cell, for all images.
+    """Outputs of a SOLO network for a batch. The kernels are parameters: one a cell, for all images.
 
     The mask of a cell is its level's features convolved (1x1) with its kernel, plus its bias, then doubled bilinearly.
-    SOLO doubles the features before it convolves them, which is the same, as bilinear weights sum to one.
+    The reference implementations double the features first, which is the same, as bilinear weights sum to one.
 
     Attributes:
         cls_logits: (B, S, C) class logits, as in `SOLOv2Outputs`.
@@ -56,7 +56,7 @@ class SOLOOutputs(NamedTuple):
 
 
 class DecoupledSOLOOutputs(NamedTuple):
-    """What a Decoupled SOLO network computes for a batch.
+    """Outputs of a Decoupled SOLO network for a batch.
 
     The mask of the cell in row i and column j is the product of two probabilities, sigmoid(x_logits[j]) and
     sigmoid(y_logits[i]) of its level.
@@ -78,7 +78,7 @@ Outputs = SOLOv2Outputs | SOLOOutputs | DecoupledSOLOOutputs
 
 
 def gt_mask_key(stride: int) -> str:
-    """Name of the field of a sample's `gt_instances` with the masks at a stride."""
+    """Name of the field of `gt_instances` with the masks at a stride."""
     return "masks" if stride == MASK_STRIDE else f"masks_{stride}"
 
 
@@ -89,8 +89,8 @@ class GroundTruth(NamedTuple):
         labels: (N,) int64 in [0, C).
         boxes: (N, 4) float32, x1 y1 x2 y2.
         centers: (N, 2) float32, x y of the mask's mass centre; NaN for an object without a pixel.
-        masks: N masks at stride 4 of a size (h', w') with h' <= h and w' <= w; what is missing to (h, w) is background.
-        coarse_masks: the same masks by each further stride that the model's levels have.
+        masks: N masks at stride 4 of a size (h', w') with h' <= h and w' <= w; outside them is background.
+        coarse_masks: the same masks by stride, for each further stride of the model's levels.
     """
 
     labels: npt.NDArray[np.int64]
@@ -101,10 +101,10 @@ class GroundTruth(NamedTuple):
 
 
 class GridTargets(NamedTuple):
-    """What every grid cell of a batch should predict. Positives are index vectors; a mask is stored once an object.
+    """Targets of the grid cells of a batch. Positives are index vectors; a mask is stored once an object.
 
-    Positives are sorted by image, then by level; the assigner may leave some out on crowded images. One cell can be the
-    positive of two objects (it then occurs twice); its label is the one of the object that won the cell.
+    Positives are sorted by image, then by level; the assigner may leave some out on crowded images. A cell can be a
+    positive of several objects and then occurs several times; the object that won the cell gives its label.
 
     Attributes:
         labels: (B, S) int64 class of every cell; C is background.
@@ -114,8 +114,8 @@ class GridTargets(NamedTuple):
         masks: (sum of N, h, w) bool, masks of all objects of the batch at stride 4.
         num_cells: () int64, the number of (image, cell) pairs with an object's label.
         positives_per_image: B integers that sum to P; on the CPU, so that splitting by image needs no sync.
-        positives_per_level: B times L integers that sum to P, likewise; empty where levels do not matter.
-        coarse_masks: (sum of N, H/stride, W/stride) bool by stride, the same masks where levels have other strides.
+        positives_per_level: B x L integers that sum to P, likewise; empty where levels do not matter.
+        coarse_masks: (sum of N, H/stride, W/stride) bool by stride, the same masks at the levels' other strides.
     """
 
     labels: Tensor
@@ -130,7 +130,7 @@ class GridTargets(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Detections of one image on their way through post-processing; every field has one row a candidate.
+    """Candidates for the detections of one image during post-processing.
 
     Attributes:
         scores: (D,) float32.
@@ -145,5 +145,5 @@ class Candidates(NamedTuple):
     rows: Tensor
 
     def take(self, index: Tensor | slice) -> Candidates:
-        """The candidates that `index` selects: a boolean mask (D,), indices (D',) in the wanted order, or a slice."""
+        """Select candidates by a boolean mask (D,), by indices (D',) in the wanted order, or by a slice."""
         return Candidates(*(field[index] for field in self))

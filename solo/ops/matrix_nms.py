@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 BLOCK_MASKS = 64
-"""Masks of several classes that are compared at once: a few pairs too many cost less than a product for each class."""
+"""Masks of several classes are compared in blocks of about this size, which is faster than class by class."""
 
 
 def mask_intersections(masks: Tensor) -> Tensor:
     """Pixels that each pair of binary masks has in common, exact under any autocast.
 
-    A CPU multiplies bytes and adds integers, several times faster than in float32. Elsewhere it is float32, where a
-    product of zeros and ones is exact up to 2**24 pixels; float16 overflows and bfloat16 rounds.
+    On a CPU products of bytes are added up as integers, several times faster than in float32. Elsewhere it is float32,
+    which is exact up to 2**24 pixels; float16 overflows and bfloat16 rounds.
 
     Args:
         masks: (D, ...) bool.
@@ -25,7 +25,7 @@ def mask_intersections(masks: Tensor) -> Tensor:
         (D, D) float32.
     """
     flat = masks.flatten(1)
-    # Torch 2.13 leaves the product of single columns unset.
+    # Torch 2.13 leaves products of single columns uninitialised.
     if flat.device.type == "cpu" and torch.backends.mkldnn.is_available() and flat.shape[1] > 1:
         signed = flat.view(torch.int8)
         return torch._int_mm(signed, signed.T).float()
@@ -55,11 +55,11 @@ def matrix_nms(
     kernel: Literal["gaussian", "linear"] = "gaussian",
     sigma: float = 2.0,
 ) -> Tensor:
-    """Decay each score by its overlap with better masks of the same class, and by how suppressed those are themselves.
+    """Decay each score by its overlap with better masks of its class, less so if those are suppressed themselves.
 
     For a mask j the decay is `min_i f(iou_ij) / f(max_k iou_ki)` over all masks i of its class with a higher score,
-    where k runs over those better than i; f is `exp(-sigma * iou**2)` or `1 - iou`. Pairs of different classes have
-    no part in it, and few of them are compared: memory grows with the largest class, not with the square of D.
+    where k runs over those better than i; f is `exp(-sigma * iou**2)` or `1 - iou`. Few pairs of different classes are
+    compared, so that memory grows with the largest class, not with the square of D.
 
     Args:
         masks: (D, ...) bool, sorted by descending score.
@@ -88,7 +88,7 @@ def matrix_nms(
 
 
 def _block_sizes(counts: Sequence[int]) -> list[int]:
-    """Sizes of runs of whole classes, about `BLOCK_MASKS` masks each, given the number of each class's."""
+    """Sizes of blocks of whole classes with about `BLOCK_MASKS` masks each, given the counts of the classes."""
     sizes = [0]
     for count in counts:
         if sizes[-1] and sizes[-1] + count > BLOCK_MASKS:
@@ -98,13 +98,13 @@ def _block_sizes(counts: Sequence[int]) -> list[int]:
 
 
 def _decay(iou: Tensor, *, kernel: str, sigma: float) -> Tensor:
-    """(D,) factors from the (D, D) overlaps of masks, those of a class by descending score, 0 between two classes."""
+    """(D,) factors from (D, D) overlaps, in which masks are sorted by score within each class; 0 between classes."""
     # Row i, column j: how much the better mask i overlaps the worse mask j.
     overlap = iou.triu(diagonal=1)
     compensation = overlap.amax(dim=0)[:, None]
     if kernel == "gaussian":
         decay = torch.exp(-sigma * (overlap**2 - compensation**2))
     else:
-        # A mask that another one fully hides has 1 - iou = 0 here: the clamp lets it suppress its own duplicates only.
+        # For an exact duplicate 1 - iou is 0: the clamp lets it suppress its own duplicates only.
         decay = (1 - overlap) / (1 - compensation).clamp(min=torch.finfo(overlap.dtype).eps)
     return decay.amin(dim=0)
