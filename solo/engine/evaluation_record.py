@@ -21,8 +21,8 @@ WITHOUT_EFFECT = {"num_workers", "persistent_workers", "pin_memory", "prefetch_f
 def record_evaluation(runner: Runner, *, checkpoint: str, resume: bool) -> None:
     """Let the metric of the coming test, if it is one `CocoMaskMetric` alone, write detections to the work folder.
 
-    With `resume` those that are there are kept, and their images left out of the test. ConfigError where that is not
-    possible, DataError if they are of another evaluation.
+    With `resume` the recorded detections are kept, and their images left out of the test. Raises ConfigError where that
+    is not possible, DataError if the record belongs to another evaluation.
     """
     loader, metrics = runner.test_loop.dataloader, runner.test_loop.evaluator.metrics
     if len(metrics) != 1 or not isinstance(metrics[0], CocoMaskMetric):
@@ -44,7 +44,7 @@ def record_evaluation(runner: Runner, *, checkpoint: str, resume: bool) -> None:
 
 
 def _fingerprint(runner: Runner, *, checkpoint: str, ann_file: str) -> str:
-    """A hash of what detections depend on, also in the config."""
+    """Hash all that detections depend on: version, checkpoint, annotation file and parts of the config."""
     config = {key: runner.cfg.get(key) for key in CONFIG_KEYS}
     config["test_dataloader"] = {k: v for k, v in config["test_dataloader"].items() if k not in WITHOUT_EFFECT}
     config["custom_hooks"] = [hook for hook in config["custom_hooks"] or () if hook["type"] != "VisualizationHook"]

@@ -9,12 +9,12 @@ COLUMNS = {"AP": "mAP", "50": "mAP_50", "75": "mAP_75", "S": "mAP_s", "M": "mAP_
 
 
 def format_table(metrics: Mapping[str, float], names: Sequence[str], *, prefix: str = "") -> str:
-    """One row for masks, one for boxes; columns AP, 50, 75, S, M, L.
+    """Format a row for masks and one for boxes; columns AP, 50, 75, S, M, L.
 
     Args:
-        metrics: values under `<prefix><name>_<mmdet's key>`.
+        metrics: values by `<prefix><name>_<key of mmdet>`.
         names: "segm", "bbox" or both.
-        prefix: what the keys start with, "coco/" for the result of a Runner.
+        prefix: start of the keys, "coco/" in the result of a Runner.
     """
     lines = ["      " + "".join(f"{column:>8}" for column in COLUMNS)]
     for name in names:
@@ -24,7 +24,7 @@ def format_table(metrics: Mapping[str, float], names: Sequence[str], *, prefix: 
 
 
 def format_class_table(per_class: Mapping[str, Sequence[float]], classes: Sequence[str]) -> str:
-    """One row a class, one column for masks, one for boxes."""
+    """Format a row per class; a column for masks, one for boxes."""
     width = max(len(name) for name in classes)
     lines = [" " * width + "".join(f"{ROW_NAMES[name]:>8}" for name in per_class)]
     for index, class_name in enumerate(classes):

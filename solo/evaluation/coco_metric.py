@@ -27,10 +27,10 @@ METRIC_NAMES = ("segm", "bbox")
 
 
 class _Annotations(Protocol):
-    """A dataset or an annotation file that was read."""
+    """A dataset, or the content of an annotation file."""
 
     def annotated_images(self) -> Iterable[AnnotatedImage]:
-        """Its images with their usable annotations."""
+        """The images with their usable annotations."""
 
 
 @METRICS.register_module()

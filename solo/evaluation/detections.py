@@ -1,4 +1,4 @@
-"""Detections of an image as they wait for the evaluation: a few arrays and one string of bytes."""
+"""The detections of an image as an evaluation stores them: a few arrays, and all RLEs in one text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from solo.masks.encoding import encode_bitmaps
 from solo.masks.rle import RLE, decode_counts, encode_masks, rle_areas
 
 SEPARATOR = b"\n"
-"""Between encodings; no encoding holds it."""
+"""Between RLEs; no RLE contains it."""
 
 MAX_HEADER_BYTES = 4096
 COLUMNS = {"labels": "<i4", "scores": "<f4", "boxes": "<f4", "areas": "<f8"}
-"""The arrays of an image in the order in which they are written, and their types there."""
+"""The arrays of an image in the order in which they are written, with their types."""
 
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """The detections of one image; small to keep, and small to send between ranks.
+    """The detections of one image, small enough to keep and to send between ranks.
 
-    No tuple: mmengine takes those apart when it collects results.
+    A dataclass, since mmengine takes tuples apart when it collects results.
 
     Attributes:
         image_id: as in the annotation file.
@@ -35,7 +35,7 @@ class ImageDetections:
         boxes: (D, 4) float32, x1 y1 x2 y2 in pixels of the image.
         areas: (D,) float64, pixels of the masks.
         size: [height, width] of the masks, pixels; empty without one.
-        counts: the texts of the D run-length encodings, one a line.
+        counts: `counts` of the D RLEs, one per line.
     """
 
     image_id: Any
@@ -48,11 +48,11 @@ class ImageDetections:
 
     @classmethod
     def from_instances(cls, image_id: Any, instances: Any) -> ImageDetections:
-        """From the `pred_instances` of a sample.
+        """Encode the `pred_instances` of a sample.
 
         Args:
             image_id: as in the annotation file.
-            instances: their masks are (D, H, W) bool or D encodings.
+            instances: their masks are (D, H, W) bool or D RLEs.
         """
         rles = _encode(instances["masks"])
         return cls(
@@ -70,7 +70,7 @@ class ImageDetections:
         """Read what `to_bytes` wrote; the arrays are views of `data`.
 
         Raises:
-            ValueError: it wrote something else.
+            ValueError: `data` is something else.
         """
         start = data.index(SEPARATOR) + 1
         header: Any = json.loads(data[:start]) if start <= MAX_HEADER_BYTES else None
@@ -87,7 +87,7 @@ class ImageDetections:
         return cls(image_id=header["image_id"], size=header["size"], counts=data[start:], **columns)
 
     def to_bytes(self) -> bytes:
-        """As bytes, to be written to a file or sent to another process."""
+        """Serialise for a file or another process."""
         header = json.dumps(dict(image_id=self.image_id, size=self.size, count=len(self.labels)))
         columns = (getattr(self, name).astype(dtype, copy=False).tobytes() for name, dtype in COLUMNS.items())
         return b"".join([header.encode("ascii"), SEPARATOR, *columns, self.counts])
@@ -113,15 +113,15 @@ class ImageDetections:
             raise ValueError(f"the counts of a mask do not sum up to its area, or to {self.size} pixels")
 
     def texts(self) -> list[str]:
-        """The `counts` of the D encodings."""
+        """`counts` of the D RLEs."""
         return self.counts.decode("ascii").split("\n") if len(self.labels) else []
 
     def encodings(self) -> list[RLE]:
-        """The D encodings."""
+        """The D RLEs."""
         return [RLE(size=self.size, counts=text) for text in self.texts()]
 
     def to_coco(self, category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """The detections in COCO's results format, given the category of each label."""
+        """Convert to COCO's results format, given the category id of each label."""
         rows = zip(
             self.labels.tolist(), self.scores.tolist(), boxes_xywh(self.boxes).tolist(), self.encodings(), strict=True
         )
@@ -136,7 +136,7 @@ class ImageDetections:
 
 
 def boxes_xywh(boxes: np.ndarray) -> np.ndarray:
-    """(D, 4) x1 y1 x2 y2 to (D, 4) float64 x y width height."""
+    """Convert (D, 4) x1 y1 x2 y2 to (D, 4) float64 x y width height."""
     boxes = boxes.astype(np.float64)
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 

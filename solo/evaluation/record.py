@@ -1,6 +1,6 @@
-"""The detections of an evaluation on disk: appended as they come, read at its end or to resume it.
+"""The detections of an evaluation on disk: appended batch by batch, read at its end or to resume it.
 
-A record is a line with a fingerprint, then a frame for each image: length and CRC-32 of its detections, and these.
+A record is a line with a fingerprint, then a frame per image: length and CRC-32 of its detections, and the detections.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FRAME = struct.Struct("<II")
 
 
 class DetectionRecord:
-    """A file of detections; nothing of it stays in memory."""
+    """A file of detections; none of them stay in memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         """Append to an open file, which is closed with the record."""

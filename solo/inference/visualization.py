@@ -87,10 +87,10 @@ def draw_instances(
 
     Args:
         image: uint8 (H, W, 3) BGR, or (H, W) gray; it is not changed.
-        instances: what a predictor returns, or an mmengine record in the frame of the image: labels (D,), masks
-            (D, H, W) bool or D encodings; scores (D,) and bboxes (D, 4) x1 y1 x2 y2 if there are any (ground truth has
+        instances: what a predictor returns, or an mmengine `InstanceData` in the frame of the image: labels (D,), masks
+            (D, H, W) bool or D RLEs; scores (D,) and bboxes (D, 4) x1 y1 x2 y2 if there are any (ground truth has
             no scores).
-        classes: name of each label; needed for an mmengine record only.
+        classes: name of each label; needed for `InstanceData` only.
         score_thr: instances with a lower score are left out.
         alpha: opacity of the masks, 0 to 1.
         draw_boxes: draw the boxes too.

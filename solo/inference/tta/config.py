@@ -1,4 +1,4 @@
-"""Test-time augmentation from a config: the pipeline that makes the views, and the model that merges them."""
+"""Configure test-time augmentation: the pipeline that creates the views, and the model that merges them."""
 
 from __future__ import annotations
 

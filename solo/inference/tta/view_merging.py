@@ -1,4 +1,4 @@
-"""Detections of one image from several views of it: flipped, enlarged, shrunk."""
+"""Merge the candidates of several views of an image, flipped and resized, into detections."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def merge_views(
     """
     _check(views)
     reference = views[0]
-    drawn = [postprocess.candidates(view.cls_logits, view.decoder, view.image) for view in views]
+    decoded = [postprocess.candidates(view.cls_logits, view.decoder, view.image) for view in views]
     if len(views) > 1:  # the probabilities held for all views would take too much memory
-        drawn = [found._replace(held=[]) for found in drawn]
+        decoded = [found._replace(held=[]) for found in decoded]
     masks = torch.cat(
         [
             _resample(found.masks, source=view, target=reference)[found.candidates.rows]
-            for view, found in zip(views, drawn, strict=True)
+            for view, found in zip(views, decoded, strict=True)
         ]
     )
-    scores = torch.cat([found.candidates.scores for found in drawn])
-    labels = torch.cat([found.candidates.labels for found in drawn])
+    scores = torch.cat([found.candidates.scores for found in decoded])
+    labels = torch.cat([found.candidates.labels for found in decoded])
     # Of equal scores the first view's comes first.
     order = scores.argsort(descending=True, stable=True)
     decayed = torch.empty_like(scores)
@@ -85,7 +85,7 @@ def merge_views(
     best = order[decayed[order].argsort(descending=True, stable=True)][: postprocess.max_per_img]
     kept = best[decayed[best] >= postprocess.filter_thr]
     result = InstanceData(labels=labels[kept], scores=decayed[kept])
-    encoded = _encode_kept(views, drawn, kept, original_size=original_size, threshold=postprocess.mask_thr)
+    encoded = _encode_kept(views, decoded, kept, original_size=original_size, threshold=postprocess.mask_thr)
     result.masks, result.bboxes = encoded
     if postprocess.mask_format == "bool":
         result.masks = torch.from_numpy(decode_masks(encoded.rles, size=original_size)).to(kept.device)
@@ -145,14 +145,14 @@ def _sample_coordinates(
     Returns:
         (pixels,) float32, from -1 at the start of the other view's first pixel to 1 at the end of its last.
     """
-    shares = (torch.arange(pixels, dtype=torch.float64) + 0.5) * MASK_STRIDE / length
-    positions = (1 - shares if is_reversed else shares) * source_length  # input pixels of the other view
+    fractions = (torch.arange(pixels, dtype=torch.float64) + 0.5) * MASK_STRIDE / length
+    positions = (1 - fractions if is_reversed else fractions) * source_length  # input pixels of the other view
     return (2 * positions / (MASK_STRIDE * source_pixels) - 1).float()
 
 
 def _encode_kept(
     views: Sequence[View],
-    drawn: Sequence[ScoredCandidates],
+    decoded: Sequence[ScoredCandidates],
     kept: Tensor,
     *,
     original_size: tuple[int, int],
@@ -162,7 +162,7 @@ def _encode_kept(
 
     Args:
         views: the views.
-        drawn: the candidates of each.
+        decoded: the candidates of each.
         kept: (D,) int64 indices of the detections among the candidates of all views.
         original_size: (height, width) of the image, pixels.
         threshold: a pixel belongs to the mask if its probability is larger.
@@ -170,7 +170,7 @@ def _encode_kept(
     rles = [RLE(size=[], counts="")] * len(kept)
     boxes = torch.zeros((len(kept), 4), device=kept.device)
     first = 0
-    for view, found in zip(views, drawn, strict=True):
+    for view, found in zip(views, decoded, strict=True):
         count = len(found.candidates.scores)
         rows = ((kept >= first) & (kept < first + count)).nonzero()[:, 0]  # (n,) detections of this view
         cells = found.candidates.cells[kept[rows] - first]
