@@ -75,10 +75,12 @@ class ImageDetections:
         start = data.index(SEPARATOR) + 1
         header: Any = json.loads(data[:start]) if start <= MAX_HEADER_BYTES else None
         match header:
-            case {"image_id": int() | str(), "size": [] | [int(), int()], "count": int(count)} if count in range(2**31):
-                pass
+            case {"image_id": int() | str() as image_id, "size": [] | [int(), int()] as size, "count": int(count)}:
+                is_valid = count in range(2**31) and bool not in map(type, (image_id, *size, count))
             case _:
-                raise ValueError("no header with the image's id, the size of its masks and their number")
+                is_valid = False
+        if not is_valid:
+            raise ValueError("no header with the image's id, the size of its masks and their number")
         columns = {}
         for name, dtype in COLUMNS.items():
             column = np.frombuffer(data, dtype, count=4 * count if name == "boxes" else count, offset=start)

@@ -163,6 +163,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
         b'{"image_id": [1], "size": [], "count": 0}\n',
         b'{"image_id": {"a": 1}, "size": [2, 2], "count": 0}\n',
         b'{"image_id": 1, "size": "22", "count": 0}\n',
+        b'{"image_id": 1, "size": [true, 2], "count": 0}\n',
         b'{"image_id": 1, "size": [4, 4, 4], "count": 0}\n',
         b'{"image_id": 1, "size": [], "count": 0}\nmore',
     ],
