@@ -21,11 +21,11 @@ from mmengine.registry import init_default_scope
 
 from benchmarks.datasets import spread_indices
 from benchmarks.rows import Measurements, Row, check_options, count_row, measure_rows, noise_of, quartiles, time_row
-from benchmarks.throughput import TimedTraining, set_training_options, sum_over_processes
 from benchmarks.timing import Progress, Stages, TimedFunction, Work, peak_memory, time_interleaved
 from benchmarks.training_case import TargetsCase, TrainingCase, TrainingSetup, build_setups
 from solo.config import load_config
 from solo.engine.distributed import process_group
+from solo.engine.throughput import TimedTraining, set_training_options, sum_over_processes
 from solo.errors import ConfigError
 from solo.registry import SCOPE
 from tests.helpers.counters import OperationCounter, fixed_features

@@ -23,8 +23,8 @@ from benchmarks.mmdet_reference import (
     mmdet_targets,
     our_names,
 )
-from benchmarks.throughput import apply_network_options, build_training_model, place_model
 from benchmarks.timing import Work
+from solo.engine.throughput import apply_network_options, build_training_model, place_model
 from solo.masks.bitmaps import MASK_STRIDE
 from solo.models import SOLOv2
 from solo.registry import DATASETS

@@ -18,7 +18,9 @@ from solo.command_line import (
     run_command,
     set_local_rank,
 )
+from solo.config import load_config
 from solo.engine.malloc import keep_freed_memory
+from solo.engine.throughput import measure_throughput, set_training_options, throughput_line
 from solo.errors import UserError
 
 
@@ -95,15 +97,44 @@ def main() -> None:
         if arguments.launcher == "none" and is_torchelastic_launched():
             arguments.launcher = "pytorch"
     root = Path(__file__).resolve().parents[1]
-    if not (root / "benchmarks/__init__.py").is_file():
-        raise UserError(f"measurements need benchmarks/, which only a clone of the repository has; {root} has none")
-    sys.path.insert(0, str(root))
-    _print_rows(arguments)
+    if (root / "benchmarks/__init__.py").is_file():
+        sys.path.insert(0, str(root))  # the clone's benchmarks/ is not installed
+        _print_rows(arguments)
+    else:
+        _print_throughput(arguments)
+
+
+def _print_throughput(arguments: argparse.Namespace) -> None:
+    """Print the images/s of our training, which is all that the installed package measures.
+
+    Raises:
+        UserError: another measurement is asked for.
+    """
+    if arguments.measure != "train" or arguments.rows != ["throughput"]:
+        raise UserError("this measurement needs benchmarks/, so a clone; without it: train CONFIG --rows throughput")
+    for option in ("against", "data", "json", "peer_fp32"):
+        if getattr(arguments, option):
+            raise UserError(f"--{option.replace('_', '-')} needs benchmarks/, so a clone of the repository")
+    for name, value, least in (("iters", arguments.iters, 1), ("warmup", arguments.warmup, 0)):
+        if value < least:
+            raise UserError(f"--{name} must be at least {least}, got {value}")
+    config = load_config(arguments.config, overrides=arguments.cfg_options)
+    options = {name: getattr(arguments, name) for name in ("amp", "channels_last", "compile")}
+    set_training_options(config, **options)
+    found = measure_throughput(
+        config,
+        batch_size=arguments.batch_size,
+        steps=arguments.iters,
+        warmup=arguments.warmup,
+        device=arguments.device,
+        launcher=arguments.launcher,
+    )
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(found)
 
 
 def _print_rows(arguments: argparse.Namespace) -> None:
     from benchmarks.rows import format_table, write_json
-    from benchmarks.throughput import throughput_line
     from benchmarks.timing import use_clock
 
     with use_clock(arguments.clock):

@@ -6,7 +6,8 @@ import copy
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,14 +16,67 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size, is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
-from mmengine.registry import MODEL_WRAPPERS
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import MODEL_WRAPPERS, init_default_scope
 from mmengine.runner import Runner
 from torch import distributed
 
 from solo.config.overrides import use_amp
+from solo.engine.distributed import process_group
 from solo.engine.hooks import NetworkOptionsHook
-from solo.registry import HOOKS, MODELS
+from solo.registry import HOOKS, MODELS, SCOPE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """What a training reaches.
+
+    Attributes:
+        images_per_second: of all processes together.
+        processes: how many trained.
+        seconds: of each timed step of this process, its loading included.
+    """
+
+    images_per_second: float
+    processes: int
+    seconds: Sequence[float]
+
+    def __str__(self) -> str:
+        return throughput_line(self.images_per_second, processes=self.processes)
+
+
+def measure_throughput(
+    config: Config, *, batch_size: int | None, steps: int, warmup: int, device: str | None, launcher: str
+) -> Throughput:
+    """Train for some steps with the config's model and loader, as `tools/train.py` does, and time them.
+
+    Args:
+        config: the config; its backbone starts from random weights.
+        batch_size: images per step and process; None for the config's.
+        steps: timed steps.
+        warmup: steps before those.
+        device: "cpu", "cuda", ...; None for the GPU if there is one.
+        launcher: "none", "pytorch", "slurm" or "mpi": what started the processes.
+
+    Raises:
+        ConfigError: the config cannot be used.
+    """
+    config = copy.deepcopy(config)
+    config.model.backbone.init_cfg = None
+    init_default_scope(config.get("default_scope") or SCOPE)
+    with process_group(config, launcher):
+        model = build_training_model(config, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        apply_network_options(config, model)
+        training = TimedTraining(
+            config,
+            model=model.train(),
+            optim_wrapper=build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper)),
+            dataset=config.train_dataloader.dataset,
+            batch_size=batch_size or config.train_dataloader.batch_size,
+        )
+        seconds = training.time_steps(training.batches(), steps=steps, warmup=warmup)
+        rate = sum_over_processes(training.batch_size * steps / sum(seconds))
+        return Throughput(images_per_second=rate, processes=get_world_size(), seconds=seconds)
 
 
 def throughput_line(images_per_second: float, *, processes: int) -> str:
