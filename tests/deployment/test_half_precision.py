@@ -42,7 +42,7 @@ WAYS: dict[str, tuple[dict[str, Any], torch.dtype | None]] = {
 
 @pytest.fixture(scope="module")
 def learned(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, list[Path]]:
-    """Config, checkpoint and photos of a small model that knows these photos by heart."""
+    """Config, checkpoint and photos of a small model that was overfitted to these photos."""
     folder = tmp_path_factory.mktemp("learned")
     photos = shared_data / "coco_mini" / "train2017"
     annotations = folder / "annotations.json"
@@ -82,18 +82,18 @@ def detect(learned: tuple[Any, Path, list[Path]], context: AbstractContextManage
 
 
 def unlike(detections: Instances, others: Instances) -> list[str]:
-    """Those sure enough that the others do not have, each other one taken once: label, score and mask."""
+    """Confident detections without a counterpart of equal label, score and mask; each counterpart is used once."""
     problems = []
     free = np.ones(len(others), bool)
     sure = detections[detections.scores > SCORE_THR + SCORE_MARGIN]
     overlaps = mask_iou(sure, others)
-    for place, (score, label) in enumerate(zip(sure.scores, sure.labels, strict=True)):
-        near = (overlaps[place] > MIN_IOU) & (others.labels == label) & free
-        near &= (others.scores - score).abs() < SCORE_MARGIN
+    for row, (score, label) in enumerate(zip(sure.scores, sure.labels, strict=True)):
+        near = (overlaps[row] > MIN_IOU) & (others.labels == label) & free
+        near &= abs(others.scores - score) < SCORE_MARGIN
         if near.any():
             free[near.argmax()] = False
         else:
-            problems.append(f"label {label}, score {score:.3f}: best IoU {overlaps[place].max():.3f}")
+            problems.append(f"label {label}, score {score:.3f}: best IoU {overlaps[row].max():.3f}")
     return problems
 
 
