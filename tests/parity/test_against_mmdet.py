@@ -1,12 +1,11 @@
 """The same weights and the same images in mmdet 3.3.0 and here: same outputs, targets, losses, gradients, detections.
 
-Inputs are drawn afresh in every run; a failure prints the seed, and SOLO_SEED=... repeats it.
+Inputs are random with a fixed seed, so that a run can be repeated; SOLO_SEED=... selects another one.
 """
 
 from __future__ import annotations
 
 import os
-import random
 
 import numpy as np
 import pytest
@@ -30,9 +29,7 @@ SIZES = [(128, 160), (256, 192), (96, 96)]
 
 @pytest.fixture(scope="module")
 def seed() -> int:
-    value = int(os.environ.get("SOLO_SEED", random.randrange(2**31)))
-    print(f"SOLO_SEED={value}")
-    return value
+    return int(os.environ.get("SOLO_SEED", 0))
 
 
 @pytest.fixture(scope="module")
