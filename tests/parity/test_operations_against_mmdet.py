@@ -9,7 +9,7 @@ from tests.helpers.counters import OperationCounter, fixed_features
 from tests.helpers.mmdet_oracle import MMDetSOLOv2, build_ours, model_options, our_state_dict, randomise
 
 pytest.importorskip("mmdet")
-from tests.parity.test_against_mmdet import draw_objects, to_mmdet, to_sample
+from tests.helpers.parity_inputs import random_objects, to_mmdet, to_sample
 
 # mmdet's head calls torch.meshgrid without `indexing`.
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
@@ -24,7 +24,7 @@ def count_operations(count: int) -> OperationCounter:
     randomise(reference, generator)
     ours.load_state_dict(our_state_dict(reference.state_dict()))
     images = torch.randn(2, 3, *SIZE, generator=generator)
-    objects = [draw_objects(*SIZE, count=count, num_classes=5, generator=generator) for _ in images]
+    objects = [random_objects(*SIZE, count=count, num_classes=5, generator=generator) for _ in images]
     samples = [to_sample(image) for image in objects]
     reference_objects = [to_mmdet(image) for image in objects]
     with torch.no_grad():

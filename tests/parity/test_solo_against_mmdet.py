@@ -19,10 +19,10 @@ from solo.checkpoints.state_dict import convert_from_ours
 from solo.models import SOLOv2
 from solo.models.decoders import build_mask_decoder
 from tests.helpers.mmdet_oracle import HEADS, MMDetSOLOv2, build_our_solo, model_options, our_state_dict, randomise
-from tests.parity.test_against_mmdet import (
+from tests.helpers.parity_inputs import (
     CASES,
     GEOMETRIES,
-    draw_batch,
+    random_batch,
     relative_difference,
     to_ground_truth,
     to_mmdet,
@@ -89,7 +89,7 @@ def test_masks_of_all_cells(models: Models, generator: torch.Generator) -> None:
 @pytest.mark.parametrize(("size", "case"), CASES)
 def test_targets(models: Models, generator: torch.Generator, size: tuple[int, int], case: str) -> None:
     peer, ours, kind = models
-    batch = draw_batch(size, case, generator)
+    batch = random_batch(size, case, generator)
     targets = ours.assigner([to_ground_truth(objects) for objects in batch], (size[0] // 4, size[1] // 4))
     grid, strides = ours.assigner.grid, ours.head.mask_strides
     first_cells = np.cumsum((0, *grid.level_sizes))
@@ -129,7 +129,7 @@ def peer_losses(models: Models, inputs: Tensor, batch: list) -> dict[str, Tensor
 @pytest.mark.parametrize(("size", "case"), CASES)
 def test_losses_and_gradients(models: Models, generator: torch.Generator, size: tuple[int, int], case: str) -> None:
     inputs = torch.randn(2, 3, *size, generator=generator)
-    batch = draw_batch(size, case, generator)
+    batch = random_batch(size, case, generator)
     expected = peer_losses(models, inputs, batch)
     losses = models.ours(inputs, [to_sample(objects) for objects in batch], mode="loss")
     for name in ("loss_cls", "loss_mask"):
