@@ -199,7 +199,7 @@ def test_description() -> None:
     assert lines[-1] == ["total", "46.59", "505.1"]
     half = describe_model(config, (416, 672)).splitlines()
     assert half[2].split() == ["backbone", "23.51", "45.5"]
-    with pytest.raises(ConfigError, match="at least one pixel; came 0 x 8"):
+    with pytest.raises(ConfigError, match="at least one pixel; got 0 x 8"):
         describe_model(config, (0, 8))
 
 

@@ -30,7 +30,7 @@ def start_tool(name: str, *arguments: str | Path, folder: Path) -> subprocess.Po
 def start_script(name: str, *arguments: str | Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
     """Start the shell script `tools/NAME` in a process group of its own."""
     command = ["bash", str(ROOT / "tools" / name), *map(str, arguments)]
-    return _start(command, folder=folder, PYTHON=sys.executable, **environment)
+    return _start(command, folder=folder, **{"PYTHON": sys.executable, **environment})
 
 
 def finish(process: subprocess.Popen[str], *, code: int = 0) -> tuple[str, str]:
