@@ -1,4 +1,4 @@
-"""Names of the dialects: those that the peers' files are known to have, and round trips of every config."""
+"""Names of the dialects: those in files of the reference implementations, and round trips of every config."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHIPPED = sorted(
     str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts
 )
 
-# By hand, from the code of each peer: (dialect, its name, ours).
+# By hand, from the code of each reference: (dialect, its name, ours).
 KNOWN = [
     ("mmdet", "mask_head.cls_convs.3.conv.weight", "head.category_tower.3.conv.weight"),
     ("mmdet", "mask_head.kernel_convs.0.gn.bias", "head.kernel_tower.0.norm.bias"),

@@ -16,8 +16,8 @@ SIZES = [(128, 160), (256, 192), (96, 96)]
 GEOMETRIES = [((128, 160), (128, 160)), ((120, 152), (150, 190)), ((100, 160), (61, 97))]
 
 
-def relative_difference(ours: Tensor, peer: Tensor) -> float:
-    return float((ours - peer).abs().max() / peer.abs().max())
+def relative_difference(ours: Tensor, reference: Tensor) -> float:
+    return float((ours - reference).abs().max() / reference.abs().max())
 
 
 def random_objects(

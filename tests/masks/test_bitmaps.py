@@ -74,8 +74,8 @@ def test_equals_opencv(size: tuple[int, int], stride: int, generator: torch.Gene
     for mask, ours in zip(masks.numpy(), shrunk.numpy(), strict=True):
         padded = np.zeros((height * stride, width * stride), dtype=np.uint8)
         padded[: size[0], : size[1]] = mask
-        peer = cv2.resize(padded, (width, height), interpolation=cv2.INTER_LINEAR)
-        assert np.array_equal(ours, peer.astype(bool))
+        reference = cv2.resize(padded, (width, height), interpolation=cv2.INTER_LINEAR)
+        assert np.array_equal(ours, reference.astype(bool))
 
 
 def test_downsample_no_masks() -> None:

@@ -44,13 +44,13 @@ def both(segmentations: list[Any], height: int, width: int) -> tuple[InstanceMas
 STRIDES = (4, 8, 16)
 
 
-def assert_same(ours: InstanceMasks, peer: BitmapMasks) -> None:
+def assert_same(ours: InstanceMasks, reference: BitmapMasks) -> None:
     """Pixels, areas, boxes and, above all, what training takes of them."""
-    assert (ours.height, ours.width, len(ours)) == (peer.height, peer.width, len(peer))
-    np.testing.assert_array_equal(ours.to_ndarray(), peer.masks)
-    np.testing.assert_array_equal(ours.areas, peer.areas)
-    assert torch.equal(ours.get_bboxes("hbox").tensor, peer.get_bboxes("hbox").tensor)
-    bitmaps = torch.from_numpy(peer.masks.astype(bool))
+    assert (ours.height, ours.width, len(ours)) == (reference.height, reference.width, len(reference))
+    np.testing.assert_array_equal(ours.to_ndarray(), reference.masks)
+    np.testing.assert_array_equal(ours.areas, reference.areas)
+    assert torch.equal(ours.get_bboxes("hbox").tensor, reference.get_bboxes("hbox").tensor)
+    bitmaps = torch.from_numpy(reference.masks.astype(bool))
     runs = ours.transformed_runs()
     _, centers = areas_and_centers(runs)
     np.testing.assert_array_equal(centers, mass_centers(bitmaps).numpy())
@@ -120,12 +120,12 @@ def steps(draw: st.DrawFn) -> Any:
 @given(data=st.data(), height=st.integers(2, 40), width=st.integers(2, 40))
 def test_any_chain_of_changes_equals_that_from_bitmaps(data: st.DataObject, height: int, width: int) -> None:
     objects = data.draw(st.lists(segmentations(height, width), max_size=4))
-    ours, peer = both(objects, height, width)
+    ours, reference = both(objects, height, width)
     for step in data.draw(st.lists(steps(), max_size=5)):
-        ours, peer = step(ours), step(peer)
-        if peer.height * peer.width > 200_000:
+        ours, reference = step(ours), step(reference)
+        if reference.height * reference.width > 200_000:
             break
-    assert_same(ours, peer)
+    assert_same(ours, reference)
 
 
 SIDES = [1, 2, 3, 5, 7, 31, 64, 100, 333, 427, 480, 500, 612, 640, 799, 800, 1066, 1067, 1333]
@@ -235,13 +235,13 @@ def test_transforms(transforms: list[dict[str, Any]]) -> None:
             for transform in built:
                 results = transform(results) if results is not None else None
             outcomes.append(results)
-        ours, peer = outcomes
-        assert (ours is None) == (peer is None)
+        ours, reference = outcomes
+        assert (ours is None) == (reference is None)
         if ours is not None:
-            assert_same(ours["gt_masks"], peer["gt_masks"])
-            assert torch.equal(ours["gt_bboxes"].tensor, peer["gt_bboxes"].tensor)
-            np.testing.assert_array_equal(ours["gt_bboxes_labels"], peer["gt_bboxes_labels"])
-            np.testing.assert_array_equal(ours["img"], peer["img"])
+            assert_same(ours["gt_masks"], reference["gt_masks"])
+            assert torch.equal(ours["gt_bboxes"].tensor, reference["gt_bboxes"].tensor)
+            np.testing.assert_array_equal(ours["gt_bboxes_labels"], reference["gt_bboxes_labels"])
+            np.testing.assert_array_equal(ours["img"], reference["img"])
 
 
 @pytest.mark.parametrize("name", ["Mosaic", "MixUp"])
@@ -259,9 +259,9 @@ def test_transforms_of_several_images(name: str) -> None:
             random.seed(seed)
             np.random.seed(seed)
             outcomes.append(transform({**images[0], "mix_results": images[1:]}))
-        ours, peer = outcomes
-        assert_same(ours["gt_masks"], peer["gt_masks"])
-        assert torch.equal(ours["gt_bboxes"].tensor, peer["gt_bboxes"].tensor)
+        ours, reference = outcomes
+        assert_same(ours["gt_masks"], reference["gt_masks"])
+        assert torch.equal(ours["gt_bboxes"].tensor, reference["gt_bboxes"].tensor)
 
 
 # --------------------------------------------------------------------------------------------------------- the rest
@@ -269,23 +269,23 @@ def test_masks_of_several_images() -> None:
     one, one_peer = both(polygons(0, 30, 40), 30, 40)
     two, two_peer = both(polygons(1, 50, 20), 50, 20)
     ours = InstanceMasks.cat([one.resize((64, 64)), two.flip().resize((64, 64)), one[:0].resize((64, 64))])
-    peer = BitmapMasks.cat([one_peer.resize((64, 64)), two_peer.flip().resize((64, 64))])
+    reference = BitmapMasks.cat([one_peer.resize((64, 64)), two_peer.flip().resize((64, 64))])
     order = np.array([7, 0, 3, 9, 1])
-    assert_same(ours, peer)
-    assert_same(ours[order].crop(np.array([5, 5, 60, 33])), peer[order].crop(np.array([5, 5, 60, 33])))
+    assert_same(ours, reference)
+    assert_same(ours[order].crop(np.array([5, 5, 60, 33])), reference[order].crop(np.array([5, 5, 60, 33])))
 
 
 @pytest.mark.parametrize("index", [2, slice(1, 3), [0, 3], np.array([True, False, True, False]), np.array([], int)])
 def test_selection(index: Any) -> None:
-    ours, peer = both(polygons(0, 30, 40, count=4), 30, 40)
-    assert_same(ours[index], BitmapMasks(peer.masks[index].reshape(-1, 30, 40), 30, 40))
+    ours, reference = both(polygons(0, 30, 40, count=4), 30, 40)
+    assert_same(ours[index], BitmapMasks(reference.masks[index].reshape(-1, 30, 40), 30, 40))
 
 
 def test_one_pixel_and_none() -> None:
-    ours, peer = both([[[1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 2.0]], [[50.0, 50, 60, 50, 60, 60]]], 12, 12)
+    ours, reference = both([[[1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 2.0]], [[50.0, 50, 60, 50, 60, 60]]], 12, 12)
     assert ours.areas.tolist() == [1, 0]
-    assert_same(ours, peer)
-    assert_same(ours.crop(np.array([0, 0, 1, 12])), peer.crop(np.array([0, 0, 1, 12])))
+    assert_same(ours, reference)
+    assert_same(ours.crop(np.array([0, 0, 1, 12])), reference.crop(np.array([0, 0, 1, 12])))
     empty = InstanceMasks.from_segmentations([[]], height=12, width=12)
     assert empty.areas.tolist() == [0]
     nothing = InstanceMasks.from_segmentations([], height=12, width=12).resize((30, 6))
@@ -293,22 +293,22 @@ def test_one_pixel_and_none() -> None:
 
 
 def test_mmdets_masks_are_taken() -> None:
-    ours, peer = both([SQUARE, *polygons(0, 30, 40)], 30, 40)
+    ours, reference = both([SQUARE, *polygons(0, 30, 40)], 30, 40)
     assert InstanceMasks.from_masks(ours) is ours
-    assert_same(InstanceMasks.from_masks(peer), peer)
+    assert_same(InstanceMasks.from_masks(reference), reference)
     given = PolygonMasks([[np.array(p) for p in s] for s in [SQUARE, *polygons(0, 30, 40)]], 30, 40)
-    assert_same(InstanceMasks.from_masks(given), peer)
+    assert_same(InstanceMasks.from_masks(given), reference)
     assert_same(InstanceMasks.from_masks(BitmapMasks([], 30, 40)), BitmapMasks([], 30, 40))
     with pytest.raises(DataError, match="not ndarray"):
-        InstanceMasks.from_masks(peer.masks)
+        InstanceMasks.from_masks(reference.masks)
 
 
 def test_changes_that_are_no_index_maps() -> None:
-    ours, peer = both(polygons(0, 30, 40), 30, 40)
-    assert_same(ours.resize((50, 50), "bilinear"), peer.resize((50, 50), "bilinear"))
-    assert_same(ours.pad((40, 50), pad_val=1), peer.pad((40, 50), pad_val=1))
-    assert_same(ours.translate((30, 40), 2.5), peer.translate((30, 40), 2.5))
-    assert_same(ours.flip().rotate((30, 40), 20.0), peer.flip().rotate((30, 40), 20.0))
+    ours, reference = both(polygons(0, 30, 40), 30, 40)
+    assert_same(ours.resize((50, 50), "bilinear"), reference.resize((50, 50), "bilinear"))
+    assert_same(ours.pad((40, 50), pad_val=1), reference.pad((40, 50), pad_val=1))
+    assert_same(ours.translate((30, 40), 2.5), reference.translate((30, 40), 2.5))
+    assert_same(ours.flip().rotate((30, 40), 20.0), reference.flip().rotate((30, 40), 20.0))
 
 
 def test_repr() -> None:

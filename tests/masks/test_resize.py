@@ -17,7 +17,7 @@ ROUNDING = 1e-4
 
 
 def interpolated_twice(probabilities: Tensor, *, image_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
-    """As the peers: bilinear x4, the padding cut off, bilinear to the original size."""
+    """As the reference implementations: bilinear x4, the padding cut off, bilinear to the original size."""
     padded_size = [4 * side for side in probabilities.shape[-2:]]
     enlarged = F.interpolate(probabilities.float()[None], size=padded_size, mode="bilinear", align_corners=False)
     enlarged = enlarged[..., : image_size[0], : image_size[1]]

@@ -45,28 +45,28 @@ def generator(seed: int) -> torch.Generator:
 @pytest.fixture(scope="module")
 def models(generator: torch.Generator) -> tuple[MMDetSOLOv2, SOLOv2]:
     options = model_options()
-    peer, ours = MMDetSOLOv2(options), build_ours(options)
-    randomise(peer, generator)
+    reference, ours = MMDetSOLOv2(options), build_ours(options)
+    randomise(reference, generator)
     # Class scores spread around the threshold, as a trained model's do.
-    torch.nn.init.constant_(peer.mask_head.conv_cls.bias, -4.0)
-    ours.load_state_dict(our_state_dict(peer.state_dict()))
-    return peer.eval(), ours.eval()
+    torch.nn.init.constant_(reference.mask_head.conv_cls.bias, -4.0)
+    ours.load_state_dict(our_state_dict(reference.state_dict()))
+    return reference.eval(), ours.eval()
 
 
 def test_mmdet_takes_our_weights_back(models: tuple[MMDetSOLOv2, SOLOv2]) -> None:
-    peer, ours = models
+    reference, ours = models
     weights, report = convert_from_ours(ours.state_dict(), dialect=DIALECTS["mmdet"])
     assert report.complete
-    assert peer.load_state_dict(weights, strict=True)
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in peer.state_dict().items())
+    assert reference.load_state_dict(weights, strict=True)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in reference.state_dict().items())
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_outputs(models, generator, size):
-    peer, ours = models
+    reference, ours = models
     inputs = torch.randn(2, 3, *size, generator=generator)
     with torch.no_grad():
-        kernels, cls_logits, mask_feats = peer(inputs)
+        kernels, cls_logits, mask_feats = reference(inputs)
         outputs = ours(inputs)
     flatten = ours.assigner.grid.flatten
     assert relative_difference(outputs.cls_logits, flatten(cls_logits)) <= 1e-5
@@ -76,7 +76,7 @@ def test_outputs(models, generator, size):
 
 @pytest.mark.parametrize(("size", "case"), CASES)
 def test_targets(models, generator, size, case):
-    peer, ours = models
+    reference, ours = models
     batch = random_batch(size, case, generator)
     mask_size = (size[0] // 4, size[1] // 4)
     targets = ours.assigner([to_ground_truth(objects) for objects in batch], mask_size)
@@ -84,7 +84,9 @@ def test_targets(models, generator, size, case):
     first_cells = np.cumsum((0, *grid.level_sizes[:-1]))
     positives = 0
     for image, objects in enumerate(batch):
-        masks, labels, flags, indexes = peer.mask_head._get_targets_single(to_mmdet(objects), featmap_sizes=mask_size)
+        masks, labels, flags, indexes = reference.mask_head._get_targets_single(
+            to_mmdet(objects), featmap_sizes=mask_size
+        )
         assert torch.equal(targets.labels[image], torch.cat([level.flatten() for level in labels]))
         mine = targets.image_idx == image
         pairs = sorted(
@@ -105,9 +107,9 @@ def test_targets(models, generator, size, case):
 
 
 def both_losses(models, inputs: Tensor, batch: list[InstanceData]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    peer, ours = models
-    kernels, cls_logits, mask_feats = peer(inputs)
-    peer_losses = peer.mask_head.loss_by_feat(
+    reference, ours = models
+    kernels, cls_logits, mask_feats = reference(inputs)
+    peer_losses = reference.mask_head.loss_by_feat(
         kernels, cls_logits, mask_feats, [to_mmdet(objects) for objects in batch], [{} for _ in batch]
     )
     return ours(inputs, [to_sample(objects) for objects in batch], mode="loss"), peer_losses
@@ -115,16 +117,16 @@ def both_losses(models, inputs: Tensor, batch: list[InstanceData]) -> tuple[dict
 
 @pytest.mark.parametrize(("size", "case"), CASES)
 def test_losses_and_gradients(models, generator, size, case):
-    peer, ours = models
+    reference, ours = models
     inputs = torch.randn(2, 3, *size, generator=generator)
     losses, peer_losses = both_losses(models, inputs, random_batch(size, case, generator))
     for name in ("loss_cls", "loss_mask"):
         assert losses[name].item() == pytest.approx(peer_losses[name].item(), rel=1e-5)
-    for model, values in ((ours, losses), (peer, peer_losses)):
+    for model, values in ((ours, losses), (reference, peer_losses)):
         model.zero_grad()
         sum(values.values()).backward()
     gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
-    compared = our_state_dict({name: parameter.grad for name, parameter in peer.named_parameters()})
+    compared = our_state_dict({name: parameter.grad for name, parameter in reference.named_parameters()})
     assert gradients.keys() == compared.keys()
     for name, gradient in compared.items():
         assert relative_difference(gradients[name], gradient) <= 1e-4, name
@@ -134,14 +136,14 @@ def test_losses_and_gradients(models, generator, size, case):
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
 @pytest.mark.parametrize(("image_size", "original_size"), GEOMETRIES)
 def test_detections(models, generator, image_size, original_size, kernel):
-    peer, ours = models
+    reference, ours = models
     inputs = torch.randn(2, 3, 128, 160, generator=generator)
-    peer.mask_head.test_cfg.kernel = kernel
+    reference.mask_head.test_cfg.kernel = kernel
     ours.postprocess.nms.kernel = kernel
     meta = dict(img_shape=image_size, ori_shape=original_size)
     with torch.no_grad():
-        outputs = peer(inputs)
-        peer_results = peer.mask_head.predict_by_feat(*outputs, batch_img_metas=[dict(meta) for _ in range(2)])
+        outputs = reference(inputs)
+        peer_results = reference.mask_head.predict_by_feat(*outputs, batch_img_metas=[dict(meta) for _ in range(2)])
         results = ours(inputs, [BaseDataElement(metainfo=meta) for _ in range(2)], mode="predict")
     for sample, expected in zip(results, peer_results, strict=True):
         found = sample.pred_instances

@@ -36,7 +36,7 @@ pytestmark = [
 
 
 class Models(NamedTuple):
-    peer: MMDetSOLOv2
+    reference: MMDetSOLOv2
     ours: SOLOv2
     kind: str
 
@@ -50,31 +50,31 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="module", params=HEADS)
 def models(request: pytest.FixtureRequest, generator: torch.Generator) -> Models:
     options = model_options(num_convs=3)
-    peer, ours = MMDetSOLOv2(options, kind=request.param), build_our_solo(request.param, options)
-    randomise(peer, generator)
-    for name, parameter in peer.mask_head.named_parameters():
+    reference, ours = MMDetSOLOv2(options, kind=request.param), build_our_solo(request.param, options)
+    randomise(reference, generator)
+    for name, parameter in reference.mask_head.named_parameters():
         if name.startswith("conv_mask") and name.endswith("bias"):
             torch.nn.init.constant_(parameter, 1.0)  # masks of some size
-    ours.load_state_dict(our_state_dict(peer.state_dict()))
+    ours.load_state_dict(our_state_dict(reference.state_dict()))
     with torch.no_grad():
         # Some hundred class scores above the threshold, as a trained model has them.
         logits = ours(torch.randn(2, 3, 128, 160, generator=generator)).cls_logits
-        peer.mask_head.conv_cls.bias += torch.tensor(0.1).logit() - logits.flatten().topk(800).values[-1]
-    ours.load_state_dict(our_state_dict(peer.state_dict()))
-    return Models(peer.eval(), ours.eval(), request.param)
+        reference.mask_head.conv_cls.bias += torch.tensor(0.1).logit() - logits.flatten().topk(800).values[-1]
+    ours.load_state_dict(our_state_dict(reference.state_dict()))
+    return Models(reference.eval(), ours.eval(), request.param)
 
 
 def test_mmdet_takes_our_weights_back(models: Models) -> None:
     weights, report = convert_from_ours(models.ours.state_dict(), dialect=DIALECTS["mmdet"])
     assert report.complete
-    assert models.peer.load_state_dict(weights, strict=True)
+    assert models.reference.load_state_dict(weights, strict=True)
 
 
 def test_masks_of_all_cells(models: Models, generator: torch.Generator) -> None:
     """In evaluation mmdet's heads give probabilities, enlarged to stride 4, of every cell."""
     inputs = torch.randn(2, 3, 128, 160, generator=generator)
     with torch.no_grad():
-        *mask_levels, _ = models.peer(inputs)
+        *mask_levels, _ = models.reference(inputs)
         outputs = models.ours(inputs)
         for image in (0, 1):
             if models.kind == "solo":
@@ -88,7 +88,7 @@ def test_masks_of_all_cells(models: Models, generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize(("size", "case"), CASES)
 def test_targets(models: Models, generator: torch.Generator, size: tuple[int, int], case: str) -> None:
-    peer, ours, kind = models
+    reference, ours, kind = models
     batch = random_batch(size, case, generator)
     targets = ours.assigner([to_ground_truth(objects) for objects in batch], (size[0] // 4, size[1] // 4))
     grid, strides = ours.assigner.grid, ours.head.mask_strides
@@ -96,7 +96,7 @@ def test_targets(models: Models, generator: torch.Generator, size: tuple[int, in
     by_stride = {4: targets.masks, **targets.coarse_masks}
     sizes = [(size[0] // stride, size[1] // stride) for stride in strides]
     for image, objects in enumerate(batch):
-        masks, labels, where = peer.mask_head._get_targets_single(to_mmdet(objects), featmap_sizes=sizes)
+        masks, labels, where = reference.mask_head._get_targets_single(to_mmdet(objects), featmap_sizes=sizes)
         assert torch.equal(targets.labels[image], torch.cat([level.flatten() for level in labels]))
         found, expected = {}, {}
         for cell, row in zip(
@@ -116,14 +116,14 @@ def test_targets(models: Models, generator: torch.Generator, size: tuple[int, in
 
 
 def peer_losses(models: Models, inputs: Tensor, batch: list) -> dict[str, Tensor]:
-    peer = models.peer
-    features = peer.neck(peer.backbone(inputs))
-    peer.mask_head.train()
+    reference = models.reference
+    features = reference.neck(reference.backbone(inputs))
+    reference.mask_head.train()
     try:
-        outputs = peer.mask_head(features)
+        outputs = reference.mask_head(features)
     finally:
-        peer.mask_head.eval()
-    return peer.mask_head.loss_by_feat(*outputs, [to_mmdet(objects) for objects in batch], [{} for _ in batch])
+        reference.mask_head.eval()
+    return reference.mask_head.loss_by_feat(*outputs, [to_mmdet(objects) for objects in batch], [{} for _ in batch])
 
 
 @pytest.mark.parametrize(("size", "case"), CASES)
@@ -134,11 +134,11 @@ def test_losses_and_gradients(models: Models, generator: torch.Generator, size: 
     losses = models.ours(inputs, [to_sample(objects) for objects in batch], mode="loss")
     for name in ("loss_cls", "loss_mask"):
         assert losses[name].item() == pytest.approx(expected[name].item(), rel=1e-5)
-    for model, values in ((models.ours, losses), (models.peer, expected)):
+    for model, values in ((models.ours, losses), (models.reference, expected)):
         model.zero_grad()
         sum(values.values()).backward()
     gradients = {name: parameter.grad for name, parameter in models.ours.named_parameters()}
-    compared = our_state_dict({name: parameter.grad for name, parameter in models.peer.named_parameters()})
+    compared = our_state_dict({name: parameter.grad for name, parameter in models.reference.named_parameters()})
     assert gradients.keys() == compared.keys()
     for name, gradient in compared.items():
         if not gradient.any():  # a level without positives
@@ -154,8 +154,10 @@ def test_detections(
     inputs = torch.randn(2, 3, 128, 160, generator=generator)
     meta = dict(img_shape=image_size, ori_shape=original_size)
     with torch.no_grad():
-        outputs = models.peer(inputs)
-        peer_results = models.peer.mask_head.predict_by_feat(*outputs, batch_img_metas=[dict(meta) for _ in range(2)])
+        outputs = models.reference(inputs)
+        peer_results = models.reference.mask_head.predict_by_feat(
+            *outputs, batch_img_metas=[dict(meta) for _ in range(2)]
+        )
         results = models.ours(inputs, [BaseDataElement(metainfo=meta) for _ in range(2)], mode="predict")
     for sample, expected in zip(results, peer_results, strict=True):
         found = sample.pred_instances

@@ -49,14 +49,14 @@ def as_runs(given: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("options", [dict(), dict(selected=False), dict(max_num_pasted=2, bbox_occluded_thr=3)])
 @pytest.mark.parametrize("counts", [(5, 4), (0, 3), (3, 0), (1, 1)])
 def test_as_mmdet(options: dict[str, Any], counts: tuple[int, int]) -> None:
-    peer, ours = TRANSFORMS.build(dict(type="mmdet.CopyPaste", **options)), CopyPaste(pipeline=[], **options)
+    reference, ours = TRANSFORMS.build(dict(type="mmdet.CopyPaste", **options)), CopyPaste(pipeline=[], **options)
     for seed in range(20):
         image, other = results(seed, count=counts[0]), results(seed + 100, count=counts[1])
         other["img"] = other["img"][:, ::-1]  # flipped by a view, as mmcv does
         np.random.seed(seed)
         found = ours.paste(as_runs(image), as_runs(other))
         np.random.seed(seed)
-        expected = peer({**copy.deepcopy(image), "mix_results": [copy.deepcopy(other)]})
+        expected = reference({**copy.deepcopy(image), "mix_results": [copy.deepcopy(other)]})
         np.testing.assert_array_equal(found["img"], expected["img"])
         assert found["img"].dtype == np.uint8
         np.testing.assert_array_equal(found["gt_masks"].to_ndarray(), expected["gt_masks"].masks)
@@ -82,9 +82,9 @@ def test_what_follows_is_exact() -> None:
         for step in steps:
             given = step(given)
         samples.append(given)
-    ours, peer = samples
-    bitmaps = torch.from_numpy(peer["gt_masks"].masks.astype(bool))
-    kept = bitmaps.flatten(1).any(dim=1) & ~torch.from_numpy(peer["gt_ignore_flags"])
+    ours, reference = samples
+    bitmaps = torch.from_numpy(reference["gt_masks"].masks.astype(bool))
+    kept = bitmaps.flatten(1).any(dim=1) & ~torch.from_numpy(reference["gt_ignore_flags"])
     instances = PackSample()(ours)["data_samples"].gt_instances
     assert torch.equal(unpack_masks([instances.masks], instances.masks.size), downsample_masks(bitmaps[kept]))
     np.testing.assert_array_equal(instances.centers, mass_centers(bitmaps[kept]))

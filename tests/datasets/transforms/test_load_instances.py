@@ -26,13 +26,13 @@ def load(*instances: dict[str, Any], by: Any = None) -> dict[str, Any]:
     return (by or LoadInstances())(copy.deepcopy(given))
 
 
-def assert_same(ours: dict[str, Any], peer: dict[str, Any]) -> None:
-    assert ours["gt_bboxes"].tensor.dtype == peer["gt_bboxes"].tensor.dtype
-    assert torch.equal(ours["gt_bboxes"].tensor, peer["gt_bboxes"].tensor)
+def assert_same(ours: dict[str, Any], reference: dict[str, Any]) -> None:
+    assert ours["gt_bboxes"].tensor.dtype == reference["gt_bboxes"].tensor.dtype
+    assert torch.equal(ours["gt_bboxes"].tensor, reference["gt_bboxes"].tensor)
     for key in ("gt_bboxes_labels", "gt_ignore_flags"):
-        assert ours[key].dtype == peer[key].dtype
-        np.testing.assert_array_equal(ours[key], peer[key])
-    np.testing.assert_array_equal(ours["gt_masks"].to_ndarray(), peer["gt_masks"].masks)
+        assert ours[key].dtype == reference[key].dtype
+        np.testing.assert_array_equal(ours[key], reference[key])
+    np.testing.assert_array_equal(ours["gt_masks"].to_ndarray(), reference["gt_masks"].masks)
 
 
 def test_contract() -> None:
@@ -102,8 +102,8 @@ def test_real_annotations(shared_data: Path) -> None:
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017/"),
     )
-    peer = TRANSFORMS.build(PEER)
+    reference = TRANSFORMS.build(PEER)
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         info["ori_shape"] = info["height"], info["width"]
-        assert_same(LoadInstances()(copy.deepcopy(info)), peer(copy.deepcopy(info)))
+        assert_same(LoadInstances()(copy.deepcopy(info)), reference(copy.deepcopy(info)))

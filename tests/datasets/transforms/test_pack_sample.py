@@ -194,7 +194,7 @@ CONFIGS = {
 def test_samples_are_those_of_bitmaps(shared_data: Path, name: str) -> None:
     """Whole training pipelines on real images, with `LoadInstances` and with mmdet's bitmaps, from the same seeds."""
     load = dict(type="LoadInstances"), dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True)
-    ours, peer = (
+    ours, reference = (
         CocoInstances(
             data_root=str(shared_data / "coco_mini"),
             ann_file="annotations/instances_train2017.json",
@@ -206,7 +206,7 @@ def test_samples_are_those_of_bitmaps(shared_data: Path, name: str) -> None:
     )
     pickled = peer_pickled = 0
     for index in range(len(ours)):
-        sample, expected = ours[index], peer[index]
+        sample, expected = ours[index], reference[index]
         np.testing.assert_array_equal(sample["inputs"].numpy(), expected["img"].transpose(2, 0, 1))
         masks = torch.from_numpy(expected["gt_masks"].masks.astype(bool))
         kept = masks.flatten(1).any(dim=1) & ~torch.from_numpy(expected["gt_ignore_flags"])
