@@ -28,6 +28,14 @@ class OutputError(UserError):
     """A result cannot be written, or would overwrite another file."""
 
 
+class ExportedModelError(UserError):
+    """An exported model is damaged, foreign, or does not take the input."""
+
+
+class ExportError(UserError):
+    """A model cannot be exported as asked for."""
+
+
 def suggestion(name: str, candidates: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` with the closest candidate, or an empty string when none is close."""
     close = difflib.get_close_matches(

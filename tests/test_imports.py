@@ -20,6 +20,7 @@ MAY_KNOW = {
     "datasets": {"masks", "ops", *EVERYWHERE},
     "evaluation": {"datasets", "masks", "ops", *EVERYWHERE},
     "checkpoints": {"config", "datasets", "masks", "ops", *EVERYWHERE},
+    "runtime": {"errors"},
     "deployment": {"masks", "models", "ops", *EVERYWHERE},
 }
 STANDS_ON = {"ops": {"torch"}, "masks": {"cv2", "numpy", "torch"}, "models": {"mmengine", "numpy", "torch"}}
