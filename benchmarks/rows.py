@@ -190,10 +190,11 @@ def describe_machine() -> dict[str, Any]:
 
 
 def write_json(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
-    """Write `machine`, `command` and `rows` as one JSON object."""
-    report = dict(machine=describe_machine(), command=shlex.join(sys.argv), rows=[row._asdict() for row in rows])
+    """Write `machine`, `command` and `rows` as one JSON object, a line for each row (`benchmarks/results/`)."""
+    machine, command = json.dumps(describe_machine()), json.dumps(shlex.join(sys.argv))
+    lines = ",\n".join("  " + json.dumps(row._asdict()) for row in rows)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(report, indent=2) + "\n")
+    Path(path).write_text(f'{{"machine": {machine},\n"command": {command},\n"rows": [\n{lines}\n]}}\n')
 
 
 def format_table(rows: Sequence[Row]) -> str:

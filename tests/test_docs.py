@@ -244,7 +244,7 @@ def test_every_config_is_named_in_the_readme_or_in_the_table_of_models() -> None
 
 def test_demo_report_looks_as_the_readme_shows_it() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"<!-- demo-output -->\n```text\n(.*?)```\n<!-- /demo-output -->", text, re.DOTALL)
+    shown = re.search(r"<!-- results:demo -->\s+```text\n(.*?)```", text, re.DOTALL)
     assert shown is not None
     demo: Any = runpy.run_path(str(ROOT / "tools" / "demo.py"))
     # The visualised images hold nothing that COCO calls large.

@@ -1,5 +1,5 @@
 # A small SOLOv2 that overfits eight COCO photos (train = val, objects larger than 32 pixels). It checks the path from
-# photos to AP in minutes on two cores; expect 0.757 mask AP. DATA_ROOT is a folder in COCO's layout. First run
+# photos to AP in minutes on two cores. docs/model_zoo.md has its AP. DATA_ROOT is a folder in COCO's layout. First run
 #   python tools/subset_coco.py DATA_ROOT/annotations/instances_train2017.json work_dirs/overfit8.json \
 #       --images 8 --min-side 32
 _base_ = [

@@ -1,6 +1,6 @@
 # A small SOLOv2 on nuclei in fluorescence microscopy (Data Science Bowl 2018, 256-pixel images in COCO's format),
-# trained from scratch. Expect 0.372 mask AP. `data_root`, or the environment variable DATA_ROOT, is the folder with
-# train/, val/ and annotations/instances_{train,val}.json.
+# trained from scratch. docs/model_zoo.md has its AP. `data_root`, or the environment variable DATA_ROOT, is the folder
+# with train/, val/ and annotations/instances_{train,val}.json.
 _base_ = [
     "../_base_/models/solov2-nano.py",
     "../_base_/datasets/custom_instance.py",

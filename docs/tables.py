@@ -1,0 +1,245 @@
+"""Write the figures of the pages from docs/results.json and benchmarks/results/*.json, so that no two pages differ.
+
+    python docs/tables.py          rewrites what stands between `<!-- results:NAME -->` and `<!-- /results -->`
+    python docs/tables.py --check  exits with code 1 and names the pages that are out of date
+
+benchmarks/results/NAME.json is what `tools/benchmark.py ... --json` wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKED = re.compile(r"(<!-- results:(\w+) -->)(.*?)(<!-- /results -->)", re.DOTALL)
+TRAINED = {"light R18": "train_light-r18", "R50": "train_r50", "nano, nuclei": "train_nuclei"}
+PREDICTED = {"light R18": "infer_light-r18", "R50": "infer_r50"}
+TRAINING_ROWS = {
+    "host_syncs": "host_syncs, of forward and backward pass",
+    "ops_per_step": "ops_per_step, outside backbone and neck",
+    "mask_bytes": "mask_bytes, of a pickled sample",
+    "targets": "targets, one thread as in loaders' workers",
+    "sample_pipeline": "sample_pipeline, one thread",
+    "mask_loss": "mask_loss, forward and backward",
+    "train_step": "train_step",
+    "images_per_second_train": "images_per_second_train, loader and step",
+    "peak_memory_train": "peak_memory_train",
+}
+PREDICTION_ROWS = {
+    "predict_by_feat": "predict_by_feat, head outputs to bitmaps",
+    "rle": "rle, bitmaps to RLE",
+    "head_to_rle": "head_to_rle",
+    "latency": "latency, file to bitmaps",
+    "latency/network": "its network",
+    "latency/decode": "its decoding",
+    "latency/nms": "its NMS",
+    "latency/resize": "its resize",
+    "latency/rle": "RLE, after it",
+    "peak_memory_predict": "peak_memory_predict",
+}
+RECOMPUTED = {
+    "none": "none",
+    "mask_feature": '`"mask_feature"`',
+    "head": '`"mask_feature"`, `"head"`',
+    "neck": 'and `"neck"`',
+    "backbone": 'and `"backbone.layer2"`, `"backbone.layer3"`, `"backbone.layer4"`',
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite the pages, or with `--check` name those that are out of date; returns the exit code."""
+    outdated = outdated_pages()
+    for page, text in outdated.items():
+        if "--check" not in arguments:
+            page.write_text(text, encoding="utf-8")
+        print(page.relative_to(ROOT))
+    return 1 if outdated and "--check" in arguments else 0
+
+
+def outdated_pages() -> dict[Path, str]:
+    """The pages whose figures are not those of the result files, with their text as it should be."""
+    current = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    updated = {page: MARKED.sub(_filled, text) for page, text in current.items()}
+    return {page: text for page, text in updated.items() if text != current[page]}
+
+
+def _filled(marked: re.Match[str]) -> str:
+    start, name, content, end = marked.groups()
+    value = FIGURES[name]()
+    # A table stands on lines of its own, a single figure within a sentence.
+    return f"{start}\n\n{value}\n\n{end}" if "\n" in content or "\n" in value else f"{start}{value}{end}"
+
+
+@cache
+def _results() -> dict[str, Any]:
+    return json.loads((ROOT / "docs/results.json").read_text(encoding="utf-8"))
+
+
+@cache
+def _benchmark(name: str) -> dict[str, dict[str, Any]]:
+    """The rows of benchmarks/results/NAME.json by their names, without the config's name in them."""
+    path = ROOT / "benchmarks/results" / f"{name}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return {re.sub(r"_solov2[^/]*", "", row["name"]): row for row in rows}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = (header, ["---"] * len(header), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def against_mmdet(row: dict[str, Any] | None) -> str:
+    """How many times better than mmdetection's, with the quartiles; of counts both sides."""
+    if row is None or (row["ratio"] is None and row["ours"] is None):
+        return "-"
+    if row["noise"] == 0 and None not in (row["ours"], row["peer"]):
+        return f"{row['ours']:,.0f} against {row['peer']:,.0f}"
+    if row["spread"] is None:
+        return _three_digits(row["ratio"])
+    low, high = map(_three_digits, row["spread"])
+    return f"{_three_digits(row['ratio'])} ({low}-{high})"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def _milliseconds(row: dict[str, Any] | None, side: str) -> str:
+    return "-" if row is None or row[side] is None else f"{row[side]:,.0f}"
+
+
+def _compared(labels: dict[str, str], columns: dict[str, str]) -> list[list[str]]:
+    return [
+        [label, *(against_mmdet(_benchmark(column).get(name)) for column in columns.values())]
+        for name, label in labels.items()
+    ]
+
+
+def training_benchmark() -> str:
+    """Each row of the training benchmark, a column for each model."""
+    rows = _compared(TRAINING_ROWS, TRAINED)
+    position = list(TRAINING_ROWS).index("train_step") + 1
+    variants = {"_bf16": "train_step, `--amp --channels-last --peer-fp32`", "_bf16-both": "train_step, `--amp` on both"}
+    for offset, (variant, label) in enumerate(variants.items()):
+        columns = {model: name + variant for model, name in TRAINED.items()}
+        rows.insert(position + offset, _compared({"train_step": label}, columns)[0])
+    return table(("row", *TRAINED), rows)
+
+
+def prediction_benchmark() -> str:
+    """Each row of the prediction benchmark, a column for each model."""
+    rows = _compared(PREDICTION_ROWS, PREDICTED)
+    for side, name in (("ours", "`solo`"), ("peer", "mmdetection")):
+        cells = [_milliseconds(_benchmark(column).get("latency"), side) for column in PREDICTED.values()]
+        rows.append([f"latency of {name}, ms", *cells])
+    return table(("row", *PREDICTED), rows)
+
+
+def evaluation_benchmark() -> str:
+    """Rows of the evaluation benchmark."""
+    labels = {
+        "cocoeval": "cocoeval, masks: 5,000 images with 70,000 detections",
+        "cocoeval_boxes": "cocoeval_boxes",
+        "val_loop": "val_loop, light R18, 24 photos, `--deploy auto`",
+    }
+    found = _benchmark("evaluate_light-r18")
+    lines = []
+    for name, label in labels.items():
+        milliseconds = [_milliseconds(found.get(name), side) for side in ("ours", "peer")]
+        lines.append([label, against_mmdet(found.get(name)), *milliseconds])
+    return table(("row", "ratio", "ms, `solo`", "ms, mmdetection"), lines)
+
+
+def recompute_benchmark() -> str:
+    """Memory and time of a step with 300 objects an image, by what is recomputed in the backward pass."""
+    lines = []
+    for name, label in RECOMPUTED.items():
+        rows = _benchmark(f"train_crowded_{name}")
+        memory, step = rows["peak_memory_train"], rows.get("train_step")
+        seconds = "-" if step is None else f"{step['ours'] / 1000:.2f} ± {step['noise'] * step['ours'] / 2000:.2f}"
+        lines.append([label, f"{memory['ours']:.0f}", f"{memory['ratio']:.1f}", seconds])
+    return table(("`NetworkOptionsHook(recompute=[...])`", "MiB", "ratio", "seconds"), lines)
+
+
+def speed() -> str:
+    """What a newcomer wants to know of the speed."""
+    light, full = ({**_benchmark(f"train_{name}"), **_benchmark(f"infer_{name}")} for name in ("light-r18", "r50"))
+    light |= _benchmark("evaluate_light-r18")
+    labels = {
+        "latency": "an image, from file to masks",
+        "sample_pipeline": "a training sample",
+        "train_step": "a training step",
+        "val_loop": "a validation loop",
+        "cocoeval": "mask AP of 5,000 images",
+    }
+    rows = [[label, *(against_mmdet(rows.get(name)) for rows in (light, full))] for name, label in labels.items()]
+    return table(("times as fast as mmdetection 3.3.0", "light R18", "R50"), rows)
+
+
+def _over_seeds(runs: Sequence[dict[str, Any]], key: str, digits: int) -> str:
+    """The median over the runs, with the smallest and the largest where there are several."""
+    values = [run[key] for run in runs if key in run]
+    median = f"{statistics.median(values):.{digits}f}"
+    return median if len(values) == 1 else f"{median} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def trainings() -> str:
+    """Our own results: AP over the seeds."""
+    lines = []
+    for training in _results()["trainings"].values():
+        runs = training["runs"]
+        figures = [_over_seeds(runs, key, digits) for key, digits in (("mask_ap", 3), ("box_ap", 3), ("minutes", 1))]
+        lines.append([f"`{training['config']}`", training["data"], *figures, str(len(runs))])
+    return table(("config", "data", "mask AP", "box AP", "minutes", "seeds"), lines)
+
+
+def seeds() -> str:
+    """Mask AP of each training by its seed."""
+    found = {name: training["runs"] for name, training in _results()["trainings"].items() if len(training["runs"]) > 1}
+    by_seed = {name: {run["seed"]: f"{run['mask_ap']:.3f}" for run in runs} for name, runs in found.items()}
+    numbers = sorted({seed for runs in by_seed.values() for seed in runs})
+    return table(
+        ("seed", *found), [[str(seed), *(runs.get(seed, "-") for runs in by_seed.values())] for seed in numbers]
+    )
+
+
+def demo() -> str:
+    """What `make demo` prints at its end."""
+    figures = _results()["demo"]
+    lines = ["            AP      50      75       S       M       L"]
+    for name in ("mask", "box"):
+        cells = ("-" if value < 0 else f"{value:.3f}" for value in figures[name])
+        lines.append(f"{name:<6}" + "".join(f"{cell:>8}" for cell in cells))
+    lines += ["", f"training  {figures['train_seconds']} s, in all {figures['total_seconds']} s"]
+    made = {"images": "visualisations", "curves": "curves.png", "summary": "summary.json"}
+    lines += [f"{name:<10}work_dirs/demo/{file}" for name, file in made.items()]
+    return "\n".join(["```text", *lines, "```"])
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "trainings": trainings,
+    "seeds": seeds,
+    "demo": demo,
+    "speed": speed,
+    "training_benchmark": training_benchmark,
+    "recompute_benchmark": recompute_benchmark,
+    "prediction_benchmark": prediction_benchmark,
+    "evaluation_benchmark": evaluation_benchmark,
+    "tta_without": lambda: f"{_results()['test_time_augmentation']['mask_ap']:.3f}",
+    "tta_with": lambda: f"{_results()['test_time_augmentation']['mask_ap_with_tta']:.3f}",
+    "demo_mask_ap": lambda: f"{_results()['demo']['mask'][0]:.3f}",
+    "demo_minutes": lambda: f"{_results()['demo']['total_seconds'] / 60:.0f}",
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
