@@ -8,10 +8,11 @@ FLOORS_CONFIG := configs/solov2/solov2-light_r18_fpn_ms-3x_coco.py
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.solo-installed
+DOCS_STAMP := $(VENV)/.solo-docs-installed
 SETUP_FILES := requirements.txt setup.py pyproject.toml tools/opencv-headless/pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install test demo lint format floors clean
+.PHONY: help install test demo docs lint format floors clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +31,15 @@ $(STAMP): $(SETUP_FILES)
 test: lint  ## lint, types and tests; the long ones too with CI=true
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-demo: install  ## train on drawn shapes, evaluate, draw: about ten minutes on two cores
+demo: install  ## train on generated shapes, evaluate, visualise: minutes on two cores
 	$(BIN)/python tools/demo.py
+
+docs: $(DOCS_STAMP)  ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[docs]'
+	@touch $@
 
 lint: install  ## style, format and types
 	$(BIN)/ruff check .
@@ -51,5 +59,5 @@ floors: install  ## compare the speed with mmdetection: DATA=DIR with images in 
 		--deploy auto --rows val_loop
 
 clean:  ## remove caches and build leftovers; the environment, data and results stay
-	rm -rf build dist *.egg-info tools/opencv-headless/build tools/opencv-headless/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build dist site *.egg-info tools/opencv-headless/build tools/opencv-headless/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find solo benchmarks tools configs tests -name __pycache__ -type d -prune -exec rm -rf {} +

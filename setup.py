@@ -9,6 +9,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 DEVELOPMENT = ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]
+DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
 
 def runtime_requirements() -> list[str]:
@@ -38,5 +39,5 @@ setup(
     package_data={"solo": ["py.typed"]},
     python_requires=">=3.10,<3.14",
     install_requires=runtime_requirements(),
-    extras_require={"dev": DEVELOPMENT},
+    extras_require={"dev": DEVELOPMENT, "docs": DOCUMENTATION},
 )

@@ -1,4 +1,4 @@
-"""The documentation must stay true: links, files, commands, configs and Python lines are checked against the code."""
+"""Commands, configs and Python lines of the pages are accepted by the programs that they name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import importlib
 import importlib.util
 import re
 import runpy
-import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,46 +17,12 @@ from typing import Any
 import pytest
 
 from solo.config import load_config
+from tests.helpers.pages import PAGES, blocks, described_configs, page_name, shell_lines, words_of
 from tests.helpers.paths import CONFIGS, ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DEMO_CONFIG = "configs/shapes/solov2-nano_shapes.py"
 # Programs that the set-up brings, or that are there before it.
-PROGRAMS = {"pip", "source", "tensorboard", "torchrun"}
-# What a command makes, or what a user brings: it need not exist in a fresh clone.
-MADE_BY_USE = ("data/coco", "data/my_data", "data/shapes", "work_dirs/")
-
-
-def page_name(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-def prose(page: Path) -> str:
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-
-
-def inline_code(page: Path) -> list[str]:
-    return re.findall(r"`([^`\n]+)`", prose(page))
-
-
-def shell_lines() -> Iterator[tuple[str, str]]:
-    """(page, command) of every command in the pages, chains taken apart."""
-    for page in PAGES:
-        for block in blocks(page, "bash"):
-            for line in block.replace("\\\n", " ").splitlines():
-                for command in line.split("&&"):
-                    yield page_name(page), command.strip()
-
-
-def described_configs() -> dict[str, str]:
-    """Configs that a page tells the reader to write: the path in the first line's comment, and the text."""
-    texts = [block for page in PAGES for block in blocks(page, "python")]
-    matches = [(re.match(r"# (configs/\S+\.py)\n", text), text) for text in texts]
-    return {match[1]: text for match, text in matches if match}
+PROGRAMS = {"pip", "pre-commit", "source", "tensorboard", "torchrun"}
 
 
 def make_targets() -> set[str]:
@@ -94,76 +58,9 @@ def parse(tool: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> a
     return parsed.value.arguments
 
 
-def strip_environment(words: list[str]) -> list[str]:
-    while words and re.match(r"[A-Z_]+=", words[0]):
-        words = words[1:]
-    return words
-
-
-def test_there_is_something_to_check() -> None:
-    assert len(PAGES) >= 7
-    assert len(list(shell_lines())) > 15
-    assert described_configs()
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_links_of_a_page_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
-        if not target.startswith("https://"):
-            assert (page.parent / target.partition("#")[0]).exists(), target
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_named_files_exist(page: Path) -> None:
-    written = described_configs()
-    for name in inline_code(page):
-        if re.fullmatch(r"(solo|configs|tools|tests|docs|data|work_dirs)/[\w./-]*", name) and name not in written:
-            found = (ROOT / name).exists() or (CONFIGS / name).exists()
-            assert name.startswith(MADE_BY_USE) or found, name
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_named_parts_of_the_package_exist(page: Path) -> None:
-    for name in inline_code(page):
-        if not re.fullmatch(r"solo(\.\w+)+", name):
-            continue
-        parts = name.split(".")
-        found: Any = importlib.import_module(parts[0])
-        for depth, part in enumerate(parts[1:], start=2):
-            if not hasattr(found, part):
-                importlib.import_module(".".join(parts[:depth]))
-            found = getattr(found, part)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_named_options_exist(page: Path) -> None:
-    sources = [*sorted((ROOT / "tools").glob("*.py")), ROOT / "solo" / "command_line.py"]
-    known = set(re.findall(r'"(--[\w-]+)"', "".join(path.read_text() for path in sources)))
-    unknown_on_purpose = {"--show"}  # "there is no --show"
-    for code in inline_code(page):
-        for option in re.findall(r"(?<!\S)--[a-z][\w-]*", code):
-            assert option in known | unknown_on_purpose, option
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_named_model_settings_exist(page: Path) -> None:
-    config = load_config(ROOT / "configs/solov2/solov2_r50_fpn_1x_coco.py")
-    # Left at their defaults there.
-    optional = {"min_area_factor", "kernel_size", "shared_cell", "padded_sizes", "max_positives", "dcn", "dcn_convs"}
-    optional |= {"normalize_over", "mask_loss_chunk_bytes", "mask_format", "chunk_bytes"}
-    for code in inline_code(page):
-        match = re.fullmatch(r"(model(?:\.\w+)+)(?:=\S+)?", code)
-        if match is None:
-            continue
-        node: Any = config
-        for key in match[1].split("."):
-            assert key in node or key in optional, code
-            node = node.get(key, {})
-
-
 @pytest.mark.parametrize(("page", "command"), list(shell_lines()))
 def test_command_exists_and_accepts_its_arguments(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = strip_environment(shlex.split(command))
+    words = words_of(command)
     if words[0] == "export":
         assert re.fullmatch(r"[A-Z_]+=\S+", words[1])
         return
@@ -179,6 +76,10 @@ def test_command_exists_and_accepts_its_arguments(page: str, command: str, monke
         return
     if words[0] != "python":
         assert words[0] in PROGRAMS
+        return
+    if words[1] == "-m":
+        assert importlib.util.find_spec(words[2])
+        assert all((ROOT / word).exists() for word in words[3:] if word.startswith("tests/"))
         return
     assert (ROOT / words[1]).is_file()
     arguments = parse(words[1], words[2:], monkeypatch)
@@ -196,7 +97,7 @@ def test_described_config_is_valid(path: str, tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     for page, command in shell_lines():
-        words = strip_environment(shlex.split(command))
+        words = words_of(command)
         if path in words and "--cfg-options" in words:
             changes = words[words.index("--cfg-options") + 1 :]
             overrides = dict(change.split("=", 1) for change in changes)
@@ -232,14 +133,6 @@ def test_readme_predicts_with_the_checkpoint_that_the_demo_leaves() -> None:
     last_epoch = load_config(ROOT / DEMO_CONFIG).train_cfg.max_epochs
     named = set(re.findall(r"work_dirs/demo/epoch_(\d+)\.pth", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert named == {str(last_epoch)}
-
-
-def test_every_config_is_named_in_the_readme_or_in_the_table_of_models() -> None:
-    readme, table = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/model_zoo.md"))
-    named = set(re.findall(r"`(configs/[^`]+\.py)`", readme))
-    named |= {f"configs/{name}" for name in re.findall(r"^\| `([^`]+\.py)` \|", table, re.MULTILINE)}
-    shipped = {page_name(path) for path in (CONFIGS).glob("*/*.py") if path.parent.name != "_base_"}
-    assert shipped <= named
 
 
 def test_demo_report_looks_as_the_readme_shows_it() -> None:
