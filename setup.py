@@ -38,6 +38,7 @@ setup(
     packages=find_packages(include=["solo", "solo.*"]),
     package_data={"solo": ["py.typed"]},
     python_requires=">=3.10,<3.14",
+    entry_points={"console_scripts": ["solo = solo.cli:main"]},
     install_requires=runtime_requirements(),
     extras_require={"dev": DEVELOPMENT, "docs": DOCUMENTATION},
 )

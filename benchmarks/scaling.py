@@ -15,7 +15,7 @@ from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
 from solo.checkpoints.fitting import model_on_meta
-from solo.command_line import run_command
+from solo.cli.running import run_command
 from solo.config import load_config
 from solo.engine.flops import default_size
 from solo.errors import UserError

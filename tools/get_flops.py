@@ -1,36 +1,16 @@
-"""Print the parameters and floating-point operations of a config's model."""
+"""`solo flops` for a clone."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from solo.command_line import add_config_options, run_command
-from solo.config import load_config
-from solo.engine.flops import describe_model
+from solo.cli import run_script
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line; options keep mmdet's spelling."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "--shape",
-        nargs=2,
-        type=int,
-        metavar=("H", "W"),
-        help="image size (default: the test pipeline's scale)",
-    )
-    add_config_options(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Parse the command line, count and print."""
-    arguments = parse_arguments()
-    config = load_config(arguments.config, overrides=arguments.cfg_options)
-    print(describe_model(config, arguments.shape and tuple(arguments.shape)))
+def main() -> int:
+    """Run the subcommand with the words of the process."""
+    return run_script("flops")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(main())

@@ -1,37 +1,16 @@
-"""Write a part of a COCO annotation file: some images, objects above a size, some classes."""
+"""`solo data subset` for a clone."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from solo.command_line import add_overwrite_option, run_command
-from solo.datasets.coco.subset import write_subset
+from solo.cli import run_script
 
 
-def main() -> None:
-    """Parse the arguments, write the file, print the counts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", help="COCO annotation file")
-    parser.add_argument("target", help="file to write")
-    parser.add_argument("--images", type=int, help="maximum number of images (default: all)")
-    parser.add_argument("--min-side", type=float, default=0.0, help="sqrt(box area) in pixels must be larger")
-    parser.add_argument("--classes", nargs="+", help="names of the classes to keep (default: all)")
-    add_overwrite_option(parser)
-    arguments = parser.parse_args()
-    counts = write_subset(
-        arguments.source,
-        arguments.target,
-        num_images=arguments.images,
-        min_side=arguments.min_side,
-        classes=arguments.classes,
-        overwrite=arguments.overwrite,
-    )
-    print(
-        f"{arguments.target}: {counts['images']} images with {counts['objects']} objects "
-        f"({counts['objects_dropped']} objects of these images left out)"
-    )
+def main() -> int:
+    """Run the subcommand with the words of the process."""
+    return run_script("data", "subset")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(main())

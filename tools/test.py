@@ -1,64 +1,16 @@
-"""Evaluate a checkpoint on the test split of a config: mask AP and box AP."""
+"""`solo test` for a clone."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from solo.command_line import (
-    add_config_options,
-    add_deployment_options,
-    add_launcher_options,
-    add_overwrite_option,
-    parse_deployment,
-    run_command,
-    score,
-    set_local_rank,
-)
-from solo.engine.runner import test
+from solo.cli import run_script
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line; options keep mmdet's spelling."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--work-dir", help="folder of log and detections (default: work_dirs/<config name>)")
-    parser.add_argument("--resume", action="store_true", help="resume an interrupted evaluation of the work folder")
-    parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
-    add_overwrite_option(parser)
-    parser.add_argument("--show-dir", metavar="DIR", help="folder for visualisations of the predictions")
-    parser.add_argument("--show-score-thr", type=score, default=0.3, help="lowest score shown (default: %(default)s)")
-    parser.add_argument("--max-images", type=int, help="maximum number of visualisations (default: all images)")
-    parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")
-    parser.add_argument("--tta", action="store_true", help="test-time augmentation with scales and flips")
-    add_deployment_options(parser, default="none")
-    add_config_options(parser)
-    add_launcher_options(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Parse the command line and test."""
-    arguments = parse_arguments()
-    set_local_rank(arguments)
-    test(
-        arguments.config,
-        arguments.checkpoint,
-        work_dir=arguments.work_dir,
-        out=arguments.out,
-        overwrite=arguments.overwrite,
-        show_dir=arguments.show_dir,
-        show_score_thr=arguments.show_score_thr,
-        max_images=arguments.max_images,
-        classwise=arguments.classwise,
-        resume=arguments.resume,
-        tta=arguments.tta,
-        deployment=parse_deployment(arguments.deploy),
-        overrides=arguments.cfg_options,
-        launcher=arguments.launcher,
-    )
+def main() -> int:
+    """Run the subcommand with the words of the process."""
+    return run_script("test")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(main())

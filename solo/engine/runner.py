@@ -1,4 +1,4 @@
-"""Train and test a model from a config: the functions behind `tools/train.py` and `tools/test.py`."""
+"""Train and test a model from a config: the functions behind `solo train` and `solo test`."""
 
 from __future__ import annotations
 

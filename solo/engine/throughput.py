@@ -48,7 +48,7 @@ class Throughput:
 def measure_throughput(
     config: Config, *, batch_size: int | None, steps: int, warmup: int, device: str | None, launcher: str
 ) -> Throughput:
-    """Train for some steps with the config's model and loader, as `tools/train.py` does, and time them.
+    """Train for some steps with the config's model and loader, as `solo train` does, and time them.
 
     Args:
         config: the config; its backbone starts from random weights.

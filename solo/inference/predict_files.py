@@ -1,4 +1,4 @@
-"""Predict image files: what `tools/predict.py` does."""
+"""Predict image files: what `solo predict` does."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ import ast
 import importlib
 import importlib.util
 import re
-import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from solo.cli import main
+from solo.cli.demo import report
 from solo.config import load_config
 from tests.helpers.pages import PAGES, blocks, described_configs, page_name, shell_lines, words_of
 from tests.helpers.paths import CONFIGS, ROOT
@@ -44,17 +45,17 @@ def load_tool(path: str) -> ModuleType:
     return module
 
 
-def parse(tool: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
-    """What the tool's parser makes of the arguments; the tool does not run."""
+def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    """What the parser of `solo ...` or of `tools/NAME.py ...` makes of the arguments; the command does not run."""
     real = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> argparse.Namespace:
         raise Parsed(real(self, *args, **kwargs))
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
-    monkeypatch.setattr(sys, "argv", [tool, *arguments])
+    monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(Parsed) as parsed:
-        load_tool(tool).main()
+        main() if words[0] == "solo" else load_tool(words[0]).main()
     return parsed.value.arguments
 
 
@@ -68,21 +69,23 @@ def test_command_exists_and_accepts_its_arguments(page: str, command: str, monke
         assert {word for word in words[1:] if "=" not in word} <= make_targets()
         return
     if words[0] == "torchrun":
-        words = ["python", *words[next(i for i, word in enumerate(words) if word.endswith(".py")) :]]
+        start = next(i for i, word in enumerate(words) if word == "-m" or word.endswith(".py"))
+        words = ["python", *words[start:]]
+    if words[:3] == ["python", "-m", "solo"]:
+        words = words[2:]
     if words[0] == "bash":
         assert (ROOT / words[1]).is_file()
         (config,) = (word for word in words if word.startswith("configs/"))
         load_config(ROOT / config)
         return
-    if words[0] != "python":
+    if words[0] not in ("python", "solo"):
         assert words[0] in PROGRAMS
         return
     if words[1] == "-m":
         assert importlib.util.find_spec(words[2])
         assert all((ROOT / word).exists() for word in words[3:] if word.startswith("tests/"))
         return
-    assert (ROOT / words[1]).is_file()
-    arguments = parse(words[1], words[2:], monkeypatch)
+    arguments = parse(words if words[0] == "solo" else words[1:], monkeypatch)
     config = getattr(arguments, "config", None)
     if config is None:
         return
@@ -139,7 +142,6 @@ def test_demo_report_looks_as_the_readme_shows_it() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"<!-- results:demo -->\s+```text\n(.*?)```", text, re.DOTALL)
     assert shown is not None
-    demo: Any = runpy.run_path(str(ROOT / "tools" / "demo.py"))
     # The visualised images hold nothing that COCO calls large.
     metrics = {
         f"coco/{name}_{key}": -1.0 if key.endswith("_l") else 0.5
@@ -147,7 +149,7 @@ def test_demo_report_looks_as_the_readme_shows_it() -> None:
         for key in _metric_names()
     }
     summary = dict(train_seconds=1, total_seconds=2, visualisations="work_dirs/demo/visualisations")
-    printed = demo["report"](metrics, summary, work_dir=Path("work_dirs/demo"))
+    printed = report(metrics, summary, work_dir=Path("work_dirs/demo"))
     assert _without_numbers(shown[1]) == _without_numbers(printed)
 
 

@@ -64,7 +64,7 @@ def test_named_parts_of_the_package_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_named_options_exist(page: Path) -> None:
-    sources = [*sorted((ROOT / "tools").glob("*.py")), ROOT / "solo" / "command_line.py"]
+    sources = sorted((ROOT / "solo" / "cli").rglob("*.py"))
     known = set(re.findall(r'"(--[\w-]+)"', "".join(path.read_text() for path in sources)))
     unknown_on_purpose = {"--show"}  # "there is no --show"
     for code in inline_code(page):

@@ -31,7 +31,7 @@ from pathlib import Path
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset, pseudo_collate
 from torch.utils.data import DataLoader
 import solo
-from solo.command_line import run_command
+from solo.cli.running import run_command
 from solo.datasets.seeding import batch_numbered
 from solo.engine.data_loader import TimedDataLoader
 from tests.helpers.coco_files import build

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from solo.command_line import run_command
+from solo.cli import main
 
 _BLOCK = 64 * 2**20
 _RESIDENT_AFTER_FREE = f"""
@@ -50,11 +50,11 @@ def test_settings_of_the_environment_win() -> None:
     assert pages < 0.1 * _PAGES
 
 
-def test_commands_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [("train", "a.py"), ("test", "a.py", "b.pth")], ids=lambda words: words[0])
+def test_commands_keep_freed_memory(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr("solo.command_line.keep_freed_memory", lambda: calls.append("keep"))
-
-    assert run_command(lambda: calls.append("main")) == 0
-    assert run_command(lambda: calls.append("measured"), keep_memory=False) == 0
-
-    assert calls == ["keep", "main", "measured"]
+    module = f"solo.cli.{words[0]}"
+    monkeypatch.setattr(f"{module}.keep_freed_memory", lambda: calls.append("keep"))
+    monkeypatch.setattr(f"{module}.{words[0]}", lambda *args, **options: calls.append("run"))
+    assert main(words) == 0
+    assert calls == ["keep", "run"]

@@ -1,12 +1,9 @@
-"""Images per second of a training: the line, a training without benchmarks/, and the sum over two processes."""
+"""Images per second of a training: the line, and the sum over two processes."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,6 @@ import torch
 from solo.config import load_config
 from solo.engine.throughput import Throughput, measure_throughput, throughput_line
 from tests.helpers.commands import finish, start_script
-from tests.helpers.paths import ROOT
 from tests.helpers.tiny_benchmark import CONFIG, OVERRIDES, command_line_overrides
 
 
@@ -41,38 +37,6 @@ def test_one_process(tmp_path: Path) -> None:
     assert len(found.seconds) == 3 and min(found.seconds) > 0
     assert found.images_per_second == pytest.approx(6 / sum(found.seconds))
     assert found.processes == 1
-
-
-class TestWithoutBenchmarks:
-    """`tools/benchmark.py` where `benchmarks/` is absent."""
-
-    def run(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        (folder / "tools").mkdir()
-        script = shutil.copy(ROOT / "tools/benchmark.py", folder / "tools")
-        command = [sys.executable, script, *arguments]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-    @pytest.mark.long
-    def test_own_throughput(self, tmp_path: Path) -> None:
-        data = [f"{key}={value}" for key, value in small_data(tmp_path).items()]
-        options = ["--rows", "throughput", "--iters", "1", "--warmup", "0", "--batch-size", "1"]
-        done = self.run(tmp_path, "train", CONFIG, *options, "--cfg-options", *command_line_overrides(), *data)
-        assert done.returncode == 0, done.stderr
-        assert re.fullmatch(r"1 CPU process \| \d+\.\d\d images/s", done.stdout.splitlines()[-1])
-
-    @pytest.mark.long
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["infer", CONFIG], "error: this measurement needs benchmarks/, so a clone"),
-            (["train", CONFIG, "--rows", "throughput", "--against", "mmdet"], "error: --against needs benchmarks/"),
-        ],
-        ids=["prediction", "comparison"],
-    )
-    def test_comparisons_need_the_clone(self, arguments: list[str], message: str, tmp_path: Path) -> None:
-        done = self.run(tmp_path, *arguments)
-        assert done.returncode == 2
-        assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
 
 
 @pytest.mark.long

@@ -7,44 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from solo.command_line import run_command
-from solo.errors import UserError
 from tests.helpers.commands import run_tool
 from tests.helpers.fakes import write_checkpoint, write_config
-
-
-def fail() -> None:
-    raise UserError("photo.jpg: is no image")
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def test_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(fail) == 2
-    assert capsys.readouterr().err == "error: photo.jpg: is no image\n"
-
-
-def test_names_from_files_are_printed_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
-    def fail_at_a_hostile_name() -> None:
-        raise UserError("a\x1b[2J\x07\u202e\udc80\r.jpg: is no image\nsecond line")
-
-    assert run_command(fail_at_a_hostile_name) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("error: a") and message.endswith(".jpg: is no image\nsecond line\n")
-    assert not set(message) & set("\x1b\x07\u202e\udc80\r")
-
-
-def test_exit_codes() -> None:
-    assert run_command(lambda: None) == 0
-    assert run_command(lambda: 1) == 1
-    assert run_command(interrupt) == 130
-
-
-def test_bugs_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: 1 // 0)
 
 
 @pytest.mark.parametrize(

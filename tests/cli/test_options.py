@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from solo.command_line import add_config_options, parse_deployment, score
+from solo.cli.options import add_config_options, parse_deployment, score
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""Shared by all commands: options with mmdet's spelling, and exit codes."""
+"""Options that several subcommands share, with mmdet's spelling."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import argparse
 import ast
 import contextlib
 import os
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import DictAction
 
 from solo.deployment import DeploymentOptions
-from solo.engine.malloc import keep_freed_memory
-from solo.errors import ConfigError, UserError, printable
-
-USER_ERROR_EXIT_CODE = 2
-INTERRUPTED_EXIT_CODE = 130
+from solo.errors import ConfigError
 
 
 class ConfigOptions(DictAction):
@@ -124,28 +118,3 @@ def add_launcher_options(parser: argparse.ArgumentParser) -> None:
 def set_local_rank(arguments: argparse.Namespace) -> None:
     """Set `LOCAL_RANK` from the option of an old launcher, as newer launchers do themselves."""
     os.environ.setdefault("LOCAL_RANK", str(arguments.local_rank))
-
-
-def run_command(main: Callable[[], int | None], *, keep_memory: bool = True) -> int:
-    """Run a command. User errors print one line and exit with code 2; a traceback is a bug.
-
-    Args:
-        main: the command; returns its exit code, None for success.
-        keep_memory: whether the process keeps freed memory (see `keep_freed_memory`).
-    """
-    if keep_memory:
-        keep_freed_memory()
-    try:
-        return main() or 0
-    except UserError as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        return USER_ERROR_EXIT_CODE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED_EXIT_CODE
-
-
-def _message(error: UserError) -> str:
-    """The message in printable characters, without the text that torch puts before errors of worker processes."""
-    message = re.split(rf"^[\w.]*{type(error).__name__}: ", str(error), flags=re.MULTILINE)[-1].strip()
-    return "\n".join(map(printable, message.split("\n")))

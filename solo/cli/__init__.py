@@ -1,0 +1,100 @@
+"""Train, evaluate and run SOLOv2 models.
+
+The `solo` command: each subcommand is a module, imported when it is asked for. A module has a docstring, its help text,
+and either `add_arguments(parser)` and `run(arguments)`, which returns the exit code (None for 0), or `SUBCOMMANDS`, a
+dict like the one below. A new subcommand is a module and an entry of the dict; a script of `tools/` is optional.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from solo import __version__
+from solo.cli.running import run_command
+from solo.errors import UserError, suggestion
+
+
+class Subcommand(NamedTuple):
+    """Where a subcommand is, and what `--help` of its parent says about it."""
+
+    module: str
+    summary: str
+
+
+SUBCOMMANDS = {
+    "train": Subcommand("solo.cli.train", "train a model"),
+    "test": Subcommand("solo.cli.test", "evaluate a checkpoint: mask AP and box AP"),
+    "predict": Subcommand("solo.cli.predict", "find the instances of image files"),
+    "config": Subcommand("solo.cli.config", "print a config"),
+    "data": Subcommand("solo.cli.data", "check and reduce annotation files"),
+    "convert": Subcommand("solo.cli.convert", "convert weights of other implementations"),
+    "benchmark": Subcommand("solo.cli.benchmark", "measure speed and memory"),
+    "flops": Subcommand("solo.cli.flops", "count parameters and operations of a model"),
+    "demo": Subcommand("solo.cli.demo", "train on generated shapes, evaluate, visualise"),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `solo WORDS` and return its exit code; None for the words of the process."""
+    return run_command(lambda: _run(list(sys.argv[1:] if words is None else words)))
+
+
+def run_script(*names: str) -> int:
+    """Run a subcommand, given by its names, as a script of `tools/`: with the words and the name of the process."""
+    subcommands: Mapping[str, Subcommand] = SUBCOMMANDS
+    for name in names:
+        module = importlib.import_module(subcommands[name].module)
+        subcommands = getattr(module, "SUBCOMMANDS", {})
+    return run_command(lambda: _run_module(module, sys.argv[1:], prog=Path(sys.argv[0]).name))
+
+
+def _run(words: list[str]) -> int | None:
+    """Follow the names of subcommands to a module and run it; without a name, print the help.
+
+    Raises:
+        UserError: there is no subcommand of that name.
+    """
+    prog, description = "solo", (__doc__ or "").partition("\n")[0]
+    subcommands: Mapping[str, Subcommand] = SUBCOMMANDS
+    while subcommands:
+        if not words or words[0].startswith("-"):
+            _describe(subcommands, words, prog=prog, description=description)
+            return None
+        name = words.pop(0)
+        if name not in subcommands:
+            raise UserError(f"{prog} has no subcommand {name!r}{suggestion(name, subcommands)}; see {prog} --help")
+        module = importlib.import_module(subcommands[name].module)
+        prog, description = f"{prog} {name}", module.__doc__ or ""
+        subcommands = getattr(module, "SUBCOMMANDS", {})
+    return _run_module(module, words, prog=prog)
+
+
+def _run_module(module: ModuleType, words: Sequence[str], *, prog: str) -> int | None:
+    parser = argparse.ArgumentParser(prog=prog, description=module.__doc__)
+    module.add_arguments(parser)
+    code: int | None = module.run(parser.parse_args(words))
+    return code
+
+
+def _describe(subcommands: Mapping[str, Subcommand], words: Sequence[str], *, prog: str, description: str) -> None:
+    """Handle `--help`, `--version` and unknown options; without words, print the help."""
+    width = max(map(len, subcommands))
+    lines = [f"  {name:{width}}  {subcommand.summary}" for name, subcommand in subcommands.items()]
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} [-h] SUBCOMMAND ...",
+        description=description,
+        epilog="\n".join(["subcommands:", *lines, "", f"`{prog} SUBCOMMAND --help` lists the options of each."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if subcommands is SUBCOMMANDS:
+        parser.usage = f"{prog} [-h] [--version] SUBCOMMAND ..."
+        parser.add_argument("--version", action="version", version=f"solo {__version__}")
+    parser.parse_args(words)
+    parser.print_help()

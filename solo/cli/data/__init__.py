@@ -1,0 +1,10 @@
+"""Check annotation files and write parts of them."""
+
+from __future__ import annotations
+
+from solo.cli import Subcommand
+
+SUBCOMMANDS = {
+    "check": Subcommand("solo.cli.data.check", "report what annotation files contain and what is left out of them"),
+    "subset": Subcommand("solo.cli.data.subset", "write a part of an annotation file"),
+}

@@ -1,0 +1,57 @@
+"""Evaluate a checkpoint on the test split of a config: mask AP and box AP."""
+
+from __future__ import annotations
+
+import argparse
+
+from solo.cli.options import (
+    add_config_options,
+    add_deployment_options,
+    add_launcher_options,
+    add_overwrite_option,
+    parse_deployment,
+    score,
+    set_local_rank,
+)
+from solo.engine.malloc import keep_freed_memory
+from solo.engine.runner import test
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options keep mmdet's spelling."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--work-dir", help="folder of log and detections (default: work_dirs/<config name>)")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted evaluation of the work folder")
+    parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
+    add_overwrite_option(parser)
+    parser.add_argument("--show-dir", metavar="DIR", help="folder for visualisations of the predictions")
+    parser.add_argument("--show-score-thr", type=score, default=0.3, help="lowest score shown (default: %(default)s)")
+    parser.add_argument("--max-images", type=int, help="maximum number of visualisations (default: all images)")
+    parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation with scales and flips")
+    add_deployment_options(parser, default="none")
+    add_config_options(parser)
+    add_launcher_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Test."""
+    keep_freed_memory()
+    set_local_rank(arguments)
+    test(
+        arguments.config,
+        arguments.checkpoint,
+        work_dir=arguments.work_dir,
+        out=arguments.out,
+        overwrite=arguments.overwrite,
+        show_dir=arguments.show_dir,
+        show_score_thr=arguments.show_score_thr,
+        max_images=arguments.max_images,
+        classwise=arguments.classwise,
+        resume=arguments.resume,
+        tta=arguments.tta,
+        deployment=parse_deployment(arguments.deploy),
+        overrides=arguments.cfg_options,
+        launcher=arguments.launcher,
+    )
