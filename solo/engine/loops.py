@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from solo.datasets.seeding import batch_numbered
 from solo.engine.hooks.curves import read_records
+from solo.engine.resume import depends_on_metrics
 from solo.errors import DataError
 from solo.registry import LOOPS
 
@@ -40,21 +41,16 @@ class SkippableBatches:
         return getattr(self.batches, name)
 
 
-class NumberedBatch(list[int]):
-    """The indices of a batch's samples, and the number of the batch in the training, from 0."""
-
-    number: int
-
-
 class EndlessBatches(SkippableBatches):
-    """A batch sampler repeated without end, whose batches are numbered; `set_epoch` is called before each pass."""
+    """A batch sampler repeated without end; `set_epoch` is called before each pass.
 
-    def __iter__(self) -> Iterator[list[int]]:
+    Each index comes with the number of its batch in the training, from 0: (number, index).
+    """
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:  # type: ignore[override]
         skip, self.skip = self.skip, 0
         for number, indices in islice(enumerate(self._passes()), skip, None):
-            batch = NumberedBatch(indices)
-            batch.number = number
-            yield batch
+            yield [(number, index) for index in indices]
 
     def _passes(self) -> Iterator[list[int]]:
         set_epoch = getattr(getattr(self.batches, "sampler", None), "set_epoch", None)
@@ -70,7 +66,7 @@ class EndlessBatches(SkippableBatches):
 
 
 class NumberedSamples:
-    """A dataset whose random transforms are seeded by the number of the batch instead of the epoch.
+    """A dataset for `EndlessBatches`: random transforms are seeded by the number of the batch instead of the epoch.
 
     Args:
         dataset: the dataset.
@@ -79,12 +75,10 @@ class NumberedSamples:
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
-    def __getitems__(self, batch: NumberedBatch) -> list[Any]:
-        with batch_numbered(batch.number):
-            return [self.dataset[index] for index in batch]
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index]
+    def __getitem__(self, numbered_index: tuple[int, int]) -> Any:
+        number, index = numbered_index
+        with batch_numbered(number):
+            return self.dataset[index]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -101,12 +95,16 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     The order of the batches and the random transforms depend on seed, epoch and index alone, so the rest of the epoch
     is what an uninterrupted training would have seen.
+
+    Attributes:
+        epoch_length: steps per epoch.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._batches = SkippableBatches(self.dataloader.batch_sampler)
         _replace(self.dataloader, batch_sampler=self._batches)
+        self.epoch_length = len(self.dataloader)
         self._is_resumed = False
 
     def resume_at(self, epoch: int, step: int, *, epoch_length: int | None) -> None:
@@ -120,7 +118,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         Raises:
             ValueError: the step does not lie in the epoch, or the saved training had no epochs.
         """
-        now = len(self.dataloader)
+        now = self.epoch_length
         before = now if epoch_length is None else epoch_length
         done = step - epoch * before
         if not before:
@@ -134,23 +132,18 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 f"{done / before:.0%} of epoch {epoch + 1}"
             )
 
-    def epoch_boundaries(self) -> range:
-        """The last steps of the completed epochs."""
-        length = len(self.dataloader)
-        return range(length, self._epoch * length + 1, length)
-
     def run(self) -> Any:
         """Train up to the last epoch and return the model."""
-        if not len(self.dataloader):
+        if not self.epoch_length:
             raise DataError(NO_BATCH)
         self._decide_current_val_interval()
         lacks_validation = self._is_resumed and self._is_time_to_validate() and self._lacks_validation()
         if self._epoch >= self._max_epochs and not lacks_validation:
             return _already_finished(self.runner, f"{self._epoch} of {self._max_epochs} epochs", "max_epochs")
-        self.runner.message_hub.update_info("epoch_length", len(self.dataloader))
+        self.runner.message_hub.update_info("epoch_length", self.epoch_length)
         self.runner.call_hook("before_train")
         if lacks_validation:
-            self.runner.logger.info(f"Epoch {self._epoch} was not validated before the interruption")
+            self.runner.logger.info(f"Epoch {self._epoch} was not validated before its checkpoint was saved")
             self.runner.val_loop.run()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -162,8 +155,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def run_epoch(self) -> None:
         """Train on the rest of the epoch."""
-        length = len(self.dataloader)
-        done = self._iter - self._epoch * length
+        done = self._iter - self._epoch * self.epoch_length
         self._batches.skip = done
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
@@ -171,17 +163,24 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.run_iter(batch_idx, data_batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
-        if self._iter != self._epoch * length:
-            raise DataError(f"epoch {self._epoch} ended after step {self._iter}, expected {self._epoch * length}")
+        expected = self._epoch * self.epoch_length
+        if self._iter != expected:
+            raise DataError(f"epoch {self._epoch} ended after step {self._iter}, expected {expected}")
 
     def _is_time_to_validate(self) -> bool:
         epoch = self._epoch
-        if self.runner.val_loop is None or epoch < self.val_begin or self._iter != epoch * len(self.dataloader):
+        if self.runner.val_loop is None or epoch < self.val_begin or self._iter != epoch * self.epoch_length:
             return False
         return epoch % self.val_interval == 0 or epoch == self._max_epochs
 
     def _lacks_validation(self) -> bool:
-        """Whether the work folder has records of the training but not of the last epoch's validation."""
+        """Whether the last epoch has to be validated again.
+
+        Either the work folder has records of the training but not of that validation, or a schedule depends on metrics:
+        the checkpoint was saved before the validation, and without the schedule's step after it.
+        """
+        if self._epoch < self._max_epochs and depends_on_metrics(self.runner):
+            return True
         records = read_records(self.runner.work_dir)
         answer = [bool(records.train) and all(record.get("step") != self._epoch for record in records.val)]
         broadcast_object_list(answer)
@@ -194,7 +193,12 @@ class ResumableIterationLoop(IterBasedTrainLoop):
 
     A finite loader is repeated without restarting its workers. The order of the batches and the random transforms
     depend on seed, iteration and index alone, not on the number of workers.
+
+    Attributes:
+        epoch_length: 0, since schedulers by epoch step at the end of the training only.
     """
+
+    epoch_length = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -212,15 +216,11 @@ class ResumableIterationLoop(IterBasedTrainLoop):
             raise ValueError("it is of a training by epochs, the config trains by iterations")
         self._epoch, self._iter = epoch, step
 
-    def epoch_boundaries(self) -> range:
-        """Empty: schedulers by epoch step at the end of the training only."""
-        return range(0)
-
     def run(self) -> Any:
         """Train up to the last iteration and return the model."""
         if self._iter >= self._max_iters:
             return _already_finished(self.runner, f"{self._iter} of {self._max_iters} iterations", "max_iters")
-        self.runner.message_hub.update_info("epoch_length", 0)
+        self.runner.message_hub.update_info("epoch_length", self.epoch_length)
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self._batches.skip = self._iter

@@ -34,10 +34,11 @@ def restore_training(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
     runner.message_hub.load_state_dict(checkpoint["message_hub"])
     schedulers: Any = runner.param_schedulers or []
     saved_rate = checkpoint["optimizer"]["param_groups"][0]["lr"]
-    if any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers):
+    if depends_on_metrics(runner):
         runner.optim_wrapper.load_state_dict(checkpoint["optimizer"])
         for scheduler, state in zip(schedulers, checkpoint["param_schedulers"], strict=True):
-            scheduler.load_state_dict(state)
+            # mmengine ends a schedule with the training, which may be longer now.
+            scheduler.load_state_dict({**state, "begin": scheduler.begin, "end": scheduler.end})
     else:
         _restore_moments(runner.optim_wrapper, checkpoint["optimizer"])
         _replay_schedule(schedulers, loop, runner.optim_wrapper)
@@ -47,6 +48,12 @@ def restore_training(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
         runner.logger.warning(
             f"The config's schedule continues at lr {rate:g}; the checkpoint was saved at {saved_rate:g}"
         )
+
+
+def depends_on_metrics(runner: Runner) -> bool:
+    """Whether a schedule steps after validations, as `ReduceOnPlateauLR` does."""
+    schedulers: Any = runner.param_schedulers or []
+    return any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers)
 
 
 def _epoch_length(info: Mapping[str, Any]) -> int | None:
@@ -74,11 +81,11 @@ def _replay_schedule(schedulers: list[Any], loop: Any, wrapper: OptimWrapper) ->
     vars(wrapper)["_global_step"] = loop.iter  # mmengine warns about schedulers that step before the optimizer
     by_step = [scheduler for scheduler in schedulers if not scheduler.by_epoch]
     by_epoch = [scheduler for scheduler in schedulers if scheduler.by_epoch]
-    boundaries = loop.epoch_boundaries()
+    ends_of_epochs = {epoch * loop.epoch_length for epoch in range(1, loop.epoch + 1)}
     for step in range(1, loop.iter + 1):
         for scheduler in by_step:
             scheduler.step()
-        if step in boundaries:
+        if step in ends_of_epochs:
             for scheduler in by_epoch:
                 scheduler.step()
 

@@ -107,7 +107,9 @@ def test_a_schedule_that_depends_on_metrics_continues_as_saved(tmp_path: Path) -
     plateau = [dict(type="ReduceOnPlateauLR", monitor="coco/segm_mAP", rule="greater", patience=0, factor=0.5)]
     run(config, work_dir, train_cfg__max_epochs=3, param_scheduler=plateau)
     run(config, work_dir, resume="auto", train_cfg__max_epochs=4, param_scheduler=plateau)
-    assert [rates(work_dir)[step] for step in (1, 3, 5, 7)] == [0.1, 0.1, 0.05, 0.05]
+    run(config, tmp_path / "whole", train_cfg__max_epochs=4, param_scheduler=plateau)
+    assert rates(work_dir) == rates(tmp_path / "whole")
+    assert [rates(work_dir)[step] for step in (1, 3, 5, 7)] == [0.1, 0.1, 0.05, 0.025]
 
 
 def test_a_finished_training_says_so_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from solo.engine.hooks.checkpoint import SafeCheckpointHook
 from solo.engine.hooks.curves import CurvesHook
 from solo.engine.hooks.datasets import ClassNamesHook, DatasetEpochHook, UnreadableImagesHook
-from solo.engine.hooks.deploy import DeploymentHook
 from solo.engine.hooks.ema import BiasCorrectedEMAHook
-from solo.engine.hooks.network_options import NetworkOptionsHook
+from solo.engine.hooks.network_options import DeploymentHook, NetworkOptionsHook
 from solo.engine.hooks.non_finite_loss import NonFiniteLossHook
 from solo.engine.hooks.runtime_info import DeferredRuntimeInfoHook, PeakMemoryHook
 from solo.engine.hooks.stop_signals import StopSignalsHook

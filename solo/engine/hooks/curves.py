@@ -52,7 +52,8 @@ def read_records(work_dir: str | Path) -> TrainingRecords:
     """Read all runs of a work folder, oldest first; a resumed run replaces the steps that it repeats.
 
     Where the iteration goes back, the records from there on are dropped: those between a checkpoint and the kill that
-    followed it, or all records when the training was started again.
+    followed it, or all records when the training was started again. After a resume with larger batches it goes back
+    too, since an epoch has fewer steps: the iterations of the earlier epochs are scaled down.
 
     Args:
         work_dir: the folder that holds `<timestamp>/vis_data/scalars.json`.
@@ -65,7 +66,7 @@ def read_records(work_dir: str | Path) -> TrainingRecords:
                     _drop_repeated(records, record)
                 records.train.append(record)
             elif record.get("step"):  # 0 in a test
-                records.val.append(record)
+                records.val = [earlier for earlier in records.val if earlier["step"] != record["step"]] + [record]
     return records
 
 
@@ -105,10 +106,17 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path | None:
     return path
 
 
-def _drop_repeated(records: TrainingRecords, restart: Record) -> None:
-    val_start = restart.get("epoch", restart["iter"])
-    records.train = [record for record in records.train if record["iter"] < restart["iter"]]
-    records.val = [record for record in records.val if record["step"] < val_start]
+def _drop_repeated(records: TrainingRecords, start: Record) -> None:
+    """Drop what a run that starts with this record repeats."""
+    records.train = [record for record in records.train if _position(record) < _position(start)]
+    records.val = [record for record in records.val if record["step"] < start.get("epoch", start["iter"])]
+    if records.train and start["iter"] <= (last := records.train[-1]["iter"]):
+        scale = (start["iter"] - 1) / last
+        records.train = [{**record, "iter": record["iter"] * scale} for record in records.train]
+
+
+def _position(record: Record) -> tuple[float, float]:
+    return record.get("epoch", 0), record["iter"]
 
 
 def _read_lines(path: Path) -> Iterator[Record]:

@@ -1,8 +1,8 @@
-"""How the network runs while it trains: memory layout, compilation, activation checkpointing."""
+"""How the network runs: memory layout, compilation and recomputation in training, deployment options in tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from solo.deployment import DeploymentOptions, deploy
 from solo.errors import ConfigError
+from solo.inference.tta.config import trained_model
 from solo.registry import HOOKS
 
 _FEWEST_CHANNELS = 16
@@ -32,11 +34,10 @@ class NetworkOptionsHook(Hook):
             compiled. Every new image size compiles again; `padded_sizes` of `ImagePreprocessor` bounds their number.
         recompute: names of submodules such as "neck" or "backbone.layer3" whose activations are computed again in the
             backward pass instead of stored (activation checkpointing): less memory, a second forward pass.
-        bfloat16_all_reduce: send gradients between GPUs as bfloat16: half the bytes, rounded. Needs CUDA and NCCL.
 
     Raises:
-        ConfigError: the model lacks a submodule, or its batch normalisation would count each batch twice; processes
-            cannot exchange bfloat16; a convolution would crash in the channels-last layout.
+        ConfigError: the model lacks a submodule, or its batch normalisation would count each batch twice; a
+            convolution would crash in the channels-last layout.
     """
 
     priority = "VERY_LOW"
@@ -47,20 +48,14 @@ class NetworkOptionsHook(Hook):
         channels_last: bool = False,
         compile: dict[str, Any] | None = None,
         recompute: Sequence[str] = (),
-        bfloat16_all_reduce: bool = False,
     ) -> None:
         self.channels_last = channels_last
         self.compile = compile
         self.recompute = tuple(recompute)
-        self.bfloat16_all_reduce = bfloat16_all_reduce
 
     def before_train(self, runner: Runner) -> None:
         """Apply the options, once weights are loaded and the model is on its device."""
-        model = runner.model
-        if is_model_wrapper(model):
-            if self.bfloat16_all_reduce:
-                _round_all_reduce(model)
-            model = model.module
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # mmengine does this only afterwards; until then norms of a backbone with norm_eval=True are in training mode.
         model.train()
         if self.channels_last:
@@ -74,6 +69,26 @@ class NetworkOptionsHook(Hook):
             model.compute_outputs = torch.compile(model.compute_outputs, **self.compile)
 
 
+@HOOKS.register_module()
+class DeploymentHook(Hook):
+    """Deploy the model before a test, once its weights are loaded. Training and its evaluations are not affected.
+
+    Args:
+        options: fields of `DeploymentOptions`; None for those recommended for the model's device.
+
+    Raises:
+        ConfigError: an option is unknown, or the model or its device does not support it.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self.options = None if options is None else DeploymentOptions.from_mapping(options)
+
+    def before_test(self, runner: Runner) -> None:
+        """Deploy the model that is tested."""
+        model = trained_model(runner.model)
+        deploy(model, self.options or DeploymentOptions.recommended(next(model.parameters()).device))
+
+
 def _check_few_channels(model: nn.Module) -> None:
     """Refuse convolutions in whose backward pass oneDNN writes past its memory and crashes (torch 2.13)."""
     for name, module in model.named_modules():
@@ -84,15 +99,6 @@ def _check_few_channels(model: nn.Module) -> None:
                 f"NetworkOptionsHook.channels_last: {name} is a 1x1 convolution with a stride and {module.in_channels} "
                 f"channels; with fewer than {_FEWEST_CHANNELS} torch crashes on it on the CPU"
             )
-
-
-def _round_all_reduce(model: Any) -> None:
-    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-
-    try:
-        model.register_comm_hook(None, bf16_compress_hook)
-    except TypeError as error:
-        raise ConfigError(f"NetworkOptionsHook.bfloat16_all_reduce: {error}") from error
 
 
 def _to_channels_last(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -43,6 +43,23 @@ def test_fresh_run_replaces_everything(tmp_path: Path) -> None:
     assert [record["coco/segm_mAP"] for record in records.val] == [0.3]
 
 
+def test_larger_batches_keep_the_epochs_before_them(tmp_path: Path) -> None:
+    """Two epochs of four steps, then one of two steps."""
+    first = [step(iteration, 1 + (iteration - 1) // 4, float(iteration)) for iteration in range(1, 9)]
+    write_run(tmp_path, "20250101_000000", [*first, metric(1, 0.1), metric(2, 0.2)])
+    write_run(tmp_path, "20250102_000000", [step(5, 3, 9.0), step(6, 3, 10.0), metric(3, 0.3)])
+    records = read_records(tmp_path)
+    assert [record["loss"] for record in records.train] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert [record["iter"] for record in records.train] == [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6]
+    assert [record["coco/segm_mAP"] for record in records.val] == [0.1, 0.2, 0.3]
+
+
+def test_a_repeated_validation_replaces_the_first(tmp_path: Path) -> None:
+    write_run(tmp_path, "20250101_000000", [step(1, 1, 9.0), metric(1, 0.1)])
+    write_run(tmp_path, "20250102_000000", [metric(1, 0.2), step(2, 2, 8.0), metric(2, 0.3)])
+    assert [record["coco/segm_mAP"] for record in read_records(tmp_path).val] == [0.2, 0.3]
+
+
 def test_a_test_run_is_no_training(tmp_path: Path) -> None:
     write_run(tmp_path, "20250101_000000", [step(1, 1, 9.0)])
     write_run(tmp_path, "20250102_000000", [metric(0, 0.3)])

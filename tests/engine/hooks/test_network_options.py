@@ -99,12 +99,6 @@ def test_distributed_settings(process_group: None) -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_gloo_does_not_exchange_bfloat16(process_group: None) -> None:
-    runner: Any = SimpleNamespace(model=MMDistributedDataParallel(build_tiny()))
-    with pytest.raises(ConfigError, match=r"bfloat16_all_reduce: .*NCCL"):
-        NetworkOptionsHook(bfloat16_all_reduce=True).before_train(runner)
-
-
 @pytest.mark.parametrize("name", ["", "nek", "head.nothing"])
 def test_a_part_that_is_not_there(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the model has no part '{name}'"):
