@@ -46,7 +46,8 @@ def dataset_config(config: Config, *, split: Split, data: str | None, work_dir: 
             raise ConfigError(f"--data {SHAPES} has {SHAPES_CLASSES} classes, the config {config.model.num_classes}")
         sizes = {"num_train": 1, "num_val": 1, f"num_{split}": SHAPES_IMAGES, "image_size": SHAPES_SIDE}
         location = dict(ann_file=f"annotations/instances_{split}.json", data_prefix=dict(img=f"{split}/"))
-        return dict(type="Shapes", data_root=os.path.join(work_dir, SHAPES), **sizes, **location, **options)
+        folder = os.path.join(work_dir, f"{SHAPES}_{split}")
+        return dict(type="Shapes", data_root=folder, **sizes, **location, **options)
     ann_file, images = _crowded(data, work_dir) if data.startswith(CROWDED) else _coco_files(data, split)
     return dict(
         type="CocoInstances", ann_file=str(ann_file.absolute()), data_prefix=dict(img=str(images.absolute())), **options

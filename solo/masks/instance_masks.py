@@ -150,10 +150,7 @@ class InstanceMasks:
         """Crop to x1 y1 x2 y2 in whole pixels, clipped to the masks; at least one pixel remains along each axis."""
         x1, x2 = (int(x) for x in np.clip(bbox[0::2], 0, self.width))
         y1, y2 = (int(y) for y in np.clip(bbox[1::2], 0, self.height))
-        height, width = max(y2 - y1, 1), max(x2 - x1, 1)
-        return self._change_maps(
-            lambda edges: _shift(edges, height, -y1), lambda edges: _shift(edges, width, -x1), height, width
-        )
+        return self.expand(max(y2 - y1, 1), max(x2 - x1, 1), -y1, -x1)
 
     def _change_maps(self, rows: _Change, columns: _Change, height: int, width: int) -> InstanceMasks:
         parts = [(runs, AxisMaps(rows(maps.rows), columns(maps.columns))) for runs, maps in self._parts]

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,8 +24,7 @@ def deform_conv2d(
 
     Equivalent to `torchvision.ops.deform_conv2d` and to mmcv's operators, with bilinear sampling and zeros outside the
     input, also at infinite offsets; a NaN stays NaN. Positions are float32 at least, whatever the dtype of the
-    features. Autocast casts the features as those of a convolution. On a GPU torchvision's kernel computes, where
-    torchvision is installed, and plain torch elsewhere.
+    features. Autocast casts the features as those of a convolution.
 
     Args:
         inputs: (batch, in_channels, height, width) floating point.
@@ -69,13 +62,6 @@ def deform_conv2d(
         if tensor is not None and tensor.shape != expected:
             raise ValueError(f"{name} must be {expected}, got {tuple(tensor.shape)}")
     inputs = _autocast(inputs)
-    # A compiled or exported graph stays free of operators that are not torch's own.
-    kernel = _torchvision_kernel() if inputs.is_cuda and not torch.compiler.is_compiling() else None
-    if kernel is not None:
-        # In float32 at least: the kernel keeps positions in the dtype of the features, too coarse in half precision.
-        dtype = torch.promote_types(inputs.dtype, torch.float32)
-        tensors = [None if tensor is None else tensor.to(dtype) for tensor in (inputs, offsets, weight, bias, mask)]
-        return kernel(*tensors[:4], stride, padding, dilation, tensors[4]).to(inputs.dtype)
     rows, columns = _positions(offsets, kernel_size, stride, padding, dilation, deform_groups)
     samples = _sample(inputs, rows, columns, None if mask is None else _taps_last(mask, deform_groups, 1)[..., 0])
     output = _multiply(samples, weight, groups).unflatten(2, out_size)
@@ -155,17 +141,6 @@ def _multiply(samples: Tensor, weight: Tensor, groups: int) -> Tensor:
     samples = samples.unflatten(3, (groups, -1)).permute(0, 3, 2, 4, 1).flatten(2, 3)  # (batch, groups, t*i, positions)
     matrices = weight.flatten(2).transpose(1, 2).reshape(groups, weight.shape[0] // groups, -1)  # (groups, o, t*i)
     return (matrices @ samples).flatten(1, 2)
-
-
-@cache
-def _torchvision_kernel() -> Callable[..., Any] | None:
-    """torchvision's operator, None where torchvision is missing or fails to load."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("torchvision.ops").deform_conv2d
-    except Exception:  # a torchvision built for another torch raises errors of several types
-        return None
 
 
 def _autocast(inputs: Tensor) -> Tensor:

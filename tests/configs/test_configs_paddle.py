@@ -43,75 +43,39 @@ class PaddleRecipe(NamedTuple):
 _R50 = dict(type="mmdet.ResNet", depth=50, frozen_stages=1, norm_eval=True)
 _VD50 = dict(type="mmdet.ResNetV1d", depth=50, frozen_stages=-1, norm_eval=False)
 _FULL_SHORT, _LIGHT_SHORT = [640, 672, 704, 736, 768, 800], [352, 384, 416, 448, 480, 512]
+_R50_FULL = PaddleRecipe(_R50, (4, 512), 256, FULL_RANGES, (1333, _FULL_SHORT), (1333, 800), [24, 33], 36)
+_R50_ONE_SCALE = _R50_FULL._replace(scales=(1333, [800]))
+_R101_FULL = _R50_FULL._replace(backbone={**_VD50, "depth": 101, "frozen_stages": 1, "norm_eval": True}, ema=0.9998)
+_SMALL = PaddleRecipe(
+    _VD50,
+    (3, 256),
+    128,
+    FULL_RANGES,
+    (852, _LIGHT_SHORT),
+    (852, 512),
+    [24, 33],
+    36,
+    ema=0.9998,
+    drops_blocks=True,
+)
+_270K: dict[str, Any] = dict(milestones=[180_000, 240_000], length=270_000)
 PADDLE_RECIPES = {
-    "solov2_r50_fpn_1x_coco": PaddleRecipe(_R50, (4, 512), 256, FULL_RANGES, (1333, [800]), (1333, 800), [8, 11], 12),
-    "solov2_r50_fpn_ms-3x_coco": PaddleRecipe(
-        _R50, (4, 512), 256, FULL_RANGES, (1333, _FULL_SHORT), (1333, 800), [24, 33], 36
-    ),
-    "solov2_r101-vd-dcn_fpn_ms-3x_coco": PaddleRecipe(
-        {**_VD50, "depth": 101, "frozen_stages": 1, "norm_eval": True},
-        (4, 512),
-        256,
-        FULL_RANGES,
-        (1333, _FULL_SHORT),
-        (1333, 800),
-        [24, 33],
-        36,
-        warm_up=2000,
-        ema=0.9998,
-    ),
-    "solov2_r50_fpn_90k_coco": PaddleRecipe(
-        _R50, (4, 512), 256, FULL_RANGES, (1333, [800]), (1333, 800), [60_000, 80_000], 90_000
-    ),
-    "solov2_r50_fpn_ms-270k_coco": PaddleRecipe(
-        _R50, (4, 512), 256, FULL_RANGES, (1333, _FULL_SHORT), (1333, 800), [180_000, 240_000], 270_000
-    ),
-    "solov2_r101-vd-dcn_fpn_ms-270k_coco": PaddleRecipe(
-        {**_VD50, "depth": 101, "frozen_stages": 1, "norm_eval": True},
-        (4, 512),
-        256,
-        FULL_RANGES,
-        (1333, _FULL_SHORT),
-        (1333, 800),
-        [180_000, 240_000],
-        270_000,
-        ema=0.9998,
-    ),
-    "solov2_r50-enhance_fpn_512-ms-3x_coco": PaddleRecipe(
-        _VD50,
-        (3, 256),
-        128,
-        FULL_RANGES,
-        (852, _LIGHT_SHORT),
-        (852, 512),
-        [24, 33],
-        36,
-        ema=0.9998,
-        drops_blocks=True,
-    ),
-    "solov2-light_r50-vd-dcn_fpn_512-ms-3x_coco": PaddleRecipe(
-        _VD50,
-        (3, 256),
-        128,
-        SSD_RANGES,
-        (852, _LIGHT_SHORT),
-        (852, 512),
-        [180_000, 240_000],
-        270_000,
-        ema=0.9998,
-        drops_blocks=True,
-    ),
-    "solov2-light_mobilenetv3_fpn_448-ms-3x_coco": PaddleRecipe(
-        dict(type="MobileNetV3", freeze_norm=True),
-        (2, 256),
-        128,
-        LIGHT_RANGES,
-        (768, _LIGHT_SHORT),
-        (768, 448),
-        [90_000, 120_000],
-        135_000,
-        ema=0.9998,
-        drops_blocks=True,
+    "solov2_r50_fpn_1x_coco": _R50_ONE_SCALE._replace(milestones=[8, 11], length=12),
+    "solov2_r50_fpn_ms-3x_coco": _R50_FULL,
+    "solov2_r101-vd-dcn_fpn_ms-3x_coco": _R101_FULL._replace(warm_up=2000),
+    "solov2_r50_fpn_90k_coco": _R50_ONE_SCALE._replace(milestones=[60_000, 80_000], length=90_000),
+    "solov2_r50_fpn_ms-270k_coco": _R50_FULL._replace(**_270K),
+    "solov2_r101-vd-dcn_fpn_ms-270k_coco": _R101_FULL._replace(**_270K),
+    "solov2_r50-enhance_fpn_512-ms-3x_coco": _SMALL,
+    "solov2-light_r50-vd-dcn_fpn_512-ms-3x_coco": _SMALL._replace(ranges=SSD_RANGES, **_270K),
+    "solov2-light_mobilenetv3_fpn_448-ms-3x_coco": _SMALL._replace(
+        backbone=dict(type="MobileNetV3", freeze_norm=True),
+        tower=(2, 256),
+        ranges=LIGHT_RANGES,
+        scales=(768, _LIGHT_SHORT),
+        test_scale=(768, 448),
+        milestones=[90_000, 120_000],
+        length=135_000,
         lr=0.02,
         batch_size=4,
     ),

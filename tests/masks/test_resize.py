@@ -80,7 +80,7 @@ def test_a_pixel_at_the_threshold_is_background(threshold: float, expected: bool
 
 
 def test_padding_is_cut_off_before_the_second_resize() -> None:
-    """The image is the left half of the padded input: its mask fills the picture, and the padding never shows."""
+    """The image is the left half of the padded input: its mask fills the image, and the padding never shows."""
     probabilities = torch.zeros(2, 4, 8)
     probabilities[0, :, :5] = 1
     probabilities[1, :, 5:] = 1

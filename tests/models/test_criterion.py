@@ -151,7 +151,7 @@ def test_only_positive_cells_get_a_kernel_gradient(generator: torch.Generator) -
     outputs, targets = random_case(generator)
     cls_gradient, kernel_gradient, feature_gradient = gradients(criterion_of(), outputs, targets)
     touched = (kernel_gradient.abs().sum(dim=2) > 0).nonzero().tolist()
-    # Not (1, 0): nothing overlaps an empty mask, whatever is drawn, and its loss is constant.
+    # Not (1, 0): nothing overlaps an empty mask, whatever is sampled, and its loss is constant.
     assert touched == [[0, 1], [0, 4], [1, 5]]
     assert (cls_gradient != 0).all()
     assert (feature_gradient != 0).any()

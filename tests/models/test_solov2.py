@@ -313,9 +313,9 @@ def test_sizes_with_channels(model: SOLOv2) -> None:
 
 def test_bytes_to_detections_of_mixed_sizes(model: SOLOv2) -> None:
     sizes = [(1, 1), (45, 90), (33, 20)]
-    pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
+    images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
     samples = [prediction_sample(size, (2 * size[0], 3 * size[1])) for size in sizes]
-    results = model.test_step(dict(inputs=pictures, data_samples=samples))
+    results = model.test_step(dict(inputs=images, data_samples=samples))
     assert results == samples
     for sample, (height, width) in zip(results, sizes, strict=True):
         assert sample.pred_instances.masks.shape[1:] == (2 * height, 3 * width)
@@ -324,12 +324,12 @@ def test_bytes_to_detections_of_mixed_sizes(model: SOLOv2) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_weights(dtype: torch.dtype) -> None:
     """From bytes to detections, with nothing but the weights converted."""
-    pictures = [torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))]
-    single = build_tiny().test_step(dict(inputs=pictures, data_samples=[prediction_sample((50, 70))]))[0]
+    images = [torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))]
+    single = build_tiny().test_step(dict(inputs=images, data_samples=[prediction_sample((50, 70))]))[0]
     model = build_tiny().to(dtype)
     outputs = model(images(1).to(dtype))
     assert {field.dtype for field in outputs} == {dtype}
-    half = model.test_step(dict(inputs=pictures, data_samples=[prediction_sample((50, 70))]))[0].pred_instances
+    half = model.test_step(dict(inputs=images, data_samples=[prediction_sample((50, 70))]))[0].pred_instances
     assert half.scores.dtype == torch.float32
     assert half.scores.isfinite().all()
     assert half.scores[0].item() == pytest.approx(single.pred_instances.scores[0].item(), abs=0.05)
@@ -371,20 +371,20 @@ def test_weights_make_the_round_trip(model: SOLOv2) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- learning
-def test_learns_one_drawn_image_by_heart() -> None:
+def test_learns_one_rendered_image_by_heart() -> None:
     """Forward, backward, detect: three objects of two sizes and three classes on noise."""
     torch.manual_seed(0)
     size = (64, 64)
     boxes = [(6, 8, 24, 26), (34, 6, 58, 24), (14, 34, 54, 60)]
     masks = rectangles(size, *boxes)
-    picture = torch.randint(100, 140, (3, *size), dtype=torch.uint8)
+    image = torch.randint(100, 140, (3, *size), dtype=torch.uint8)
     for mask, color in zip(masks, ([230, 40, 40], [40, 230, 40], [40, 40, 230]), strict=True):
-        picture[:, mask] = torch.tensor(color, dtype=torch.uint8)[:, None]
+        image[:, mask] = torch.tensor(color, dtype=torch.uint8)[:, None]
     model = MODELS.build(tiny_config(norm_eval=False)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     totals = []
     for _ in range(80):
-        data = model.data_preprocessor(dict(inputs=[picture] * 2, data_samples=[training_sample(masks, [0, 1, 2])] * 2))
+        data = model.data_preprocessor(dict(inputs=[image] * 2, data_samples=[training_sample(masks, [0, 1, 2])] * 2))
         total = sum(model(**data, mode="loss").values())
         optimizer.zero_grad()
         total.backward()
@@ -393,7 +393,7 @@ def test_learns_one_drawn_image_by_heart() -> None:
         totals.append(total.item())
     assert totals[-1] < 0.2 * totals[0]
 
-    result = model.eval().test_step(dict(inputs=[picture], data_samples=[prediction_sample(size)]))[0].pred_instances
+    result = model.eval().test_step(dict(inputs=[image], data_samples=[prediction_sample(size)]))[0].pred_instances
     confident = result[result.scores > 0.3]
     assert sorted(confident.labels.tolist()) == [0, 1, 2]
     for label, mask, box in zip(confident.labels, confident.masks, confident.bboxes, strict=True):

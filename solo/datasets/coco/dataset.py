@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,19 @@ from typing import Any
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from torch.utils.data import get_worker_info
 
 from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.coco.annotations import read_annotations
-from solo.datasets.coco.image_paths import check_images_exist
 from solo.datasets.coco.report import AnnotationReport
-from solo.datasets.coco.worker_state import ImagesInProgress
 from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.transforms.load_image import LoadImage, UnreadableImageError
 from solo.errors import DataError, suggestion
 from solo.registry import DATASETS, TRANSFORMS
 
 _FILTERS = {"filter_empty_gt": False, "min_size": 0}
+_MAX_WORKERS = 256
+_IMAGES_CHECKED = 20
 
 
 @DATASETS.register_module()
@@ -77,7 +79,7 @@ class CocoInstances(BaseDataset):
         """
         self.classes, self.max_unreadable, self.seed = classes, max_unreadable, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._in_progress = ImagesInProgress()
+        self._in_progress = _ImagesInProgress()
         if max_unreadable < 0:
             raise DataError(f"max_unreadable must be at least 0, not {max_unreadable}")
         for name in filter_cfg or {}:
@@ -120,7 +122,7 @@ class CocoInstances(BaseDataset):
         paths = [os.path.join(folder, file_name) for file_name in file_names]
         # Another step may read them from an archive or over the network.
         if any(isinstance(step, LoadImage) for step in self.pipeline.transforms):
-            check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder)
+            _check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder)
         return [
             dict(
                 img_path=path,
@@ -155,7 +157,7 @@ class CocoInstances(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The data info of an image; a worker asks for it when it begins to load the image."""
-        self._in_progress.begin(idx)
+        self._in_progress.record(idx)
         info: dict[str, Any] = super().get_data_info(idx)
         info.pop("boxes_and_areas", None)
         return info
@@ -210,7 +212,7 @@ class CocoInstances(BaseDataset):
             with seeded_by(self.seed, int(self._epoch) if number is None else number, idx):
                 return self._usable_sample(idx)
         finally:
-            self._in_progress.end()
+            self._in_progress.record(-1)
 
     def _usable_sample(self, idx: int) -> Any:
         """The sample of `idx`, or of random images until one is usable."""
@@ -240,3 +242,59 @@ class CocoInstances(BaseDataset):
             ) from error
         if self.unreadable == len(self):
             raise DataError(f"no image of {Path(self.ann_file)} can be read") from error
+
+
+class _ImagesInProgress:
+    """The image that each worker is loading and since when, in shared memory, for a worker that hangs cannot report it.
+
+    One slot a worker, which it alone writes, so no lock is needed. Images of the main process are not recorded.
+    """
+
+    def __init__(self) -> None:
+        self._index = torch.full((_MAX_WORKERS,), -1).share_memory_()  # -1: no image
+        self._since = torch.zeros(_MAX_WORKERS, dtype=torch.float64).share_memory_()  # seconds
+
+    def record(self, index: int) -> None:
+        """Record the image that this worker begins to load, or -1 when it has loaded it."""
+        worker = get_worker_info()
+        if worker is not None and worker.id < _MAX_WORKERS:
+            self._since[worker.id] = time.monotonic()
+            self._index[worker.id] = index
+
+    def clear(self) -> None:
+        self._index.fill_(-1)
+
+    def slowest_first(self) -> list[tuple[int, float]]:
+        """(index, seconds so far) of each image that a worker is loading."""
+        now = time.monotonic()
+        busy = (self._index >= 0).nonzero().flatten().tolist()
+        found = [(int(self._index[worker]), now - float(self._since[worker])) for worker in busy]
+        return sorted(found, key=lambda entry: -entry[1])
+
+
+def _check_images_exist(paths: Sequence[str], file_names: Sequence[str], *, ann_file: str, folder: str) -> None:
+    """Check a few images, evenly spread; one that exists is enough, since single ones may be missing.
+
+    Raises:
+        DataError: None of the checked images exists.
+    """
+    checked = range(0, len(paths), max(1, len(paths) // _IMAGES_CHECKED))
+    if not checked or any(os.path.exists(paths[index]) for index in checked):
+        return
+    raise DataError(
+        f"annotation file {ann_file}: none of the {len(checked)} images checked exists, such as {paths[0]} "
+        f"(folder {folder or '.'}, which data_root and data_prefix.img give, and file_name {file_names[0]!r})"
+        + _path_hint(file_names[0], folder=folder)
+    )
+
+
+def _path_hint(file_name: str, *, folder: str) -> str:
+    """The path that exists instead, or what is wrong with the name."""
+    if "\\" in file_name:
+        return "; write the file names with / instead of backslashes"
+    base = os.path.basename(file_name)
+    parent = os.path.dirname(folder.rstrip("/"))
+    for candidate in (os.path.join(folder, base), os.path.join(parent, file_name), os.path.join(parent, base)):
+        if os.path.exists(candidate):
+            return f"; there is {candidate}"
+    return ""

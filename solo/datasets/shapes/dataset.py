@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -26,7 +24,7 @@ SHAPES_CLASSES = CLASSES
 
 _VERSION = 1  # increment it when the same parameters give other images
 _SPLITS = ("train", "val")
-_MANIFEST, _FOLDERS = "manifest.json", (*_SPLITS, "annotations")
+_MANIFEST = "manifest.json"
 _POLYGON_MAGNIFICATION = 3
 
 
@@ -38,12 +36,12 @@ class Shapes(CocoInstances):
         data_root: Folder of the dataset.
         num_train: Number of training images.
         num_val: Number of validation images.
-        image_size: Side of a image in pixels.
+        image_size: Side of an image in pixels.
         drawing_seed: Seed of the generated images.
         **options: Arguments of `CocoInstances`.
 
     Raises:
-        DataError: `data_root` holds something that this class has not generated.
+        DataError: `data_root` holds something else, or the dataset with other parameters.
     """
 
     def __init__(
@@ -68,30 +66,35 @@ def ensure_shapes(
     image_size: int = 160,
     seed: int = 0,
 ) -> Path:
-    """Generate the shapes dataset below `root` unless the one there has the same parameters.
+    """Generate the shapes dataset in `root`, unless it is there with the same parameters.
 
     Writes `train/`, `val/`, `annotations/instances_{train,val}.json` and `manifest.json`. The folder appears whole or
-    not at all, so several processes may call this at once. Files that the manifest does not list are never replaced.
+    not at all, so several processes may call this at once. Existing files are never replaced.
 
     Args:
         root: Folder of the dataset.
         num_train: Number of training images.
         num_val: Number of validation images.
-        image_size: Side of a image in pixels.
+        image_size: Side of an image in pixels.
         seed: Seed; image i of a split depends on (seed, split, i) only.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: `root` holds something that this function has not written, or that was changed since.
+        DataError: `root` is a file, or holds something else, or the dataset with other parameters.
     """
     root = Path(root)
     counts = {"train": num_train, "val": num_val}
     manifest = {"drawing_version": _VERSION, "image_size": image_size, "seed": seed, "images": counts}
     if _is_complete(root, manifest):
         return root
-    _refuse_foreign_files(root)
+    is_empty = root.is_dir() and not any(root.iterdir())
+    if os.path.lexists(root) and not is_empty:
+        raise DataError(
+            f"{root} holds something else than the shapes dataset with {manifest}; it is left untouched: give another "
+            "data_root or move it away"
+        )
     print_log(
         f"Generating the shapes dataset ({num_train} train and {num_val} val images of {image_size}x{image_size}) "
         f"into {root.absolute()}",
@@ -103,74 +106,30 @@ def ensure_shapes(
         generated.chmod(0o755)
         for split in _SPLITS:
             _generate_split(generated, split=split, count=counts[split], image_size=image_size, seed=seed)
-        listed = {**manifest, "files": _digest_files(generated)}
-        (generated / _MANIFEST).write_text(json.dumps(listed, indent=1) + "\n")
+        (generated / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         _publish(generated, root, manifest)
     finally:
         shutil.rmtree(generated, ignore_errors=True)
     return root
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
+def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
+    """Whether the dataset with these parameters is in a folder; other keys of its manifest do not matter."""
     path = root / _MANIFEST
     try:
-        manifest = json.loads(path.read_bytes()) if path.is_file() else None
+        found = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
-        manifest = None
-    return manifest if isinstance(manifest, dict) else {}
-
-
-def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
-    return {**_read_manifest(root), "files": None} == {**manifest, "files": None}
-
-
-def _digest_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file by its path in the folder; empty for a link, a device or a folder of another name."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not path.is_symlink():
-            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif name not in _FOLDERS or path.is_symlink():
-            digests[name] = ""
-    digests.pop(_MANIFEST, None)
-    return digests
-
-
-def _refuse_foreign_files(root: Path) -> None:
-    if root.exists() and not root.is_dir():
-        raise DataError(f"{root} is a file; the shapes dataset needs a folder there")
-    listed = _read_manifest(root).get("files")
-    own = listed if isinstance(listed, dict) else {}
-    foreign = [name for name, digest in _digest_files(root).items() if not digest or own.get(name) != digest]
-    if foreign:
-        raise DataError(
-            f"{root} holds files that are not of the shapes dataset with other parameters, such as {foreign[0]}; "
-            "it is left untouched: give another data_root or move it away"
-        )
+        return False
+    return isinstance(found, dict) and {**found, **manifest} == found
 
 
 def _publish(generated: Path, root: Path, manifest: dict[str, Any]) -> None:
-    """Move a finished folder to `root`; another process may have been faster."""
-    if root.exists() and not _is_complete(root, manifest):
-        outdated = Path(tempfile.mkdtemp(prefix=f".{root.name}-outdated-", dir=root.parent))
-        root.replace(outdated)
-        _remove(outdated)
+    """Move a finished folder to `root`, which does not exist or is empty; another process may have been faster."""
     try:
         generated.replace(root)
     except OSError:
         if not _is_complete(root, manifest):
             raise
-
-
-def _remove(outdated: Path) -> None:
-    """Remove the files that the manifest lists, and the folders that are empty then."""
-    listed = _read_manifest(outdated).get("files") or {}
-    for name in [*(_digest_files(outdated).keys() & listed.keys()), _MANIFEST]:
-        (outdated / name).unlink(missing_ok=True)
-    for folder in (*_FOLDERS, ""):
-        with contextlib.suppress(OSError):
-            (outdated / folder).rmdir()
 
 
 def _generate_split(folder: Path, *, split: str, count: int, image_size: int, seed: int) -> None:

@@ -57,9 +57,9 @@ def test_sixteen_bits_are_scaled(tmp_path: Path, channels: int) -> None:
 
 
 def test_palette(tmp_path: Path) -> None:
-    picture = PillowImage.fromarray(COLOR).quantize(16)
-    picture.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., ::-1], np.asarray(picture.convert("RGB")))
+    image = PillowImage.fromarray(COLOR).quantize(16)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., ::-1], np.asarray(image.convert("RGB")))
 
 
 def test_orientation_is_honoured(tmp_path: Path) -> None:
@@ -87,12 +87,12 @@ def test_size_of_neither_frame_names_both_sizes(tmp_path: Path) -> None:
 
 def jpeg_with_thumbnail() -> bytes:
     """A JPEG whose header holds another whole JPEG, end marker included."""
-    thumbnail, picture = io.BytesIO(), io.BytesIO()
+    thumbnail, image = io.BytesIO(), io.BytesIO()
     PillowImage.fromarray(COLOR[:4, :4]).save(thumbnail, "JPEG")
     large = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    PillowImage.fromarray(large).save(picture, "JPEG", exif=b"Exif\x00\x00" + thumbnail.getvalue())
-    assert picture.getvalue().count(b"\xff\xd9") >= 2
-    return picture.getvalue()
+    PillowImage.fromarray(large).save(image, "JPEG", exif=b"Exif\x00\x00" + thumbnail.getvalue())
+    assert image.getvalue().count(b"\xff\xd9") >= 2
+    return image.getvalue()
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.9, 0.999])
