@@ -111,22 +111,13 @@ def export_checkpoint(
     overrides: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> ConversionReport:
-    """Write a checkpoint of `solo` with the names of mmdetection.
+    """Write a checkpoint of `solo` with the names of mmdetection; `config` is the config of its model.
 
-    Args:
-        source: checkpoint of the model of `config`.
-        target: the file to write; the report is written to `TARGET.report.json`.
-        config: config of the model.
-        overrides: config values by dotted key.
-        overwrite: replace the target and its report if they exist.
-
-    Returns:
-        The report on every tensor.
+    The other arguments, the files and the report are those of `import_checkpoint`.
 
     Raises:
-        ConfigError: the config cannot be used.
+        ConfigError, OutputError: as `import_checkpoint`.
         CheckpointError: the source does not fit the model, or mmdetection has no name for a tensor.
-        OutputError: as `import_checkpoint`.
     """
     source, target, config = Path(source).expanduser(), Path(target).expanduser(), Path(config)
     settings = load_config(config, overrides)

@@ -144,10 +144,6 @@ def convert_to_ours(
 def convert_from_ours(weights: Mapping[str, Tensor], *, dialect: Dialect) -> tuple[dict[str, Tensor], ConversionReport]:
     """Convert weights of `solo` to the names of a dialect.
 
-    Args:
-        weights: tensors by our names.
-        dialect: the naming scheme of the result.
-
     Returns:
         The same tensors under the names of the dialect, and the report; tensors without such a name are unexplained.
     """

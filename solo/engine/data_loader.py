@@ -8,6 +8,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -46,7 +47,7 @@ class TimedDataLoader(DataLoader):
         if loader.num_workers:
             # torch checks for dead workers only when its own timeout is over.
             loader.timeout = min(loader.batch_timeout or _POLL_SECONDS, _POLL_SECONDS)
-            loader.worker_init_fn = _WorkerInit(loader.worker_init_fn)
+            loader.worker_init_fn = partial(_init_worker, inner=loader.worker_init_fn)
         return loader
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -126,11 +127,7 @@ def inner_datasets(dataset: Any) -> Iterator[Any]:
 
 
 def set_worker_options(config: Any) -> None:
-    """Set `timeout` of each loader that has workers, unless its config has one; drop what torch rejects without any.
-
-    Args:
-        config: the config; changed in place.
-    """
+    """Set a `timeout` in a config's loaders that have workers and none; drop what torch rejects without workers."""
     for split in ("train", "val", "test"):
         loader = config.get(f"{split}_dataloader")
         if loader and loader.get("num_workers"):
@@ -165,25 +162,17 @@ _started: WeakSet[Any] = WeakSet()
 atexit.register(lambda: _kill(list(_started)))
 
 
-class _WorkerInit:
-    """A `worker_init_fn` that lets a worker survive Ctrl-C, and SIGTERM for a while.
+def _init_worker(worker: int, *, inner: Callable[[int], None] | None) -> None:
+    """Let a worker survive Ctrl-C, and SIGTERM for a while, then call the loader's own `worker_init_fn`.
 
     Terminals, launchers and schedulers send these signals to all processes. Workers that exit at once would keep the
     training from finishing its step and saving. The loader terminates its workers itself.
-
-    Args:
-        inner: the loader's own `worker_init_fn`.
     """
-
-    def __init__(self, inner: Callable[[int], None] | None) -> None:
-        self.inner = inner
-
-    def __call__(self, worker: int) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _exit_after_grace_period)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        if self.inner is not None:
-            self.inner(worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _exit_after_grace_period)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if inner is not None:
+        inner(worker)
 
 
 def _exit_after_grace_period(number: int, frame: FrameType | None) -> None:

@@ -74,11 +74,6 @@ def process_group(config: Config, launcher: str) -> Iterator[None]:
 
 
 def _ranks_and_world_size(launcher: str, environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Read rank, local rank and world size.
-
-    Raises:
-        ConfigError: a variable is missing, or this machine has no GPU for the process.
-    """
     missing = [name for name in VARIABLES[launcher] if name not in environment]
     if launcher != "slurm" and "MASTER_ADDR" not in environment:
         missing.append("MASTER_ADDR")

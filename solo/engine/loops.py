@@ -19,11 +19,7 @@ NO_BATCH = "the training data has no batch: fewer images than batch_size, and dr
 
 
 class SkippableBatches:
-    """A batch sampler that skips its first `skip` batches once, without loading them.
-
-    Args:
-        batches: the batch sampler.
-    """
+    """A batch sampler that skips its first `skip` batches once, without loading them."""
 
     def __init__(self, batches: Iterable[list[int]]) -> None:
         self.batches = batches
@@ -66,11 +62,7 @@ class EndlessBatches(SkippableBatches):
 
 
 class NumberedSamples:
-    """A dataset for `EndlessBatches`: random transforms are seeded by the number of the batch instead of the epoch.
-
-    Args:
-        dataset: the dataset.
-    """
+    """A dataset for `EndlessBatches`: random transforms are seeded by the number of the batch instead of the epoch."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset

@@ -23,9 +23,13 @@ def restore_training(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         ValueError, LookupError, ...: the position or the state does not fit the training.
     """
-    info = checkpoint["message_hub"]["runtime_info"]
+    length = checkpoint["message_hub"]["runtime_info"].get("epoch_length")
     loop: Any = runner.train_loop
-    loop.resume_at(checkpoint["meta"]["epoch"], checkpoint["meta"]["iter"], epoch_length=_epoch_length(info))
+    loop.resume_at(
+        checkpoint["meta"]["epoch"],
+        checkpoint["meta"]["iter"],
+        epoch_length=length if isinstance(length, int) else None,
+    )
     seed = checkpoint["meta"].get("seed")
     if seed is not None and seed != runner.seed:
         runner.logger.warning(f"The training continues with the checkpoint's seed {seed}, not {runner.seed}")
@@ -54,16 +58,6 @@ def depends_on_metrics(runner: Runner) -> bool:
     """Whether a schedule steps after validations, as `ReduceOnPlateauLR` does."""
     schedulers: Any = runner.param_schedulers or []
     return any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers)
-
-
-def _epoch_length(info: Mapping[str, Any]) -> int | None:
-    """Steps per epoch of the saved training, 0 if it had no epochs, None if unknown."""
-    if isinstance(length := info.get("epoch_length"), int):
-        return length
-    steps, epochs = info.get("max_iters"), info.get("max_epochs")
-    if isinstance(steps, int) and isinstance(epochs, int) and steps > 0 and epochs > 0:
-        return steps // epochs
-    return None
 
 
 def _restore_moments(wrapper: OptimWrapper, saved: Mapping[str, Any]) -> None:

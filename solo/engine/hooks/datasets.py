@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
@@ -40,17 +38,14 @@ class UnreadableImagesHook(Hook):
     """Warn after each epoch when more images could not be read (the datasets' `unreadable` count)."""
 
     priority = "NORMAL"
-
-    def __init__(self) -> None:
-        """Nothing has been reported yet."""
-        self._reported = 0
+    _reported = 0
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log the count when it has grown."""
         datasets = inner_datasets(runner.train_dataloader.dataset)
         count = sum(int(getattr(dataset, "unreadable", 0)) for dataset in datasets)
         if count > self._reported:
-            print_log(f"{count} unreadable images were skipped so far", logger="current", level=logging.WARNING)
+            runner.logger.warning(f"{count} unreadable images were skipped so far")
         self._reported = count
 
 
@@ -94,11 +89,9 @@ class ClassNamesHook(Hook):
             return
         for split, classes in _classes_by_split(runner):
             if tuple(trained) != classes:
-                print_log(
+                runner.logger.warning(
                     f"the checkpoint was trained with the classes {_shorten(tuple(trained))}, the {split} data has"
-                    f" {_shorten(classes)}",
-                    logger="current",
-                    level=logging.WARNING,
+                    f" {_shorten(classes)}"
                 )
 
 

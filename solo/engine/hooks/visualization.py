@@ -26,6 +26,12 @@ class VisualizationHook(Hook):
     """Draw the predictions onto the test images and write them to a folder, under the names of the images.
 
     Images of the same name in several folders get a number. Each process of a distributed test draws its own images.
+
+    Args:
+        show_dir: folder of the visualisations; created when missing.
+        score_thr: instances with a lower score are not drawn.
+        max_images: at most so many images are drawn; None for all.
+        overwrite: replace files of these names; visualisations of an earlier test are always replaced.
     """
 
     priority = "NORMAL"
@@ -33,14 +39,6 @@ class VisualizationHook(Hook):
     def __init__(
         self, *, show_dir: str, score_thr: float = 0.3, max_images: int | None = None, overwrite: bool = False
     ) -> None:
-        """Set the hook up.
-
-        Args:
-            show_dir: folder of the visualisations; created when missing.
-            score_thr: instances with a lower score are not drawn.
-            max_images: at most so many images are drawn; None for all.
-            overwrite: replace files of these names; visualisations of an earlier test are always replaced.
-        """
         self.show_dir = Path(show_dir)
         self.score_thr = score_thr
         self.max_images = max_images

@@ -11,14 +11,12 @@ from solo.engine.hooks import ClassNamesHook, DatasetEpochHook
 
 
 @pytest.mark.parametrize(("resumes", "warnings"), [(True, 1), (False, 0)])
-def test_checkpoint_with_other_names_warns_unless_it_initializes(
-    monkeypatch: pytest.MonkeyPatch, resumes: bool, warnings: int
-) -> None:
+def test_checkpoint_with_other_names_warns_unless_it_initializes(resumes: bool, warnings: int) -> None:
     logged: list[str] = []
-    monkeypatch.setattr("solo.engine.hooks.datasets.print_log", lambda text, **_: logged.append(text))
     loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
     loop.dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=("cat", "dog"))))
-    runner: Any = SimpleNamespace(_train_loop=loop, _val_loop=None, _test_loop=None, _resume=resumes)
+    loops = dict(_train_loop=loop, _val_loop=None, _test_loop=None)
+    runner: Any = SimpleNamespace(**loops, _resume=resumes, logger=SimpleNamespace(warning=logged.append))
     checkpoint = dict(meta=dict(dataset_meta=dict(classes=("dog", "cat"))))
     ClassNamesHook().after_load_checkpoint(runner, checkpoint)
     assert len(logged) == warnings
