@@ -313,9 +313,9 @@ def test_sizes_with_channels(model: SOLOv2) -> None:
 
 def test_bytes_to_detections_of_mixed_sizes(model: SOLOv2) -> None:
     sizes = [(1, 1), (45, 90), (33, 20)]
-    images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
+    raw_images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
     samples = [prediction_sample(size, (2 * size[0], 3 * size[1])) for size in sizes]
-    results = model.test_step(dict(inputs=images, data_samples=samples))
+    results = model.test_step(dict(inputs=raw_images, data_samples=samples))
     assert results == samples
     for sample, (height, width) in zip(results, sizes, strict=True):
         assert sample.pred_instances.masks.shape[1:] == (2 * height, 3 * width)
@@ -324,12 +324,12 @@ def test_bytes_to_detections_of_mixed_sizes(model: SOLOv2) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_weights(dtype: torch.dtype) -> None:
     """From bytes to detections, with nothing but the weights converted."""
-    images = [torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))]
-    single = build_tiny().test_step(dict(inputs=images, data_samples=[prediction_sample((50, 70))]))[0]
+    raw_images = [torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))]
+    single = build_tiny().test_step(dict(inputs=raw_images, data_samples=[prediction_sample((50, 70))]))[0]
     model = build_tiny().to(dtype)
     outputs = model(images(1).to(dtype))
     assert {field.dtype for field in outputs} == {dtype}
-    half = model.test_step(dict(inputs=images, data_samples=[prediction_sample((50, 70))]))[0].pred_instances
+    half = model.test_step(dict(inputs=raw_images, data_samples=[prediction_sample((50, 70))]))[0].pred_instances
     assert half.scores.dtype == torch.float32
     assert half.scores.isfinite().all()
     assert half.scores[0].item() == pytest.approx(single.pred_instances.scores[0].item(), abs=0.05)
