@@ -4,6 +4,7 @@ VENV ?= .venv
 # CI runs the long tests too.
 PYTEST_ARGS ?= $(if $(CI),,-m "not long")
 DATA ?= data/coco
+FLOORS ?= work_dirs/floors
 FLOORS_CONFIG := configs/solov2/solov2-light_r18_fpn_ms-3x_coco.py
 
 BIN := $(VENV)/bin
@@ -52,11 +53,11 @@ format: install  ## put the code into shape
 
 floors: install  ## compare the speed with mmdetection: DATA=DIR with images in COCO's layout (docs/benchmarks.md)
 	$(BIN)/python tools/benchmark.py train $(FLOORS_CONFIG) --against mmdet --data $(DATA) --iters 5 \
-		--rows host_syncs mask_bytes targets sample_pipeline mask_loss peak_memory_train
+		--rows host_syncs mask_bytes targets sample_pipeline mask_loss peak_memory_train --json $(FLOORS)/floors_train.json
 	$(BIN)/python tools/benchmark.py infer $(FLOORS_CONFIG) --against mmdet --data $(DATA) --iters 5 \
-		--rows head_to_rle peak_memory_predict
+		--rows head_to_rle peak_memory_predict --json $(FLOORS)/floors_infer.json
 	$(BIN)/python tools/benchmark.py evaluate $(FLOORS_CONFIG) --against mmdet --data $(DATA) --images 24 \
-		--deploy auto --rows val_loop
+		--deploy auto --rows val_loop --json $(FLOORS)/floors_evaluate.json
 
 clean:  ## remove caches and build leftovers; the environment, data and results stay
 	rm -rf build dist site *.egg-info tools/opencv-headless/build tools/opencv-headless/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -3,7 +3,7 @@
     python docs/tables.py          rewrites what stands between `<!-- results:NAME -->` and `<!-- /results -->`
     python docs/tables.py --check  exits with code 1 and names the pages that are out of date
 
-benchmarks/results/NAME.json is what `tools/benchmark.py ... --json` wrote.
+benchmarks/results/NAME.json is what `solo benchmark ... --json` wrote, floors_*.json what `make floors` wrote.
 """
 
 from __future__ import annotations
@@ -85,10 +85,15 @@ def _results() -> dict[str, Any]:
 
 @cache
 def _benchmark(name: str) -> dict[str, dict[str, Any]]:
-    """The rows of benchmarks/results/NAME.json by their names, without the config's name in them."""
+    """The rows of benchmarks/results/NAME.json by their names; of light R18 those of `make floors` come first."""
+    subject, _, model = name.partition("_")
+    return _rows(name) | (_rows(f"floors_{subject}") if model == "light-r18" else {})
+
+
+def _rows(name: str) -> dict[str, dict[str, Any]]:
     path = ROOT / "benchmarks/results" / f"{name}.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return {re.sub(r"_solov2[^/]*", "", row["name"]): row for row in rows}
+    return {re.sub(r"_solov2[^/]*", "", row["name"]): row for row in rows}  # without the name of the config
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

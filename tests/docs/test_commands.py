@@ -14,10 +14,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from mmengine.registry import init_default_scope
 
 from solo.cli import main
 from solo.cli.demo import report
 from solo.config import load_config
+from solo.datasets import SHAPES_CLASSES, ensure_shapes
+from solo.registry import MODELS
 from tests.helpers.pages import PAGES, blocks, described_configs, page_name, shell_lines, words_of
 from tests.helpers.paths import CONFIGS, ROOT
 
@@ -37,7 +41,7 @@ class Parsed(Exception):  # noqa: N818 - it reports success
         self.arguments = arguments
 
 
-def load_tool(path: str) -> ModuleType:
+def load_script(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"documented_{Path(path).stem}", ROOT / path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -46,7 +50,7 @@ def load_tool(path: str) -> ModuleType:
 
 
 def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
-    """What the parser of `solo ...` or of `tools/NAME.py ...` makes of the arguments; the command does not run."""
+    """What the parser of `solo ...` or `python SCRIPT ...` makes of the words; nothing runs."""
     real = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> argparse.Namespace:
@@ -55,42 +59,50 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(Parsed) as parsed:
-        main() if words[0] == "solo" else load_tool(words[0]).main()
+        main() if words[0] == "solo" else load_script(words[0]).main()
     return parsed.value.arguments
+
+
+def check_config(config: str | None, overrides: dict[str, Any] | None) -> None:
+    """The config loads, by path or by name, unless a page tells the reader to write or to copy it."""
+    if config is not None and config not in described_configs() and config not in copied_configs():
+        path = ROOT / config
+        load_config(path if path.exists() else config, overrides=overrides)
+
+
+def copied_configs() -> set[str]:
+    """Files that commands of the pages make by `solo config NAME --copy FILE`."""
+    return {name for _, command in shell_lines() for name in re.findall(r"^solo config \S+ --copy (\S+)$", command)}
 
 
 @pytest.mark.parametrize(("page", "command"), list(shell_lines()))
 def test_command_exists_and_accepts_its_arguments(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = words_of(command)
-    if words[0] == "export":
-        assert re.fullmatch(r"[A-Z_]+=\S+", words[1])
-        return
-    if words[0] == "make":
-        assert {word for word in words[1:] if "=" not in word} <= make_targets()
-        return
     if words[0] == "torchrun":
-        start = next(i for i, word in enumerate(words) if word == "-m" or word.endswith(".py"))
-        words = ["python", *words[start:]]
+        words = ["python", *words[next(i for i, word in enumerate(words) if word == "-m" or word.endswith(".py")) :]]
     if words[:3] == ["python", "-m", "solo"]:
         words = words[2:]
-    if words[0] == "bash":
+    if words[0] == "export":
+        assert re.fullmatch(r"[A-Z_]+=\S+", words[1])
+    elif words[0] == "make":
+        assert {word for word in words[1:] if "=" not in word} <= make_targets()
+    elif words[0] == "bash":
         assert (ROOT / words[1]).is_file()
         (config,) = (word for word in words if word.startswith("configs/"))
         load_config(ROOT / config)
-        return
-    if words[0] not in ("python", "solo"):
-        assert words[0] in PROGRAMS
-        return
-    if words[1] == "-m":
+    elif words[0] == "solo":
+        arguments = parse(words, monkeypatch)
+        check_config(getattr(arguments, "config", None), getattr(arguments, "cfg_options", None))
+    elif words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(words[2])
         assert all((ROOT / word).exists() for word in words[3:] if word.startswith("tests/"))
-        return
-    arguments = parse(words if words[0] == "solo" else words[1:], monkeypatch)
-    config = getattr(arguments, "config", None)
-    if config is None:
-        return
-    if config not in described_configs():
-        load_config(ROOT / config, overrides=getattr(arguments, "cfg_options", None))
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file()
+        if words[1].startswith("benchmarks/"):
+            arguments = parse(words[1:], monkeypatch)
+            check_config(getattr(arguments, "config", None), getattr(arguments, "cfg_options", None))
+    else:
+        assert words[0] in PROGRAMS
 
 
 @pytest.mark.parametrize("path", sorted(described_configs()))
@@ -136,6 +148,44 @@ def test_readme_predicts_with_the_checkpoint_that_the_demo_leaves() -> None:
     last_epoch = load_config(ROOT / DEMO_CONFIG).train_cfg.max_epochs
     named = set(re.findall(r"work_dirs/demo/epoch_(\d+)\.pth", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert named == {str(last_epoch)}
+
+
+@pytest.fixture
+def demo_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone's folder with some shapes and, in place of the demo's checkpoint, a random model that detects much."""
+    config = load_config(ROOT / DEMO_CONFIG)
+    ensure_shapes(str(tmp_path / "data/shapes"), num_train=1, num_val=5, image_size=160, seed=0)
+    init_default_scope("solo")
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            if parameter.shape == (config.model.num_classes,):
+                parameter.fill_(3.0)  # every cell is sure of every class
+    path = tmp_path / f"work_dirs/demo/epoch_{config.train_cfg.max_epochs}.pth"
+    path.parent.mkdir(parents=True)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=SHAPES_CLASSES))), path)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("demo_checkpoint")
+def test_snippet_of_the_readme_prints_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    snippet = re.search(
+        r"<!-- snippet -->\s+```python\n(.*?)```\s+```text\n(.*?)```\s+<!-- /snippet -->", text, re.DOTALL
+    )
+    assert snippet is not None
+    exec(compile(snippet[1], "README.md", "exec"), {})
+    # Another model finds other objects: the form of each line is compared.
+    first, *instances = capsys.readouterr().out.splitlines()
+    shown_first, *shown_instances = snippet[2].splitlines()
+    form = r"Instances\((\d+ \w+(, )?)+; 160 x 160 pixels\)"
+    assert re.fullmatch(form, first) and re.fullmatch(form, shown_first)
+    assert instances and shown_instances
+    (shown,) = {line.partition(":")[2] for line in _without_numbers("\n".join(shown_instances))}
+    assert {line.partition(":")[2] for line in _without_numbers("\n".join(instances))} == {shown}
+    assert {line.partition(":")[0] for line in (*instances, *shown_instances)} <= set(SHAPES_CLASSES)
+    assert Path("found.json").is_file()
 
 
 def test_demo_report_looks_as_the_readme_shows_it() -> None:

@@ -98,6 +98,20 @@ def test_label_maps_keep_holes_and_name_a_missing_map(project: Path) -> None:
         DATASETS.build(config.train_dataloader.dataset)
 
 
+def test_subcommand_counts_and_reports_a_mistake(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from solo.cli import SUBCOMMANDS, Subcommand, main
+
+    monkeypatch.setitem(SUBCOMMANDS, "count", Subcommand("my_package.count", "count the objects of each class"))
+    DATASETS.build(load_config(project / "configs/examples/label_maps.py").val_dataloader.dataset)
+    assert main(["count", str(project / "data/my_data/val/annotations.json")]) == 0
+    assert capsys.readouterr().out.split() == ["4", "cell"]
+    assert main(["count", "missing.json"]) == 2
+    assert "missing.json" in capsys.readouterr().err
+
+
 def test_every_described_module_belongs_to_an_example() -> None:
     imported = {module for text in EXAMPLES.values() for module in re.findall(r'imports=\["(.+)"\]', text)}
-    assert {name.removesuffix(".py").replace("/", ".") for name in FILES if name not in EXAMPLES} == imported
+    modules = {name.removesuffix(".py").replace("/", ".") for name in FILES if name not in EXAMPLES}
+    assert modules == imported | {"my_package.count"}

@@ -34,7 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             text = f"# {source.capitalize()}\n\n```text\n{text}```\n"
         files.append(File.generated(config, page, content=re.sub(r"\]\(([^)\s]+)\)", _moved_link, text)))
     for name in packages():
-        files.append(File.generated(config, f"reference/{name}.md", content=f"# solo.{name}\n\n::: solo.{name}\n"))
+        files.append(File.generated(config, f"reference/{name}.md", content=_reference(name)))
     return files
 
 
@@ -42,6 +42,14 @@ def packages() -> list[str]:
     """The packages and modules of `solo`, those that begin with an underscore left out."""
     found = [path.parent.name for path in (ROOT / "solo").glob("*/__init__.py")]
     return sorted(name for name in found if not name.startswith("_"))
+
+
+def _reference(name: str) -> str:
+    """What a package exports; all its modules where it exports nothing."""
+    exports = "__all__" in (ROOT / "solo" / name / "__init__.py").read_text(encoding="utf-8")
+    options = ["show_root_heading: false", "show_root_toc_entry: false"] + ["show_submodules: true"] * (not exports)
+    lines = "".join(f"      {option}\n" for option in options)
+    return f"# solo.{name}\n\n::: solo.{name}\n    options:\n{lines}"
 
 
 def _moved_link(link: re.Match[str]) -> str:
