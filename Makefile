@@ -36,7 +36,7 @@ demo: install  ## train on generated shapes, evaluate, visualise: minutes on two
 	$(BIN)/python tools/demo.py
 
 docs: $(DOCS_STAMP)  ## build the documentation site into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[docs]'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -36,6 +37,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in packages():
         files.append(File.generated(config, f"reference/{name}.md", content=_reference(name)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links of docs/ to pages of the root lead to those pages of the site."""
+    for source, page in ROOT_PAGES.items():
+        markdown = markdown.replace(f"](../{source}", f"]({page}")
+    return markdown
 
 
 def packages() -> list[str]:

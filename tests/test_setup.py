@@ -90,7 +90,7 @@ class TestMake:
         assert f"{old} is Python 3.9; 3.10 to 3.13 is needed" in result.stderr
         assert not (tmp_path / "venv").exists()
 
-    @pytest.mark.parametrize("target", ["test", "demo", "lint", "install"])
+    @pytest.mark.parametrize("target", ["test", "demo", "docs", "lint", "install"])
     def test_target_sets_itself_up_in_the_given_place(self, tmp_path: Path, target: str) -> None:
         result = self.run("--dry-run", target, f"VENV={tmp_path / 'venv'}")
         assert f"-m venv {tmp_path / 'venv'}" in result.stdout

@@ -1,4 +1,4 @@
-"""Run the commands of `tools/` in processes of their own."""
+"""Run `solo` and the scripts of `tools/` in processes of their own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def run_tool(name: str, *arguments: str | Path, folder: Path) -> subprocess.Comp
     """Run `tools/NAME` in a folder and wait for it."""
     command = [sys.executable, str(ROOT / "tools" / name), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=100)
+
+
+def run_solo(*words: str, folder: Path) -> str:
+    """Run `solo WORDS` in a folder; the output of a success."""
+    command = [sys.executable, "-m", "solo", *words]
+    done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, f"solo {' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def start_tool(name: str, *arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
