@@ -11,7 +11,7 @@ import pytest
 
 from solo.datasets import SHAPES_CLASSES, ensure_shapes
 from tests.helpers.commands import run_solo
-from tests.helpers.pages import blocks, words_of
+from tests.helpers.pages import blocks, described_files, words_of
 from tests.helpers.paths import ROOT
 
 FEW = [f"{split}_dataloader.dataset.num_{kind}=4" for split in ("train", "val", "test") for kind in ("train", "val")]
@@ -35,7 +35,8 @@ def with_options(words: list[str], *options: str) -> list[str]:
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_getting_started(tmp_path: Path) -> None:
-    run_solo("demo", *with_options([], *FEW, *SHORT), folder=tmp_path)  # what `make demo` calls
+    demo = ["demo", "--config", "solov2-nano_shapes"]  # what `make demo` calls
+    run_solo(*with_options(demo, *FEW, *SHORT), folder=tmp_path)
     commands = commands_of("docs/getting_started.md")
     assert {words[0] for words in commands} == {"doctor", "predict", "config", "train"}
     for words in commands:
@@ -43,7 +44,7 @@ def test_getting_started(tmp_path: Path) -> None:
         assert run_solo(*changed, folder=tmp_path), words
     predictions = json.loads((tmp_path / "predictions/predictions.json").read_text())
     assert len(predictions["images"]) == 4
-    assert "data_root" in (tmp_path / "my_data.py").read_text()
+    assert "data_root" in (tmp_path / "my_shapes.py").read_text()
     assert (tmp_path / "work_dirs/short/epoch_1.pth").is_file()
 
 
@@ -53,22 +54,16 @@ def test_own_data_as_in_the_readme(tmp_path: Path) -> None:
     ensure_shapes(str(tmp_path / "data/my_data"), num_train=4, num_val=2, image_size=160, seed=0)
     shutil.copytree(tmp_path / "data/my_data/val", tmp_path / "photos")
     commands = commands_of("README.md", after="## Train on your own data")
-    assert [words[0] for words in commands] == ["data", "config", "train", "test", "predict"]
+    assert [words[0] for words in commands] == ["data", "train", "test", "predict"]
+    text = described_files(ROOT / "README.md")["my_data.py"]
+    text, changed = re.subn(r"^classes = .*$", f"classes = {SHAPES_CLASSES!r}", text, flags=re.MULTILINE)
+    assert changed == 1
+    (tmp_path / "my_data.py").write_text(text)
     for words in commands:
         run_solo(
             *(with_options(words, *SHORT, "train_cfg.max_epochs=1") if words[0] == "train" else words), folder=tmp_path
         )
-        if words[0] == "config":
-            set_two_lines(tmp_path / "my_data.py")
         if words[0] == "train":  # of one epoch; the README's training has more
-            (tmp_path / "work_dirs/my_data/epoch_1.pth").rename(tmp_path / commands[3][2])
+            (tmp_path / "work_dirs/my_data/epoch_1.pth").rename(tmp_path / commands[2][2])
     predictions = json.loads((tmp_path / "predictions/predictions.json").read_text())
     assert [category["name"] for category in predictions["categories"]] == list(SHAPES_CLASSES)
-
-
-def set_two_lines(config: Path) -> None:
-    text = config.read_text()
-    assert re.search(r'^data_root = "data/my_data/"$', text, re.MULTILINE)
-    text, changed = re.subn(r"^classes = .*$", f"classes = {SHAPES_CLASSES!r}", text, flags=re.MULTILINE)
-    assert changed == 1
-    config.write_text(text)

@@ -50,7 +50,7 @@ def words_of(command: str) -> list[str]:
 
 def described_files(page: Path) -> dict[str, str]:
     """Files that a page tells the reader to write: the path in the first line's comment, and the text."""
-    matches = [(re.match(r"# (\S+/\S+\.py)\n", text), text) for text in blocks(page, "python")]
+    matches = [(re.match(r"# (\S+\.py)\n", text), text) for text in blocks(page, "python")]
     return {match[1]: text for match, text in matches if match}
 
 
@@ -58,4 +58,4 @@ def described_configs() -> dict[str, str]:
     """The configs for own data that the pages describe; those of CONTRIBUTING.md are examples of their own."""
     pages = (page for page in PAGES if page.name != "CONTRIBUTING.md")
     files = {name: text for page in pages for name, text in described_files(page).items()}
-    return {name: text for name, text in files.items() if name.startswith("configs/")}
+    return {name: text for name, text in files.items() if re.search("^_base_ = ", text, re.MULTILINE)}
