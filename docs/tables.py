@@ -239,6 +239,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "recompute_benchmark": recompute_benchmark,
     "prediction_benchmark": prediction_benchmark,
     "evaluation_benchmark": evaluation_benchmark,
+    "machine": lambda: _results()["machine"],
     "tta_without": lambda: f"{_results()['test_time_augmentation']['mask_ap']:.3f}",
     "tta_with": lambda: f"{_results()['test_time_augmentation']['mask_ap_with_tta']:.3f}",
     "demo_mask_ap": lambda: f"{_results()['demo']['mask'][0]:.3f}",
