@@ -17,13 +17,19 @@ MAY_KNOW = {
     "masks": {"ops", "errors"},
     "structures.py": {"masks", "ops"},
     "models": {"masks", "ops", "registry", "structures"},
-    "datasets": {"masks", "ops", *EVERYWHERE},
+    "images": {"errors"},
+    "datasets": {"images", "masks", "ops", *EVERYWHERE},
     "evaluation": {"datasets", "masks", "ops", *EVERYWHERE},
     "checkpoints": {"config", "datasets", "masks", "ops", *EVERYWHERE},
-    "runtime": {"errors"},
+    "runtime": {"errors", "images", "inference", "masks"},
     "deployment": {"masks", "models", "ops", *EVERYWHERE},
 }
-STANDS_ON = {"ops": {"torch"}, "masks": {"cv2", "numpy", "torch"}, "models": {"mmengine", "numpy", "torch"}}
+STANDS_ON = {
+    "images": {"cv2", "numpy"},
+    "ops": {"torch"},
+    "masks": {"cv2", "numpy", "torch"},
+    "models": {"mmengine", "numpy", "torch"},
+}
 # mmdet's transforms call methods of `InstanceMasks` that give mmdet's own types; these import it when they are called.
 IMPORTED_LATE = {"masks": {"mmdet"}}
 NUMPY_ALONE = ["column_runs", "polygon_runs", "rle", "segmentations", "transformed_runs"]

@@ -18,8 +18,9 @@ from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.coco.annotations import read_annotations
 from solo.datasets.coco.report import AnnotationReport
 from solo.datasets.seeding import batch_number, seeded_by
-from solo.datasets.transforms.load_image import LoadImage, UnreadableImageError
+from solo.datasets.transforms.load_image import LoadImage
 from solo.errors import DataError, suggestion
+from solo.images.reading import UnreadableImageError
 from solo.registry import DATASETS, TRANSFORMS
 
 _FILTERS = {"filter_empty_gt": False, "min_size": 0}

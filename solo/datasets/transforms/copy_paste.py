@@ -12,8 +12,8 @@ import torch
 from mmcv.transforms import BaseTransform, Compose
 from mmengine.dataset import BaseDataset
 
-from solo.datasets.transforms.load_image import UnreadableImageError
 from solo.errors import DataError
+from solo.images.reading import UnreadableImageError
 from solo.masks.instance_masks import InstanceMasks
 from solo.registry import TRANSFORMS
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from solo.datasets.transforms.image_header import read_header
+from solo.images.header import read_header
 
 GRAY = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (33, 57), dtype=np.uint8), (9, 9), 3)
 OPTIONS = {

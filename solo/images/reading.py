@@ -1,0 +1,191 @@
+"""Reads image files of all common formats as 8-bit BGR, with numpy and OpenCV alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from solo.errors import DataError, missing_file_message
+from solo.images.header import FORMATS, JPEG_SCAN, JPEG_START, PNG_START, jpeg_segments, read_header
+
+Image = npt.NDArray[np.uint8]
+
+# OpenCV reports damaged files on stderr; the exception raised here replaces that.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+MAX_PIXELS = 2**27  # 11585 x 11585, which take 0.4 GB as 8-bit BGR
+MAX_PIXELS_VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"  # OpenCV reads it too; its own default is 2**30
+_MAX_BYTES_PER_PIXEL = 8  # of a file: 16-bit BGRA without compression
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND"
+
+
+class UnreadableImageError(DataError):
+    """An image file is missing, truncated or cannot be decoded."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str | None = None) -> None:
+        """Store the file and the reason.
+
+        Args:
+            path: The file. Without a reason it is the whole message, as PyTorch's loader re-creates a worker's
+                exception from its message.
+            reason: Why the file cannot be read.
+        """
+        super().__init__(path, reason)
+        self.path = os.fspath(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.path if self.reason is None else f"image {self.path} cannot be read: {self.reason}"
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Image:
+    """Read an image with its EXIF orientation applied.
+
+    Grayscale and palette images are converted to colour, alpha is dropped, 16 bits are scaled to 8.
+
+    Args:
+        path: A regular file; pipes and devices are refused.
+        max_pixels: Larger images are refused before they are decoded; None is the environment variable
+            OPENCV_IO_MAX_IMAGE_PIXELS, or 2**27.
+
+    Returns:
+        (H, W, 3) BGR.
+
+    Raises:
+        UnreadableImageError: The file is missing, truncated, too large or not an image.
+    """
+    return read_annotated_image(path, annotated=None, max_pixels=max_pixels)
+
+
+def read_annotated_image(
+    path: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None = None
+) -> Image:
+    """Read an image as `read_image` does, but not rotated if only the unrotated pixels have the annotated size.
+
+    Args:
+        path: As for `read_image`.
+        annotated: (height, width) that the annotation gives; None if it gives none.
+        max_pixels: As for `read_image`.
+
+    Raises:
+        UnreadableImageError: As for `read_image`.
+        DataError: The image has another size than the annotated one.
+    """
+    max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
+    content = _read_bytes(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
+    header = read_header(content)
+    if header is None:
+        raise UnreadableImageError(path, f"it is damaged or not an image of a supported format ({FORMATS})")
+    if header.width * header.height > max_pixels:
+        raise UnreadableImageError(
+            path,
+            f"it has {header.width} x {header.height} pixels, more than {max_pixels}; LoadImage(max_pixels=...) or the "
+            f"environment variable {MAX_PIXELS_VARIABLE} set another limit",
+        )
+    _refuse_truncated(content, path)
+    stored = header.height, header.width
+    upright = stored[::-1] if header.is_turned else stored
+    if annotated not in (None, stored, upright):
+        raise _size_error(path, upright, annotated)
+    image = _decode(content, path, apply_orientation=annotated in (None, upright))
+    size = image.shape[:2]
+    if size not in (stored, stored[::-1]):
+        raise UnreadableImageError(
+            path, f"its header says {stored[1]} x {stored[0]} pixels, but the image has another size"
+        )
+    if annotated not in (None, size):
+        raise _size_error(path, size, annotated)
+    return image
+
+
+def _size_error(path: str | os.PathLike[str], size: tuple[int, ...], annotated: tuple[int, int]) -> DataError:
+    return DataError(
+        f"image {path} is {size[1]} x {size[0]} pixels, but its annotation says {annotated[1]} x {annotated[0]} "
+        "(width x height)"
+    )
+
+
+def _default_max_pixels() -> int:
+    text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
+    if not text.isdecimal():
+        raise DataError(f"environment variable {MAX_PIXELS_VARIABLE}: expected a number of pixels, got {text!r}")
+    return int(text)
+
+
+def _read_bytes(path: str | os.PathLike[str], *, max_size: int) -> bytes:
+    try:
+        with open(path, "rb", opener=_open_regular) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = b"" if size > max_size else file.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UnreadableImageError(path, missing_file_message(path, kind="file")) from None
+    except OSError as error:
+        raise UnreadableImageError(path, error.strerror or str(error)) from None
+    except ValueError as error:  # a null byte or half a character in the name
+        raise UnreadableImageError(path, str(error)) from None
+    if not content:
+        raise UnreadableImageError(path, f"its {size} bytes are more than {max_size}" if size else "the file is empty")
+    return content
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file; a pipe can block for ever, and a device can have no end."""
+    mode = os.stat(path).st_mode
+    descriptor = os.open(path, flags | os.O_NONBLOCK) if stat.S_ISREG(mode) else -1
+    # Checked again: the name can mean another file by now.
+    if descriptor >= 0 and stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    if descriptor >= 0:
+        os.close(descriptor)
+    raise IsADirectoryError if stat.S_ISDIR(mode) else OSError(errno.EINVAL, "it is not a regular file")
+
+
+def _decode(content: bytes, path: str | os.PathLike[str], *, apply_orientation: bool) -> Image:
+    # Unlike IMREAD_UNCHANGED, these flags keep 16 bits and still apply the orientation.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if not apply_orientation:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise UnreadableImageError(path, f"it cannot be decoded ({error.err})") from None
+    if image is None:
+        raise UnreadableImageError(path, "it is damaged")
+    return as_bgr(image, path)
+
+
+def _refuse_truncated(content: bytes, path: str | os.PathLike[str]) -> None:
+    """Check for the end marker first: decoders fill the missing part of a truncated file with gray."""
+    # Searched from the end, where it is in a complete file.
+    if content.startswith(JPEG_START):
+        # A thumbnail in the header has an end marker of its own.
+        scan = next((offset for marker, offset in jpeg_segments(content) if marker == JPEG_SCAN), len(content))
+        if content.rfind(_JPEG_END, scan) < 0:
+            raise UnreadableImageError(path, f"the JPEG file is truncated ({len(content)} bytes without an end marker)")
+    if content.startswith(PNG_START) and content.rfind(_PNG_END) < 0:
+        raise UnreadableImageError(path, f"the PNG file is truncated ({len(content)} bytes without an end chunk)")
+
+
+def as_bgr(image: npt.NDArray[Any], path: str | os.PathLike[str]) -> Image:
+    """Convert (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 8 or 16 bits to (H, W, 3) of 8 bits.
+
+    Raises:
+        DataError: It is none of these; the message names `path`.
+    """
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)  # image / 257, rounded to the nearest
+    if image.dtype != np.uint8:
+        raise DataError(f"image {path}: expected unsigned 8 or 16 bits, got {image.dtype}")
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.ndim != 3 or image.shape[2] not in (3, 4) or 0 in image.shape:
+        raise DataError(f"image {path}: expected (H, W), (H, W, 3) or (H, W, 4), got the shape {image.shape}")
+    return np.ascontiguousarray(image[..., :3])
