@@ -29,7 +29,7 @@ from benchmarks.rows import Measurements, Row, check_options, count_row, measure
 from benchmarks.timing import Progress, Stages, Work, peak_memory, time_interleaved
 from solo.config import load_config
 from solo.deployment import DeploymentOptions
-from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.registry import DATASETS, TRANSFORMS
 

@@ -25,7 +25,7 @@ from benchmarks.mmdet_reference import (
 )
 from benchmarks.timing import Work
 from solo.engine.throughput import apply_network_options, build_training_model, place_model
-from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.models import SOLOv2
 from solo.registry import DATASETS
 from solo.structures import GridTargets, SOLOv2Outputs

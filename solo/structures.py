@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE
 from solo.masks.mask_windows import MaskWindows
+from solo.masks.resize_taps import MASK_STRIDE
 
 
 class SOLOv2Outputs(NamedTuple):

@@ -32,7 +32,7 @@ STANDS_ON = {
 }
 # mmdet's transforms call methods of `InstanceMasks` that give mmdet's own types; these import it when they are called.
 IMPORTED_LATE = {"masks": {"mmdet"}}
-NUMPY_ALONE = ["column_runs", "polygon_runs", "rle", "segmentations", "transformed_runs"]
+NUMPY_ALONE = ["column_runs", "polygon_runs", "resize_taps", "rle", "segmentations", "transformed_runs"]
 
 
 def imported_modules(part: str) -> Iterator[str]:

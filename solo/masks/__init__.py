@@ -19,14 +19,15 @@ From the network to the result; D detections of an image of (H, W) pixels:
 | form | shape and dtype | made by | taken by |
 |------|-----------------|---------|----------|
 | probabilities | (D, h, w) float | the decoders | `binarise_masks`, `resize_masks`, `encode_resized` |
+| probabilities of an exported model | (D, h, w) uint8 or float32 arrays | `solo.runtime` | `encode_resized_arrays` |
 | bitmaps at stride 4 | (D, h, w) bool | `binarise_masks` | Matrix NMS, `boxes_from_masks` |
 | `ResizedPart` | (n, rows, columns) float, a window | `resized_parts` | `resize_masks`, `encode_resized` |
 | bitmaps | (D, H, W) bool | `resize_masks`, `decode_masks` | users, `encode_bitmaps`, `encode_masks` |
 | `Ring` | (P, 2) int64 x y along pixel edges | `trace_rings` | users |
-| `RLE` | text | `encode_resized`, `encode_bitmaps`, `encode_masks` | evaluation, files, `decode_masks` |
+| `RLE` | text | `encode_resized`, `encode_bitmaps`, ..., `encode_runs` | evaluation, files, `decode_masks` |
 
 A box of a mask comes from the form at hand: `ColumnRuns.tight_boxes`, `TransformedRuns.tight_boxes`,
-`boxes_from_masks` of bitmaps, and `EncodedMasks.boxes`.
+`boxes_from_masks` of bitmaps, and `EncodedMasks.boxes` or `EncodedArrays.boxes`.
 
-Modules of column runs, segmentations, transformed runs and RLEs need numpy alone.
+Modules of column runs, segmentations, transformed runs, RLEs and arrays need numpy and OpenCV alone.
 """

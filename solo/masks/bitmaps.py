@@ -10,9 +10,6 @@ from torch import Tensor
 
 from solo.masks.windows import chunk_pixels, mask_extents
 
-MASK_STRIDE = 4
-"""Input pixels per pixel of the mask features, along each axis."""
-
 
 class BinaryMasks(NamedTuple):
     """Binary masks with the values that score them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +57,7 @@ def merge_runs(parts: Sequence[tuple[ColumnRuns, Sequence[int]]], *, num_masks: 
     return ColumnRuns(first.height, first.width, num_masks, mask[order], column, rows)
 
 
-def runs_from_bitmaps(parts: Sequence[tuple[int, int, npt.NDArray[Any]]], *, height: int, width: int) -> ColumnRuns:
+def runs_from_bitmaps(parts: Iterable[tuple[int, int, npt.NDArray[Any]]], *, height: int, width: int) -> ColumnRuns:
     """Find the runs of masks that are given by windows; everything outside the windows is background.
 
     Args:
@@ -68,8 +68,8 @@ def runs_from_bitmaps(parts: Sequence[tuple[int, int, npt.NDArray[Any]]], *, hei
     """
     edges = [_find_edges(bitmap, left=left, top=top) for left, top, bitmap in parts]
     column, row = np.concatenate([np.zeros((2, 0), np.int64), *edges], axis=1)  # (2 R,) each
-    mask = np.arange(len(parts)).repeat([found.shape[1] // 2 for found in edges])  # (R,)
-    return ColumnRuns(height, width, len(parts), mask, column[0::2], row.reshape(-1, 2).T)
+    mask = np.arange(len(edges)).repeat([found.shape[1] // 2 for found in edges])  # (R,)
+    return ColumnRuns(height, width, len(edges), mask, column[0::2], row.reshape(-1, 2).T)
 
 
 def _find_edges(bitmap: npt.NDArray[Any], *, left: int, top: int) -> Integers:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.resize_taps import TAPS, ResizeTaps
 from solo.masks.windows import Window, chunk_pixels, window_groups
-
-TAPS = 3
 
 
 class ResizedPart(NamedTuple):
@@ -76,7 +73,7 @@ def resized_parts(
         maps = probabilities[members.start : members.stop]
         if not column_major:
             maps, window = maps.transpose(1, 2), Window(window.left, window.right, window.top, window.bottom)
-        start, stop = inner.reach(window.top, window.bottom)
+        start, stop = inner.taps.reach(window.top, window.bottom)
         for first, pixels in _bands(maps, inner=inner, span=(start, stop), outer=outer, window=window):
             if column_major:
                 yield ResizedPart(members, start, first, pixels.transpose(1, 2))
@@ -85,31 +82,18 @@ def resized_parts(
 
 
 class _Axis(NamedTuple):
-    """Both interpolations of an axis: output i is the sum over t of `weights[t, i] * input[positions[t, i]]`."""
+    """`ResizeTaps` on the device."""
 
     positions: Tensor  # (3, L) int64
-    weights: Tensor  # (3, L, 1) float32, not negative, with sum 1 over t
-    firsts: list[int]  # `positions[0]` on the CPU, ascending
+    weights: Tensor  # (3, L, 1) float32
+    taps: ResizeTaps
 
     @classmethod
     def composed(cls, *, source: int, image: int, original: int, device: torch.device) -> _Axis:
-        """Compose x4 from `source`, cropped to `image`, and from there to `original`."""
-        # The outer interpolation reads two neighbours of the enlarged map, and they read two of at most three pixels.
-        near, far, share = _bilinear(image, original)
-        starts, ends, shares = _bilinear(source, source * MASK_STRIDE)
-        first = starts[near]
-        weights = torch.zeros(TAPS, original)
-        for enlarged, weight in ((near, 1 - share), (far, share)):
-            for position, part in ((starts, 1 - shares), (ends, shares)):
-                offset = position[enlarged] - first
-                weights.scatter_add_(0, offset[None], (weight * part[enlarged])[None])
-        positions = (first + torch.arange(TAPS)[:, None]).clamp(max=source - 1)
-        weights = weights[..., None]
-        return cls(positions.to(device, non_blocking=True), weights.to(device, non_blocking=True), first.tolist())
-
-    def reach(self, start: int, stop: int) -> tuple[int, int]:
-        """The range of output positions that may read an input position in [start, stop)."""
-        return bisect_left(self.firsts, start - TAPS + 1), bisect_left(self.firsts, stop)
+        """Arguments as for `ResizeTaps.composed`."""
+        taps = ResizeTaps.composed(source=source, image=image, original=original)
+        positions, weights = torch.from_numpy(taps.positions), torch.from_numpy(taps.weights[..., None])
+        return cls(positions.to(device, non_blocking=True), weights.to(device, non_blocking=True), taps)
 
 
 def _interpolate(maps: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
@@ -120,14 +104,6 @@ def _interpolate(maps: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
     return result
 
 
-def _bilinear(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two neighbours (L,) int64 that each target position reads, and the weight of the second."""
-    # In float32 as torch computes it, so with the same rounding.
-    coordinates = ((torch.arange(target) + 0.5) * (torch.tensor(float(source)) / target) - 0.5).clamp(min=0)
-    near = coordinates.long().clamp(max=source - 1)
-    return near, (near + 1).clamp(max=source - 1), (coordinates - near).clamp(max=1)
-
-
 def _bands(
     maps: Tensor, *, inner: _Axis, span: tuple[int, int], outer: _Axis, window: Window
 ) -> Iterator[tuple[int, Tensor]]:
@@ -135,11 +111,11 @@ def _bands(
 
     Yields the first outer position of each band, and its (g, outer positions, inner positions) float32.
     """
-    start, stop = outer.reach(window.left, window.right)
+    start, stop = outer.taps.reach(window.left, window.right)
     if span[0] >= span[1] or start >= stop:
         return
-    low, high = outer.firsts[start], outer.firsts[stop - 1] + TAPS
-    inner_low, inner_high = inner.firsts[span[0]], inner.firsts[span[1] - 1] + TAPS
+    low, high = outer.taps.firsts[start], outer.taps.firsts[stop - 1] + TAPS
+    inner_low, inner_high = inner.taps.firsts[span[0]], inner.taps.firsts[span[1] - 1] + TAPS
     # Interpolate along lines that are contiguous in memory: many times faster than along strided pixels.
     cropped = maps[:, inner_low:inner_high, low:high].float().contiguous()
     inner_taps = inner.positions[:, slice(*span)] - inner_low, inner.weights[:, slice(*span)]

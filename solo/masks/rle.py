@@ -78,6 +78,27 @@ def encode_masks(masks: npt.NDArray[np.bool_ | np.uint8]) -> list[RLE]:
     return [RLE(size=[height, width], counts=text) for text in texts]
 
 
+def encode_runs(runs: ColumnRuns) -> list[RLE]:
+    """Encode masks that are given by their runs, which are sorted by mask, column and row and have a pixel each."""
+    pixels = runs.height * runs.width
+    # All masks on one axis, with one more index after each for the end of its last run.
+    origins = np.arange(runs.num_masks) * (pixels + 1)  # (N,)
+    positions = (runs.column * runs.height + runs.rows).T.ravel()  # (2 R,) starts and stops alternate
+    mask = runs.mask.repeat(2)
+    borders = origins[mask] + positions
+    keep = positions < pixels
+    # A run that ends where the next column starts one goes on: both borders are dropped.
+    continues = borders[1:] == borders[:-1]
+    keep[1:] &= ~continues
+    keep[:-1] &= ~continues
+    borders_per_mask = np.bincount(mask[keep], minlength=runs.num_masks)  # (N,)
+    ends = np.insert(borders[keep], borders_per_mask.cumsum(), origins + pixels)  # where each count ends
+    counts = np.diff(ends, prepend=-1)
+    num_counts = borders_per_mask + 1
+    counts[num_counts.cumsum() - num_counts] -= 1  # the index between two masks is no pixel
+    return [RLE(size=[runs.height, runs.width], counts=text) for text in encode_counts(counts, num_counts)]
+
+
 # --------------------------------------------------------------------------------------------------------------- decode
 def decode_counts(encoded: Sequence[str | bytes]) -> Counts:
     """Decode compressed counts: signed base-32 numbers, from the fourth on relative to the one two before.

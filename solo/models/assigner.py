@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE
 from solo.masks.mask_windows import unpack_masks
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.models.grid import Grid
 from solo.registry import TASK_UTILS
 from solo.structures import GridTargets, GroundTruth

@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.registry import MODELS, TASK_UTILS

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.models.grid import Grid
 from solo.models.layers import DropBlock, append_coordinates, conv_tower, init_conv_weights
 from solo.registry import MODELS

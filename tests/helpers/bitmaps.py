@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.resize_taps import MASK_STRIDE
 
 
 def downsample_masks(masks: Tensor, *, stride: int = MASK_STRIDE) -> Tensor:

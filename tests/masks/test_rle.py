@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as mask_api
 
+from solo.masks.column_runs import runs_from_bitmaps
 from solo.masks.rle import (
     RLE,
     decode_counts,
     decode_masks,
     decode_windows,
     encode_masks,
+    encode_runs,
     pair_counts,
     rle_areas,
     runs_from_counts,
@@ -38,6 +40,12 @@ def test_texts_and_pixels_and_areas_are_those_of_pycocotools(masks: np.ndarray) 
     assert all(rle["size"] == list(masks.shape[1:]) for rle in encoded)
     np.testing.assert_array_equal(decode_masks(encoded, size=masks.shape[1:]), masks, strict=True)
     assert rle_areas(encoded).tolist() == [mask.sum() for mask in masks]
+
+
+@given(MASKS)
+def test_runs_are_encoded_as_their_bitmaps(masks: np.ndarray) -> None:
+    runs = runs_from_bitmaps([(0, 0, mask) for mask in masks], height=masks.shape[1], width=masks.shape[2])
+    assert encode_runs(runs) == encode_masks(masks)
 
 
 def test_runs_of_every_length() -> None:

@@ -13,9 +13,9 @@ from mmcv.transforms import BaseTransform
 from mmengine.structures import BaseDataElement, InstanceData
 
 from solo.errors import DataError
-from solo.masks.bitmaps import MASK_STRIDE
 from solo.masks.instance_masks import InstanceMasks
 from solo.masks.mask_windows import pack_windows
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.masks.transformed_runs import areas_and_centers, downsample_windows
 from solo.registry import TRANSFORMS
 from solo.structures import gt_mask_key

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE
 from solo.masks.encoding import EncodedMasks, encode_resized
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.masks.rle import RLE, decode_masks
 from solo.models.candidates import ScoredCandidates
 from solo.models.decoders import MaskDecoder

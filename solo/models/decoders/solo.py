@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from solo.masks.bitmaps import MASK_STRIDE
+from solo.masks.resize_taps import MASK_STRIDE
 from solo.models.decoders.base import MaskDecoder
 from solo.ops import dynamic_mask_loss, product_mask_loss
 from solo.ops.mask_loss import MaskLoss
