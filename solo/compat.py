@@ -7,6 +7,8 @@
 | `_save_atomically` | mmengine writes checkpoints in place; a kill leaves a truncated file | mmengine > 0.10.7 |
 | `is_installed`, `get_installed_path` | mmengine needs `pkg_resources` (removed in setuptools 82) | mmengine > 0.10.7 |
 | `collect_env` | mmengine needs `distutils` (removed in Python 3.12) and setuptools | mmengine > 0.10.7 |
+| `_find_bases_by_name` | `_base_` may be the name of a config that comes with solo | - |
+| `mmcv_full_available` | mmengine needs `pkgutil.find_loader` (removed in Python 3.14) | mmengine > 0.10.7 |
 | `_silence_warnings` | mmengine warns about its own classes and about scopes without a registry | mmengine > 0.10.7 |
 
 The versions are the newest ones, which still need the patch. `build_errors` reads the frames of mmengine's builders; it
@@ -48,6 +50,8 @@ def apply() -> None:
     _replace("mmengine.utils.package_utils", "is_installed", is_installed)
     _replace("mmengine.utils.package_utils", "get_installed_path", get_installed_path)
     _replace("mmengine.utils.dl_utils.collect_env", "collect_env", collect_env)
+    _replace("mmengine.utils.dl_utils.misc", "mmcv_full_available", mmcv_full_available)
+    _find_bases_by_name()
     _silence_warnings()
 
 
@@ -153,7 +157,24 @@ def load_from_imagenet(filename: str, map_location: Any = None) -> dict[str, Any
     return load_backbone(filename)
 
 
-# ------------------------------------------------------------------------------------ --- distutils and pkg_resources
+# ------------------------------------------------------------------------------------------------------ --- _base_
+def _find_bases_by_name() -> None:
+    """Let `_base_` name a config that comes with solo, where no file has that path."""
+    config_class: Any = importlib.import_module("mmengine.config").Config
+    find_file = config_class._get_cfg_path
+
+    def find_file_or_name(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        from solo.config.names import SUFFIXES, find_by_name
+
+        path, scope = find_file(cfg_path, filename)
+        if os.path.isfile(path) or cfg_path.endswith(SUFFIXES):
+            return path, scope
+        return str(find_by_name(cfg_path) or path), scope
+
+    config_class._get_cfg_path = staticmethod(find_file_or_name)
+
+
+# ------------------------------------------------------------------- --- distutils, pkg_resources, pkgutil.find_loader
 def is_installed(package: str) -> bool:
     """Whether a distribution or module of this name is installed."""
     try:
@@ -172,6 +193,11 @@ def get_installed_path(package: str) -> str:
         if spec is not None and spec.origin is not None:
             return os.path.dirname(spec.origin)
     raise importlib.metadata.PackageNotFoundError(package)
+
+
+def mmcv_full_available() -> bool:
+    """Whether `mmcv._ext` can be imported, be it the placeholder."""
+    return importlib.util.find_spec("mmcv") is not None and importlib.util.find_spec(MMCV_EXTENSION) is not None
 
 
 def _top_level_modules(distribution: str) -> list[str]:

@@ -31,6 +31,7 @@ from solo.checkpoints.state_dict import (
     find_dialect,
 )
 from solo.config.load import configured_class_names, load_config
+from solo.config.names import find_config
 from solo.datasets.coco_classes import COCO_CLASSES
 from solo.errors import CheckpointError
 from solo.output_files import check_outputs
@@ -74,7 +75,7 @@ def import_checkpoint(
             message names the configs that it fits.
         OutputError: the target or its report is the source or the config, or exists and `overwrite` is False.
     """
-    source, target, config = Path(source).expanduser(), Path(target).expanduser(), Path(config)
+    source, target, config = Path(source).expanduser(), Path(target).expanduser(), find_config(config)
     settings = load_config(config, overrides)
     check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, config])
     read = read_source(source, weights_key=weights_key)
@@ -119,7 +120,7 @@ def export_checkpoint(
         ConfigError, OutputError: as `import_checkpoint`.
         CheckpointError: the source does not fit the model, or mmdetection has no name for a tensor.
     """
-    source, target, config = Path(source).expanduser(), Path(target).expanduser(), Path(config)
+    source, target, config = Path(source).expanduser(), Path(target).expanduser(), find_config(config)
     settings = load_config(config, overrides)
     check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, config])
     checkpoint = load_checkpoint(source)

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from solo.config.check import check_config, check_override
+from solo.config.names import SUFFIXES, find_config, unknown_name_message
 from solo.errors import ConfigError, missing_file_message
 
 # mmengine's form for environment variables, which pastes their values into the code of the config.
@@ -22,7 +23,8 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
     """Read a config file, apply overrides, check the result. No global state changes.
 
     Args:
-        path: Config in mmengine's text style. Environment variables are read with `os.environ` alone.
+        path: Config in mmengine's text style, or the name of one that comes with solo (`solo.config.names`); so are its
+            bases. Environment variables are read with `os.environ` alone.
         overrides: Values by dotted key path, as `--cfg-options` gives them.
 
     Returns:
@@ -31,7 +33,7 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
     Raises:
         ConfigError: The file is missing or cannot be read, or a key or a `type` is unknown.
     """
-    path = Path(path).expanduser()
+    path = find_config(path)
     try:
         _check_files(str(path))
         config = Config.fromfile(path, use_environment_variables=False, lazy_import=False)
@@ -74,7 +76,10 @@ def _check_files(filename: str) -> None:
     if filename.endswith(".py"):
         ast.parse(text)  # the SyntaxError has the line, unlike mmengine's
     for base in Config._get_base_files(filename):
-        _check_files(Config._get_cfg_path(base, filename)[0])
+        base_file = Config._get_cfg_path(base, filename)[0]  # finds names too, see solo.compat
+        if not base_file.endswith(SUFFIXES) and not os.path.exists(base_file):
+            raise ConfigError(f"config {filename}: _base_: {unknown_name_message(base)}")
+        _check_files(base_file)
 
 
 def _locate_error(error: BaseException, path: Path) -> str:

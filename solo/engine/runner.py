@@ -170,7 +170,7 @@ def train(
     """Train the model of a config.
 
     Args:
-        config_path: the config file.
+        config_path: the config file, or the name of a config that comes with solo.
         work_dir: folder of logs and checkpoints; by default the config's, else `./work_dirs/<config name>`.
         resume: checkpoint to resume from, or "auto" for the latest one of the work folder (the default in a restart
             by torchrun).
@@ -234,7 +234,7 @@ def test(
     """Evaluate a checkpoint on the test split of a config.
 
     Args:
-        config_path: the config file.
+        config_path: the config file, or the name of a config that comes with solo.
         checkpoint: the weights.
         work_dir: folder of the log and of the detections on disk; by default the config's, else
             `./work_dirs/<config name>`.
@@ -267,7 +267,7 @@ def test(
     set_metric_options(config, out=out, classwise=classwise)
     if out is not None:
         _make_folder(Path(out).parent, option="--out")
-        check_outputs([out], overwrite=overwrite, inputs=[config_path, checkpoint], allow_streams=True)
+        check_outputs([out], overwrite=overwrite, inputs=[config.filename, checkpoint], allow_streams=True)
     if show_dir is not None:
         _make_folder(show_dir, option="--show-dir")
         options = dict(show_dir=show_dir, score_thr=show_score_thr, max_images=max_images, overwrite=overwrite)

@@ -50,7 +50,7 @@ class SOLOPredictor:
         """Build the model of a config and fill it from a checkpoint.
 
         Args:
-            config: a config file, or a loaded config.
+            config: a config file, the name of a config that comes with solo, or a loaded config.
             checkpoint: the weights that a training wrote.
             device: "cpu", "cuda", ...; None selects the GPU if there is one, else the CPU.
             tta: test-time augmentation: predict several views of each image, flipped and resized, and merge them.
