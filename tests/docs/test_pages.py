@@ -100,3 +100,11 @@ def test_readme_counts_the_configs_for_coco_and_the_parameters_of_the_small_mode
     assert f"{len(list(CONFIGS.glob('solo*/*.py')))} configs of SOLOv2, SOLO and Decoupled SOLO" in readme
     model = model_on_meta(load_config(CONFIGS / "shapes/solov2-nano_shapes.py"))
     assert f"a {sum(each.numel() for each in model.parameters()) / 1e6:.1f} M parameter model" in readme
+
+
+def test_versions_of_python_are_those_of_the_makefile() -> None:
+    versions = r"3\.\d+ to 3\.\d+"
+    allowed = set(re.findall(versions, (ROOT / "Makefile").read_text()))
+    assert len(allowed) == 1
+    for page in PAGES:
+        assert set(re.findall(versions, page.read_text(encoding="utf-8"))) <= allowed, page
