@@ -17,13 +17,13 @@ SETUP_FILES := requirements.txt setup.py pyproject.toml tools/opencv-headless/py
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  PYTHON=$(PYTHON) (3.10 to 3.13) and VENV=$(VENV) can be given."
+	@echo "  PYTHON=$(PYTHON) (3.10 or newer) and VENV=$(VENV) can be given."
 
 install: $(STAMP)  ## create $(VENV) and install solo with everything it needs; quick when it is there already
 
 $(STAMP): $(SETUP_FILES)
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 10) <= v < (3, 14) and \
-		"error: $(PYTHON) is Python %d.%d; 3.10 to 3.13 is needed: make PYTHON=/path/to/python3.11" % v[:2])'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and \
+		"error: $(PYTHON) is Python %d.%d; 3.10 or newer is needed: make PYTHON=/path/to/python3.11" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[dev]'

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 DEVELOPMENT = ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
 
+class BuildWithConfigs(build_py):
+    """Adds configs/ to a wheel as solo/configs/; an editable install finds them in the clone."""
+
+    def run(self) -> None:
+        """Build the modules, then copy the configs."""
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "solo" / "configs"
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / "configs", target, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def runtime_requirements() -> list[str]:
-    """The lines of requirements.txt that name a distribution: neither options nor local folders."""
+    """The distributions that requirements.txt names, without its upper bound of torch."""
     lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
-    return [line for line in lines if line and not line.startswith(("-", "."))]
+    named = [line for line in lines if line and not line.startswith(("-", "."))]
+    # A clone is tested with the torch that requirements.txt allows; a user may have a newer one.
+    return [line.partition(",<")[0] if line.startswith("torch>") else line for line in named]
 
 
 def version() -> str:
@@ -37,8 +53,9 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["solo", "solo.*"]),
     package_data={"solo": ["py.typed"]},
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.10",
     entry_points={"console_scripts": ["solo = solo.cli:main"]},
     install_requires=runtime_requirements(),
     extras_require={"dev": DEVELOPMENT, "docs": DOCUMENTATION},
+    cmdclass={"build_py": BuildWithConfigs},
 )

@@ -31,11 +31,12 @@ SUBCOMMANDS = {
     "train": Subcommand("solo.cli.train", "train a model"),
     "test": Subcommand("solo.cli.test", "evaluate a checkpoint: mask AP and box AP"),
     "predict": Subcommand("solo.cli.predict", "find the instances of image files"),
-    "config": Subcommand("solo.cli.config", "print a config"),
+    "config": Subcommand("solo.cli.config", "print, list or copy configs"),
     "data": Subcommand("solo.cli.data", "check and reduce annotation files"),
     "convert": Subcommand("solo.cli.convert", "convert weights of other implementations"),
     "benchmark": Subcommand("solo.cli.benchmark", "measure speed and memory"),
     "flops": Subcommand("solo.cli.flops", "count parameters and operations of a model"),
+    "doctor": Subcommand("solo.cli.doctor", "versions, devices, and what is missing"),
     "demo": Subcommand("solo.cli.demo", "train on generated shapes, evaluate, visualise"),
 }
 

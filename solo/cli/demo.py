@@ -22,7 +22,7 @@ IMAGE_COUNT = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the seed and the folder of the results."""
-    parser.add_argument("--config", default="configs/shapes/solov2-nano_shapes.py", help="default: %(default)s")
+    parser.add_argument("--config", default="solov2-nano_shapes", help="default: %(default)s")
     parser.add_argument("--work-dir", default="work_dirs/demo", help="folder for the results (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     add_config_options(parser)
