@@ -22,6 +22,11 @@ MAY_KNOW = {
     "evaluation": {"datasets", "masks", "ops", *EVERYWHERE},
     "checkpoints": {"config", "datasets", "masks", "ops", *EVERYWHERE},
     "runtime": {"errors", "images", "inference", "masks"},
+    "export": {
+        *("checkpoints", "config", "datasets", "deployment", "images", "inference"),
+        *("masks", "models", "ops", "runtime"),
+        *EVERYWHERE,
+    },
     "deployment": {"masks", "models", "ops", *EVERYWHERE},
 }
 STANDS_ON = {

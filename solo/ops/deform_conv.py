@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from solo.ops.exporting import is_exporting
+
 
 def deform_conv2d(
     inputs: Tensor,
@@ -110,12 +112,13 @@ def _sample(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) 
     blocks = torch.arange(deform_groups, device=inputs.device).view(-1, 1, 1)
     pixels = (images * height + row_indices[..., None]) * width + column_indices[..., None, :]  # (..., 2, 2)
     weights = row_weights[..., None] * column_weights[..., None, :]  # (..., 2, 2)
-    samples = F.embedding_bag(
-        (pixels * deform_groups + blocks).reshape(-1, 4),
-        inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups),
-        per_sample_weights=weights.reshape(-1, 4).to(inputs.dtype),
-        mode="sum",
-    )
+    pixels, weights = (pixels * deform_groups + blocks).reshape(-1, 4), weights.reshape(-1, 4).to(inputs.dtype)
+    table = inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups)
+    if is_exporting():  # runtimes know no bags; a gather for each pixel needs less memory than one for all four
+        gathers = [F.embedding(pixels[:, i], table) * weights[:, i, None] for i in range(4)]
+        samples = gathers[0] + gathers[1] + gathers[2] + gathers[3]
+    else:
+        samples = F.embedding_bag(pixels, table, per_sample_weights=weights, mode="sum")
     return samples.view(batch, rows.shape[1] * rows.shape[2], taps, channels)
 
 

@@ -1,0 +1,39 @@
+"""Trace an exported graph with `torch.export`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from solo.export.graph import ExportedGraph
+from solo.models.preprocessor import SIZE_DIVISOR
+from solo.runtime.metadata import INPUT_NAME
+
+SAMPLE_BATCH, SAMPLE_SIZE = 2, (64, 96)
+"""Of the traced input, where the graph takes any; 0 and 1 would be taken for constants, and equal sides for one."""
+
+MIN_DYNAMIC_SIZE = 64
+"""Least H and W of a graph that takes any: `torch.export` tells maps of one pixel from larger ones."""
+
+
+def trace(graph: ExportedGraph, *, size: tuple[int, int] | None, batch: int | None) -> ExportedProgram:
+    """Trace a graph.
+
+    Args:
+        graph: in evaluation mode.
+        size: (H, W) of all inputs; None for any that 32 divides.
+        batch: B of all inputs; None for any.
+    """
+    dims: dict[int, Any] = {}
+    if batch is None:
+        dims[0] = Dim("batch", min=1)
+    if size is None:
+        dims[2], dims[3] = (
+            SIZE_DIVISOR * Dim(name, min=MIN_DYNAMIC_SIZE // SIZE_DIVISOR) for name in ("rows", "columns")
+        )
+    height, width = size or SAMPLE_SIZE
+    images = torch.zeros((batch or SAMPLE_BATCH, 3, height, width), dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(graph, (images,), dynamic_shapes={INPUT_NAME: dims or None}, strict=False)
