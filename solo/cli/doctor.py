@@ -48,11 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(*describe_devices(), sep="\n")
     for problem in problems:
         print(f"problem: {problem.module}: {problem.reason}; {problem.remedy}")
-    print(
-        "everything that solo needs is there"
-        if not problems
-        else f"{len(problems)} of the required modules cannot be imported"
-    )
+    print(f"{len(problems)} required modules cannot be imported" if problems else "everything that solo needs is there")
     return 1 if problems else 0
 
 

@@ -35,6 +35,11 @@ def start_tool(name: str, *arguments: str | Path, folder: Path) -> subprocess.Po
     return _start([sys.executable, str(ROOT / "tools" / name), *map(str, arguments)], folder=folder)
 
 
+def start_module(name: str, *arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
+    """Start `python -m NAME` in a process group of its own."""
+    return _start([sys.executable, "-m", name, *map(str, arguments)], folder=folder)
+
+
 def start_script(name: str, *arguments: str | Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
     """Start the shell script `tools/NAME` in a process group of its own."""
     command = ["bash", str(ROOT / "tools" / name), *map(str, arguments)]

@@ -21,6 +21,7 @@ from tests.helpers.commands import (
     processes_in,
     read_results,
     run_tool,
+    start_module,
     start_script,
     wait_for,
 )
@@ -69,6 +70,14 @@ def test_two_machines_with_one_process_each_train_together(tmp_path: Path) -> No
     # Four images, two ranks with batches of two: one step an epoch.
     assert [record["step"] for record in read_records(tmp_path / "work_dirs" / "square").train] == [1, 2, 3]
     assert (tmp_path / "work_dirs" / "square" / "epoch_3.pth").is_file()
+
+
+@pytest.mark.long
+def test_torchrun_starts_the_command_without_a_clone(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    launch = ["--nproc-per-node", "2", "--master-port", str(free_port()), "-m", "solo", "train"]
+    finish(start_module("torch.distributed.run", *launch, config, "--launcher", "pytorch", folder=tmp_path))
+    assert [record["step"] for record in read_records(tmp_path / "work_dirs" / "square").train] == [1, 2, 3]
 
 
 @pytest.mark.long
