@@ -143,7 +143,7 @@ def _require(value: Any, kind: type, key: str, *, source: str) -> None:
 def _conversion_hint(names: Iterable[str]) -> list[str]:
     """A line that says how to convert a checkpoint with the names of another implementation."""
     foreign = [name for name in names if str(name).startswith(_FOREIGN_PREFIXES)][:1]
-    hint = "are another implementation's: tools/convert_checkpoint.py converts them"
+    hint = "are another implementation's: `solo convert` converts them"
     return [f"  names such as {name} {hint}" for name in foreign]
 
 

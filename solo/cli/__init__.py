@@ -50,7 +50,7 @@ def run_script(*names: str) -> int:
     """Run a subcommand, given by its names, as a script of `tools/`: with the words and the name of the process."""
     subcommands: Mapping[str, Subcommand] = SUBCOMMANDS
     for name in names:
-        module = importlib.import_module(subcommands[name].module)
+        module = _import(subcommands[name].module)
         subcommands = getattr(module, "SUBCOMMANDS", {})
     return run_command(lambda: _run_module(module, sys.argv[1:], prog=Path(sys.argv[0]).name))
 
@@ -70,10 +70,25 @@ def _run(words: list[str]) -> int | None:
         name = words.pop(0)
         if name not in subcommands:
             raise UserError(f"{prog} has no subcommand {name!r}{suggestion(name, subcommands)}; see {prog} --help")
-        module = importlib.import_module(subcommands[name].module)
+        module = _import(subcommands[name].module)
         prog, description = f"{prog} {name}", module.__doc__ or ""
         subcommands = getattr(module, "SUBCOMMANDS", {})
     return _run_module(module, words, prog=prog)
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module of a subcommand.
+
+    Raises:
+        UserError: a package that it needs is missing or broken.
+    """
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:  # an OSError: a library of torch that cannot be loaded
+        if (getattr(error, "name", None) or "").partition(".")[0] == "solo":
+            raise
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"a package that solo needs is missing or broken: {reason}; `solo doctor` says more") from error
 
 
 def _run_module(module: ModuleType, words: Sequence[str], *, prog: str) -> int | None:

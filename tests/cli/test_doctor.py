@@ -14,14 +14,14 @@ from solo.dependencies import OPTIONAL, REQUIRED
 from tests.helpers.paths import ROOT
 
 
-def run(folder: Path, blocked: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run `solo doctor` where importing some modules raises an ImportError with the given text."""
+def run(folder: Path, blocked: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `solo doctor`, or `solo WORDS`, where importing some modules raises an ImportError with the given text."""
     stubs = folder / "stubs"
     stubs.mkdir()
     for module, text in blocked.items():
         (stubs / f"{module}.py").write_text(f"raise ImportError({text!r})\n")
     return subprocess.run(
-        [sys.executable, "-m", "solo", "doctor"],
+        [sys.executable, "-m", "solo", *(words or ["doctor"])],
         cwd=folder,
         env={"PYTHONPATH": f"{stubs}:{ROOT}"},
         capture_output=True,
@@ -52,6 +52,12 @@ def test_broken_torch(tmp_path: Path) -> None:
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("problem: torch"))
     assert "libtorch is damaged; pip install --force-reinstall --no-deps 'torch" in line
     assert "CPU  " not in done.stdout
+
+
+def test_other_commands_send_the_user_here(tmp_path: Path) -> None:
+    done = run(tmp_path, {"torch": "libtorch is damaged"}, "train", "--help")
+    expected = "error: a package that solo needs is missing or broken: libtorch is damaged; `solo doctor` says more\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 
 def test_missing_module_is_named_with_its_requirement(monkeypatch: pytest.MonkeyPatch) -> None:
