@@ -311,9 +311,7 @@ def test_an_unwritable_output_is_an_error_before_the_test(tmp_path: Path, option
 
 def test_weights_to_start_from_must_fit_somewhere(tmp_path: Path) -> None:
     torch.save({"state_dict": {"mask_head.conv_cls.weight": torch.zeros(3)}}, tmp_path / "foreign.pth")
-    with pytest.raises(
-        CheckpointError, match=r"(?s)foreign\.pth: not one of its 1 tensors fits.*solo convert"
-    ):
+    with pytest.raises(CheckpointError, match=r"(?s)foreign\.pth: not one of its 1 tensors fits.*solo convert"):
         train(
             str(write_config(tmp_path)),
             work_dir=str(tmp_path / "work"),
