@@ -21,7 +21,7 @@ from solo.engine.flops import count_flops, default_size, describe_model
 from solo.errors import ConfigError
 from solo.registry import DATASETS, MODELS
 from tests.helpers.config_snapshots import SHIPPED, SNAPSHOTS, settings, snapshot_path
-from tests.helpers.paths import CONFIGS
+from tests.helpers.paths import CONFIGS, ROOT
 
 CELLS = 3872
 # Size of the image; millions of parameters; GFLOP of backbone, neck, mask feature branch, heads. The first four rows'
@@ -107,6 +107,13 @@ def test_parameters_and_operations(name: str) -> None:
     for part, expected in zip(("backbone", "neck", "mask_feature", "head"), gigaflops, strict=True):
         assert flops[part] / 1e9 == pytest.approx(expected, abs=0.051), part
     assert flops["total"] == sum(flops[part] for part in flops if part != "total")
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_table_of_models_states_them(name: str) -> None:
+    table = (ROOT / "docs/model_zoo.md").read_text(encoding="utf-8")
+    (row,) = (line.split(" | ") for line in table.splitlines() if line.startswith(f"| `{name}` |"))
+    assert row[1:3] == [f"{SIZES[name][1]:.2f}", f"{flops_of(name)['total'] / 1e9:.1f}"]
 
 
 @pytest.mark.parametrize(
