@@ -30,7 +30,7 @@ from solo.checkpoints.state_dict import (
     convert_to_ours,
     find_dialect,
 )
-from solo.config.load import configured_class_names, load_config
+from solo.config.load import config_files, configured_class_names, load_config
 from solo.config.names import find_config
 from solo.datasets.coco_classes import COCO_CLASSES
 from solo.errors import CheckpointError
@@ -77,7 +77,7 @@ def import_checkpoint(
     """
     source, target, config = Path(source).expanduser(), Path(target).expanduser(), find_config(config)
     settings = load_config(config, overrides)
-    check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, config])
+    check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, *config_files(config)])
     read = read_source(source, weights_key=weights_key)
     file = f"checkpoint {source}"
     naming = find_dialect(list(read.weights), source=file) if dialect == AUTO else DIALECTS[dialect]
@@ -122,7 +122,7 @@ def export_checkpoint(
     """
     source, target, config = Path(source).expanduser(), Path(target).expanduser(), find_config(config)
     settings = load_config(config, overrides)
-    check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, config])
+    check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, *config_files(config)])
     checkpoint = load_checkpoint(source)
     check_fit(model_on_meta(settings), checkpoint, source=f"checkpoint {source}")
     weights, report = convert_from_ours(checkpoint["state_dict"], dialect=DIALECTS[MMDET])

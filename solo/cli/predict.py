@@ -14,7 +14,7 @@ from solo.cli.options import (
     parse_deployment,
     score,
 )
-from solo.config import load_config
+from solo.config import config_files, load_config
 from solo.engine.malloc import keep_freed_memory
 from solo.errors import printable
 from solo.inference.predict_files import find_images, predict_files
@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     signal.signal(signal.SIGTERM, _exit)
     images = find_images(arguments.inputs)
+    config = load_config(arguments.config, overrides=arguments.cfg_options)
     predictor = SOLOPredictor(
-        load_config(arguments.config, overrides=arguments.cfg_options),
+        config,
         arguments.checkpoint,
         device=None if arguments.device == "auto" else arguments.device,
         tta=arguments.tta,
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         out_dir=arguments.out_dir,
         score_thr=arguments.score_thr,
         overwrite=arguments.overwrite,
+        inputs=[*config_files(config.filename), arguments.checkpoint],
     )
     for problem in summary.unreadable:
         print(f"skipped: {printable(str(problem))}", file=sys.stderr)

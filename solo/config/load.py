@@ -15,6 +15,7 @@ from solo.config.check import check_config, check_override
 from solo.config.names import SUFFIXES, find_config, unknown_name_message
 from solo.errors import ConfigError, missing_file_message
 
+_LAZY_NAMES = ("read_base", "LazyCall")
 # mmengine's form for environment variables, which pastes their values into the code of the config.
 _SUBSTITUTION = re.compile(r"\{\{\s*['\"]?\s*\$(\w*)\s*:?\s*([^\s'\"}]*)")
 
@@ -35,7 +36,7 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
     """
     path = find_config(path)
     try:
-        _check_files(str(path))
+        config_files(path)
         config = Config.fromfile(path, use_environment_variables=False, lazy_import=False)
     except ConfigError:
         raise
@@ -62,8 +63,13 @@ def configured_class_names(config: Config) -> Sequence[str] | None:
     return None
 
 
-def _check_files(filename: str) -> None:
-    """Check that a config and its bases are regular files that do not substitute environment variables."""
+def config_files(path: str | os.PathLike[str]) -> list[str]:
+    """List a config file and all that it inherits from: what a command that loads it must never replace.
+
+    Raises:
+        ConfigError: One is no regular file, substitutes environment variables, or is written in mmengine's lazy style.
+    """
+    filename = os.path.expanduser(path)
     if not os.path.isfile(filename):
         raise ConfigError(missing_file_message(filename, kind="config"))
     text = Path(filename).read_text(encoding="utf-8")
@@ -74,12 +80,27 @@ def _check_files(filename: str) -> None:
             f"code; write `import os` and os.environ.get({found[1]!r}) or {found[2]!r} instead"
         )
     if filename.endswith(".py"):
-        ast.parse(text)  # the SyntaxError has the line, unlike mmengine's
+        _check_style(ast.parse(text), filename)  # the SyntaxError has the line, unlike mmengine's
+    files = [filename]
     for base in Config._get_base_files(filename):
         base_file = Config._get_cfg_path(base, filename)[0]  # finds names too, see solo.compat
         if not base_file.endswith(SUFFIXES) and not os.path.exists(base_file):
             raise ConfigError(f"config {filename}: _base_: {unknown_name_message(base)}")
-        _check_files(base_file)
+        files += config_files(base_file)
+    return files
+
+
+def _check_style(code: ast.Module, filename: str) -> None:
+    """Refuse mmengine's lazy style: bases and classes that are imported."""
+    for node in ast.walk(code):
+        is_lazy = isinstance(node, ast.Name) and node.id in _LAZY_NAMES
+        if isinstance(node, ast.ImportFrom):
+            is_lazy = node.level > 0 or any(alias.name in _LAZY_NAMES for alias in node.names)
+        if is_lazy:
+            raise ConfigError(
+                f"config {filename}, line {node.lineno}: lazy configs (read_base, LazyCall, relative imports) are not "
+                "read, only text-style ones: write _base_ = ['./base.py'] and dict(type='NameOfClass', ...) instead"
+            )
 
 
 def _locate_error(error: BaseException, path: Path) -> str:
@@ -88,7 +109,7 @@ def _locate_error(error: BaseException, path: Path) -> str:
     traceback = error.__traceback__
     while traceback is not None:
         code, variables = traceback.tb_frame.f_code, traceback.tb_frame.f_locals
-        if code.co_name in ("_file2dict", "_check_files"):  # they read one file
+        if code.co_name in ("_file2dict", "config_files"):  # they read one file
             file = str(variables.get("filename", file))
         elif os.path.abspath(file) == code.co_filename:
             line = traceback.tb_lineno

@@ -22,7 +22,7 @@ from solo.checkpoints.fitting import check_preprocessing
 from solo.checkpoints.loading import check_resumable, count_fitting
 from solo.checkpoints.saving import remove_unfinished
 from solo.compat import build_errors
-from solo.config import load_config
+from solo.config import config_files, load_config
 from solo.config.overrides import (
     encode_masks_for_evaluation,
     pin_memory_for_gpus_only,
@@ -265,13 +265,14 @@ def test(
     config.load_from = checkpoint
     config.resume = False
     set_metric_options(config, out=out, classwise=classwise)
+    inputs = [*config_files(config.filename), checkpoint]
     if out is not None:
         _make_folder(Path(out).parent, option="--out")
-        check_outputs([out], overwrite=overwrite, inputs=[config.filename, checkpoint], allow_streams=True)
+        check_outputs([out], overwrite=overwrite, inputs=inputs, allow_streams=True)
     if show_dir is not None:
         _make_folder(show_dir, option="--show-dir")
-        options = dict(show_dir=show_dir, score_thr=show_score_thr, max_images=max_images, overwrite=overwrite)
-        _add_hook(config, "VisualizationHook", **options)
+        options = dict(show_dir=show_dir, score_thr=show_score_thr, max_images=max_images)
+        _add_hook(config, "VisualizationHook", **options, overwrite=overwrite, inputs=inputs)
     if deployment != AS_TRAINED:
         _add_hook(config, "DeploymentHook", options=None if deployment is None else asdict(deployment))
     encode_masks_for_evaluation(config)

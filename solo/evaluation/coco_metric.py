@@ -107,9 +107,14 @@ class CocoMaskMetric(BaseMetric):
             Ids of the images whose detections are there, in all ranks' files; they need not be processed again.
 
         Raises:
-            DataError: a file that is to be kept has another fingerprint.
+            DataError: a file that is to be kept has another fingerprint, or its content is damaged.
+            OutputError: a file cannot be written.
         """
-        self._record = DetectionRecord.named(Path(stem), fingerprint=fingerprint, resume=resume)
+        if resume:
+            self.load_annotations()
+        self._record = DetectionRecord.named(
+            Path(stem), fingerprint=fingerprint, num_classes=len(self._category_ids), resume=resume
+        )
         ids = [image.image_id for image in read_frames(self._record.frames())]
         return set().union(*all_gather_object(ids))
 
@@ -174,15 +179,19 @@ class CocoMaskMetric(BaseMetric):
                 x1 y1 x2 y2 and masks, (D, H, W) bool or D RLEs, in the frame of the original image.
 
         Raises:
-            DataError: an image's id is not in the annotation file.
+            DataError: an image's id is not in the annotation file, or a label is not one of the dataset's classes.
         """
         self.load_annotations()
         for sample in data_samples:
             if sample["img_id"] not in self._image_ids:
                 raise DataError(f"{self.ann_file}: holds no image with the id {sample['img_id']!r} that was predicted")
-        self._record.append(
-            [ImageDetections.from_instances(sample["img_id"], sample["pred_instances"]) for sample in data_samples]
-        )
+        images = [ImageDetections.from_instances(sample["img_id"], sample["pred_instances"]) for sample in data_samples]
+        for image in images:
+            try:
+                image.check_labels(len(self._category_ids))
+            except ValueError as error:
+                raise DataError(f"image {image.image_id!r}: predicted {error}") from None
+        self._record.append(images)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """AP of what all ranks have processed since the last call.
@@ -212,7 +221,7 @@ class CocoMaskMetric(BaseMetric):
             results: the detections of images, of all ranks; of an image that occurs again the first ones count.
 
         Raises:
-            DataError: there is no image, or a label is not one of the dataset's classes.
+            DataError: there is no image.
             OutputError: `results_file` cannot be written.
         """
         if not results:
@@ -220,8 +229,6 @@ class CocoMaskMetric(BaseMetric):
         self.load_annotations()
         found = {result.image_id: result for result in reversed(results)}
         by_image = {image_id: found[image_id] for image_id in self._image_ids if image_id in found}
-        for result in by_image.values():
-            self._check_labels(result)
         metrics: dict[str, float] = {}
         per_class: dict[str, list[float]] = {}
         for name in self.metrics:
@@ -258,14 +265,6 @@ class CocoMaskMetric(BaseMetric):
         check_outputs([path], overwrite=True, inputs=[self.ann_file] if self.ann_file else (), allow_streams=True)
         write_output(path, itertools.chain([b"["], _separated(json.dumps(entry).encode() for entry in entries), [b"]"]))
         MMLogger.get_current_instance().info(f"Wrote the detections to {path}")
-
-    def _check_labels(self, result: ImageDetections) -> None:
-        labels = result.labels
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._category_ids):
-            raise DataError(
-                f"image {result.image_id!r}: predicted labels reach {labels.min()}..{labels.max()}, but the data has"
-                f" {len(self._category_ids)} classes"
-            )
 
 
 def _summarize(precision: np.ndarray) -> dict[str, float]:

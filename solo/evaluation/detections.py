@@ -94,12 +94,20 @@ class ImageDetections:
         columns = (getattr(self, name).astype(dtype, copy=False).tobytes() for name, dtype in COLUMNS.items())
         return b"".join([header.encode("ascii"), SEPARATOR, *columns, self.counts])
 
-    def check(self) -> None:
+    def check_labels(self, num_classes: int) -> None:
+        """Raise ValueError if a label is not one of `num_classes`."""
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < num_classes:
+            reach = f"{self.labels.min()}..{self.labels.max()}"
+            raise ValueError(f"labels reach {reach}, but the data has {num_classes} classes")
+
+    def check(self, num_classes: int) -> None:
         """Check the values, as those of a file that may have been changed.
 
         Raises:
-            ValueError: a number is not finite, or a text is no RLE of `size`, or of another area.
+            ValueError: a label is not one of `num_classes`, a number is not finite, or a text is no RLE of `size`
+                or of another area.
         """
+        self.check_labels(num_classes)
         if not all(np.isfinite(column).all() for column in (self.scores, self.boxes, self.areas)):
             raise ValueError("scores, boxes and areas must be finite numbers")
         texts = self.counts.split(SEPARATOR) if self.counts else []

@@ -5,8 +5,11 @@ A record is a line with a fingerprint, then a frame per image: length and CRC-32
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import struct
 import tempfile
+import time
 import weakref
 import zlib
 from collections.abc import Sequence
@@ -15,10 +18,12 @@ from typing import IO
 
 from mmengine.dist import get_rank
 
-from solo.errors import DataError
+from solo.errors import DataError, OutputError, missing_file_message
 from solo.evaluation.detections import ImageDetections
 
 FRAME = struct.Struct("<II")
+STALE_SECONDS = 3600
+"""Age at which an unfinished file is one of a killed process: it takes its final name within a moment."""
 
 
 class DetectionRecord:
@@ -36,23 +41,31 @@ class DetectionRecord:
         return cls(tempfile.TemporaryFile())
 
     @classmethod
-    def named(cls, stem: Path, *, fingerprint: str, resume: bool) -> DetectionRecord:
+    def named(cls, stem: Path, *, fingerprint: str, num_classes: int, resume: bool) -> DetectionRecord:
         """The record `stem` of this process; with `resume` it keeps the images of the one that is there.
 
-        `fingerprint` identifies all that detections depend on; DataError if that of the record to resume is another.
+        `fingerprint` identifies all that detections depend on. DataError if that of the record to resume is another, or
+        if what it holds is damaged; OutputError if the file cannot be written.
         """
         path = Path(f"{stem}.rank{get_rank()}")
         header = f"solo detections 2 {fingerprint}\n".encode()
-        kept = _read_whole_frames(path, header) if resume and path.exists() else b""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A new file: an evaluation that is still writing to the old one keeps that for itself.
-        unfinished = Path(f"{path}.new")
-        file = unfinished.open("w+b")
-        file.write(header)
-        record = cls(file)
-        file.write(kept)
-        file.flush()
-        unfinished.replace(path)
+        kept = _read_whole_frames(path, header, num_classes=num_classes) if resume and path.exists() else b""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(path)
+            # A new file: an evaluation that is still writing to the old one keeps that for itself.
+            unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+            with contextlib.ExitStack() as on_failure:
+                file = unfinished.open("x+b")
+                on_failure.callback(unfinished.unlink, missing_ok=True)
+                file.write(header)
+                record = cls(file)
+                file.write(kept)
+                file.flush()
+                unfinished.replace(path)
+                on_failure.pop_all()
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
         return record
 
     def append(self, images: Sequence[ImageDetections]) -> None:
@@ -90,7 +103,16 @@ def whole_frames(content: bytes) -> tuple[list[bytes], int]:
     return payloads, stop
 
 
-def _read_whole_frames(path: Path, header: bytes) -> bytes:
+def _remove_stale(path: Path) -> None:
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if left.lstat().st_mtime < time.time() - STALE_SECONDS:
+                left.unlink()
+
+
+def _read_whole_frames(path: Path, header: bytes, *, num_classes: int) -> bytes:
+    if not path.is_file():
+        raise DataError(missing_file_message(path, kind="evaluation record"))
     content = path.read_bytes()
     if not header.startswith(content[: len(header)]):
         raise DataError(f"{path}: cannot resume: it is of another checkpoint, config, annotation file or version")
@@ -98,7 +120,7 @@ def _read_whole_frames(path: Path, header: bytes) -> bytes:
     payloads, size = whole_frames(frames)
     for number, payload in enumerate(payloads, 1):
         try:
-            ImageDetections.from_bytes(payload).check()
+            ImageDetections.from_bytes(payload).check(num_classes)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot resume: the detections of image {number} are damaged: {error}") from None
     return frames[:size]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ def predict_files(
     out_dir: str | Path,
     score_thr: float,
     overwrite: bool = False,
+    inputs: Sequence[str | os.PathLike[str]] = (),
 ) -> PredictionSummary:
     """Predict images one by one; write a visualisation of each and one `predictions.json` (see `PredictionWriter`).
 
@@ -73,14 +75,17 @@ def predict_files(
         out_dir: folder of the results; created when missing.
         score_thr: instances with a lower score are neither drawn nor written.
         overwrite: replace files of the results' names that no earlier prediction wrote.
+        inputs: other files that were read, such as config and checkpoint.
 
     Raises:
-        OutputError: a result cannot be written, or would overwrite one of the images or, without `overwrite`, a file
-            that no earlier prediction wrote.
+        OutputError: a result cannot be written, or would overwrite one of the images or `inputs` or, without `overwrite`,
+            a file that no earlier prediction wrote.
     """
     summary = PredictionSummary()
     start = time.perf_counter()
-    with PredictionWriter(out_dir, images=images, classes=predictor.classes, overwrite=overwrite) as writer:
+    with PredictionWriter(
+        out_dir, images=images, classes=predictor.classes, overwrite=overwrite, inputs=inputs
+    ) as writer:
         for path in images:
             try:
                 image = read_image(path)

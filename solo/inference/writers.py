@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ class PredictionWriter:
     """
 
     def __init__(
-        self, folder: str | Path, *, images: Sequence[Path], classes: Sequence[str], overwrite: bool = False
+        self,
+        folder: str | Path,
+        *,
+        images: Sequence[Path],
+        classes: Sequence[str],
+        overwrite: bool = False,
+        inputs: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         """Create the folder and check that no other file would be lost.
 
@@ -39,10 +46,11 @@ class PredictionWriter:
                 where several have the same name.
             classes: class names.
             overwrite: replace files of these names. Those that an earlier prediction wrote are always replaced.
+            inputs: other files that were read, which are never replaced.
 
         Raises:
-            OutputError: the folder cannot be created, or a result would overwrite one of the images or, without
-                `overwrite`, another file.
+            OutputError: the folder cannot be created, or a result would overwrite one of the images or
+                `inputs` or, without `overwrite`, another file.
         """
         self.folder = Path(folder).expanduser()
         self._classes = classes
@@ -57,8 +65,9 @@ class PredictionWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"output folder {self.folder} cannot be created: {error.strerror}") from None
-        check_outputs((self.folder / name for name in taken), overwrite=overwrite, inputs=images, mark=PNG_MARK)
-        check_outputs([self.folder / PREDICTIONS_FILE], overwrite=overwrite, inputs=images, mark=JSON_MARK)
+        read = [*images, *inputs]
+        check_outputs((self.folder / name for name in taken), overwrite=overwrite, inputs=read, mark=PNG_MARK)
+        check_outputs([self.folder / PREDICTIONS_FILE], overwrite=overwrite, inputs=read, mark=JSON_MARK)
 
     def write(self, path: Path, image: np.ndarray, instances: Instances) -> None:
         """Write the visualisation of an image and keep its instances for the json.

@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from solo.config.load import load_config
+from solo.config.load import config_files, load_config
 from solo.errors import ConfigError
 from tests.helpers.limits import run_limited
 from tests.helpers.odd_files import make_endless
@@ -220,3 +220,26 @@ def test_text_where_a_class_expects_a_number(tmp_path: Path) -> None:
         load_config(path, overrides={"train_cfg.max_epochs": "two"})
     with pytest.raises(ConfigError, match=r"'model\.num_classes': SOLOv2 expects a number, got '3,'"):
         load_config(path, overrides={"model.num_classes": "3,"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from mmengine.config import read_base\nwith read_base():\n    from .base import *\n",
+        "from mmengine.config import LazyCall\nmodel = LazyCall(dict)()\n",
+        "from .base import model\n",
+    ],
+)
+def test_lazy_configs_are_refused_with_what_to_write(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "lazy.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"lazy\.py, line 1: lazy configs .*_base_ = \['\./base\.py'\]") as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_config_files_are_all_that_is_inherited(tmp_path: Path) -> None:
+    (tmp_path / "grand.py").write_text("a = 1\n")
+    (tmp_path / "base.py").write_text("_base_ = 'grand.py'\n")
+    (tmp_path / "heir.py").write_text("_base_ = ['base.py']\n")
+    assert config_files(tmp_path / "heir.py") == [str(tmp_path / f"{name}.py") for name in ("heir", "base", "grand")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -11,15 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solo.errors import DataError
+from solo.errors import DataError, OutputError
 from solo.evaluation import CocoMaskMetric, record
 from solo.evaluation.detections import ImageDetections
 from solo.evaluation.record import DetectionRecord, read_frames
 from tests.helpers.evaluation import META, annotation, generated_image, prediction, rectangle, write_file
+from tests.helpers.limits import run_limited
+from tests.helpers.odd_files import make_endless
 
 
 def named(folder: Path, *, resume: bool, fingerprint: str = "a1b2") -> DetectionRecord:
-    return DetectionRecord.named(folder / "work" / "detections", fingerprint=fingerprint, resume=resume)
+    return DetectionRecord.named(folder / "work" / "detections", fingerprint=fingerprint, num_classes=80, resume=resume)
 
 
 def ids(detections: DetectionRecord) -> list[object]:
@@ -179,6 +182,8 @@ def test_wrong_content_under_a_right_checksum_is_an_error(tmp_path: Path, payloa
 @pytest.mark.parametrize(
     "change",
     [
+        dict(labels=np.array([80], np.int32)),
+        dict(labels=np.array([-1], np.int32)),
         dict(scores=np.array([np.nan], np.float32)),
         dict(boxes=np.full((1, 4), np.inf, np.float32)),
         dict(areas=np.array([1.0])),
@@ -197,3 +202,40 @@ def test_wrong_values_under_a_right_checksum_are_an_error(tmp_path: Path, change
     named(tmp_path, resume=False).append([dataclasses.replace(generated_image(1, count=1), **change)])
     with pytest.raises(DataError, match=r"detections\.rank0: cannot resume: the detections of image 1 are damaged: "):
         named(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_only_regular_files_are_resumed(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "work").mkdir()
+    path = make_endless(tmp_path / "work" / "detections.rank0", kind)
+    outcome = run_limited(lambda: str(named(tmp_path, resume=True)), seconds=5)
+    assert outcome == f"DataError: evaluation record {path} is not a regular file"
+
+
+def test_a_record_that_cannot_be_written_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "work" / "detections.rank0").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"detections\.rank0 cannot be written: "):
+        named(tmp_path, resume=False)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["detections.rank0"]
+
+
+def test_unfinished_files_of_others_are_left_alone_until_they_are_stale(tmp_path: Path) -> None:
+    """Under one fixed temporary name, a second evaluation would write into the file of the first."""
+    opened: list[str] = []
+    plain_open = Path.open
+
+    def spy(path: Path, *args: Any, **kwargs: Any) -> Any:
+        opened.append(path.name)
+        return plain_open(path, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", spy)
+        for _ in range(2):
+            named(tmp_path, resume=False)
+    assert len(set(opened)) == 2
+    young, old = (tmp_path / "work" / f".detections.rank0.{name}.tmp" for name in ("young", "old"))
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (0, 0))
+    named(tmp_path, resume=False)
+    assert (young.exists(), old.exists()) == (True, False)

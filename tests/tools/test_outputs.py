@@ -31,6 +31,30 @@ def test_out_of_a_test_is_no_file_that_exists(model: tuple[Path, Path], tmp_path
     assert "is a file that this command reads" in done.stderr
 
 
+def test_nothing_that_a_command_reads_is_replaced_even_with_overwrite(model: tuple[Path, Path], tmp_path: Path) -> None:
+    """Config, base config and checkpoint, each in the place of a result."""
+    base, checkpoint = model
+    heir, results = tmp_path / "heir.py", tmp_path / "results"
+    heir.write_text("_base_ = './config.py'\n".replace("config.py", base.name))
+    results.mkdir()
+    image = tmp_path / "data" / "0.png"
+    for read in (heir, base, checkpoint):
+        before = read.read_bytes()
+        predict = ("predict.py", image, "--config", heir, "--checkpoint", checkpoint, "--out-dir", results)
+        convert = ("convert_checkpoint.py", checkpoint, read, "--config", heir)
+        for command, name in ((predict, "predictions.json"), (predict, "0.png"), (convert, None)):
+            if name:
+                (results / name).hardlink_to(read)
+            done = run_tool(*command, "--overwrite", folder=tmp_path)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+            assert "is a file that this command reads" in done.stderr
+            assert read.read_bytes() == before
+            if name:
+                (results / name).unlink()
+    done = run_tool("test.py", heir, checkpoint, "--out", base, "--overwrite", folder=tmp_path)
+    assert "is a file that this command reads" in done.stderr
+
+
 def test_a_full_disk_costs_no_ap_table(model: tuple[Path, Path], tmp_path: Path) -> None:
     done = run_tool("test.py", *model, "--out", "/dev/full", folder=tmp_path)
     assert len(ap_table(done.stdout)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from solo.errors import DataError, UserError, missing_file_message
+from solo.output_files import write_output
 from solo.registry import HOOKS
 
 Record = dict[str, float]
@@ -29,7 +32,11 @@ class CurvesHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Plot the curves."""
-        path = plot_curves(runner.work_dir, Path(runner.work_dir) / "curves.png")
+        try:
+            path = plot_curves(runner.work_dir, Path(runner.work_dir) / "curves.png")
+        except UserError as error:  # the training is done all the same
+            runner.logger.warning(f"no curves are plotted: {error}")
+            return
         if path is None:
             runner.logger.warning(f"{runner.work_dir}: no scalars were recorded, so no curves are plotted")
         else:
@@ -57,11 +64,14 @@ def read_records(work_dir: str | Path) -> TrainingRecords:
 
     Args:
         work_dir: the folder that holds `<timestamp>/vis_data/scalars.json`.
+
+    Raises:
+        DataError: a file of that name is no regular file.
     """
     records = TrainingRecords()
     for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
         for record in _read_lines(path):
-            if "loss" in record:
+            if "loss" in record and "iter" in record:
                 if records.train and record["iter"] <= records.train[-1]["iter"]:
                     _drop_repeated(records, record)
                 records.train.append(record)
@@ -79,6 +89,10 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path | None:
 
     Returns:
         The path of the PNG, None when nothing was recorded.
+
+    Raises:
+        DataError: as `read_records`.
+        OutputError: the PNG cannot be written.
     """
     # matplotlib takes a second to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -100,10 +114,10 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path | None:
         label = "epoch" if by_epoch else "iteration"
         _plot(panels[2], records.val, metrics, axis="step", title="average precision", label=label)
         panels[2].xaxis.get_major_locator().set_params(integer=True)
-    path = Path(out_file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    return path
+    content = io.BytesIO()
+    figure.savefig(content, dpi=100)
+    write_output(out_file, content.getvalue())
+    return Path(out_file)
 
 
 def _drop_repeated(records: TrainingRecords, start: Record) -> None:
@@ -120,11 +134,15 @@ def _position(record: Record) -> tuple[float, float]:
 
 
 def _read_lines(path: Path) -> Iterator[Record]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    if not path.is_file():
+        raise DataError(missing_file_message(path, kind="log file"))
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue  # a killed run may leave an incomplete line
+        if isinstance(record, dict) and all(isinstance(value, int | float) for value in record.values()):
+            yield record
 
 
 def _keys(records: list[Record]) -> list[str]:

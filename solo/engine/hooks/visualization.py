@@ -32,17 +32,25 @@ class VisualizationHook(Hook):
         score_thr: instances with a lower score are not drawn.
         max_images: at most so many images are drawn; None for all.
         overwrite: replace files of these names; visualisations of an earlier test are always replaced.
+        inputs: files that the test reads beside the images; they are never replaced.
     """
 
     priority = "NORMAL"
 
     def __init__(
-        self, *, show_dir: str, score_thr: float = 0.3, max_images: int | None = None, overwrite: bool = False
+        self,
+        *,
+        show_dir: str,
+        score_thr: float = 0.3,
+        max_images: int | None = None,
+        overwrite: bool = False,
+        inputs: Sequence[str] = (),
     ) -> None:
         self.show_dir = Path(show_dir)
         self.score_thr = score_thr
         self.max_images = max_images
         self.overwrite = overwrite
+        self.inputs = inputs
         self._names: set[str] = set()
         self._load = LoadImage()
 
@@ -56,7 +64,7 @@ class VisualizationHook(Hook):
         """Draw the images of a batch.
 
         Raises:
-            OutputError: a visualisation cannot be written, or would overwrite the image or, without `overwrite`,
+            OutputError: a visualisation cannot be written, or would overwrite the image, an input or, without `overwrite`,
                 another file.
         """
         classes = runner.test_dataloader.dataset.metainfo["classes"]
@@ -69,7 +77,7 @@ class VisualizationHook(Hook):
             drawn = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
             name = visualization_name(Path(sample.img_path), taken=self._names)
             path = self.show_dir / name
-            check_outputs([path], overwrite=self.overwrite, inputs=[sample.img_path], mark=PNG_MARK)
+            check_outputs([path], overwrite=self.overwrite, inputs=[sample.img_path, *self.inputs], mark=PNG_MARK)
             write_visualization(path, drawn)
             self._names.add(name)
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import pytest
 
 from solo.engine.hooks.curves import plot_curves, read_records
+from tests.helpers.limits import run_limited
+from tests.helpers.odd_files import make_endless
 
 
 def write_run(work_dir: Path, name: str, records: list[dict[str, Any]], *, tail: str = "") -> None:
@@ -91,3 +94,26 @@ def test_picture_has_a_panel_more_with_metrics(tmp_path: Path) -> None:
 def test_no_records(tmp_path: Path) -> None:
     assert plot_curves(tmp_path, tmp_path / "curves.png") is None
     assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "run" / "vis_data").mkdir(parents=True)
+    path = make_endless(tmp_path / "run" / "vis_data" / "scalars.json", kind)
+    outcome = run_limited(lambda: str(read_records(tmp_path)), seconds=5)
+    assert outcome == f"DataError: log file {path} is not a regular file"
+
+
+def test_lines_that_are_no_records_are_left_out(tmp_path: Path) -> None:
+    write_run(
+        tmp_path, "20250101_000000", [step(1, 1, 9.0)], tail='5\n["loss"]\n{"loss": 1}\n{"loss": "x", "iter": 2}\n'
+    )
+    assert len(read_records(tmp_path).train) == 1
+
+
+def test_a_link_in_place_of_the_picture_is_not_followed(tmp_path: Path) -> None:
+    write_run(tmp_path, "20250101_000000", [step(1, 1, 9.0)])
+    (tmp_path / "kept").write_bytes(b"kept")
+    (tmp_path / "curves.png").symlink_to(tmp_path / "kept")
+    plot_curves(tmp_path, tmp_path / "curves.png")
+    assert (tmp_path / "kept").read_bytes() == b"kept"
