@@ -78,7 +78,7 @@ def predict_files(
         inputs: other files that were read, such as config and checkpoint.
 
     Raises:
-        OutputError: a result cannot be written, or would overwrite one of the images or `inputs` or, without `overwrite`,
+        OutputError: a result cannot be written, or would overwrite an image or input or, without `overwrite`,
             a file that no earlier prediction wrote.
     """
     summary = PredictionSummary()

@@ -64,7 +64,7 @@ class VisualizationHook(Hook):
         """Draw the images of a batch.
 
         Raises:
-            OutputError: a visualisation cannot be written, or would overwrite the image, an input or, without `overwrite`,
+            OutputError: a visualisation cannot be written, or would overwrite an input or, without `overwrite`,
                 another file.
         """
         classes = runner.test_dataloader.dataset.metainfo["classes"]
