@@ -93,9 +93,12 @@ def config_files(path: str | os.PathLike[str]) -> list[str]:
 def _check_style(code: ast.Module, filename: str) -> None:
     """Refuse mmengine's lazy style: bases and classes that are imported."""
     for node in ast.walk(code):
-        is_lazy = isinstance(node, ast.Name) and node.id in _LAZY_NAMES
+        if not isinstance(node, (ast.Name, ast.ImportFrom)):
+            continue
         if isinstance(node, ast.ImportFrom):
             is_lazy = node.level > 0 or any(alias.name in _LAZY_NAMES for alias in node.names)
+        else:
+            is_lazy = node.id in _LAZY_NAMES
         if is_lazy:
             raise ConfigError(
                 f"config {filename}, line {node.lineno}: lazy configs (read_base, LazyCall, relative imports) are not "
