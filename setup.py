@@ -10,6 +10,9 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+ONNX = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "onnxslim>=0.1.50"]
+OPENVINO = ["openvino>=2025.0", *ONNX[:2]]  # a graph is written by way of ONNX
+INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 DEVELOPMENT = ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
@@ -56,6 +59,12 @@ setup(
     python_requires=">=3.10",
     entry_points={"console_scripts": ["solo = solo.cli:main"]},
     install_requires=runtime_requirements(),
-    extras_require={"dev": DEVELOPMENT, "docs": DOCUMENTATION},
+    extras_require={
+        "onnx": ONNX,
+        "openvino": OPENVINO,
+        "int8": INT8,
+        "dev": [*DEVELOPMENT, *ONNX, *OPENVINO, *INT8],
+        "docs": DOCUMENTATION,
+    },
     cmdclass={"build_py": BuildWithConfigs},
 )

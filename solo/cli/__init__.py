@@ -31,6 +31,7 @@ SUBCOMMANDS = {
     "train": Subcommand("solo.cli.train", "train a model"),
     "test": Subcommand("solo.cli.test", "evaluate a checkpoint: mask AP and box AP"),
     "predict": Subcommand("solo.cli.predict", "find the instances of image files"),
+    "export": Subcommand("solo.cli.export", "export a checkpoint to ONNX, OpenVINO or torch.export"),
     "config": Subcommand("solo.cli.config", "print, list or copy configs"),
     "data": Subcommand("solo.cli.data", "check and reduce annotation files"),
     "convert": Subcommand("solo.cli.convert", "convert weights of other implementations"),

@@ -99,6 +99,7 @@ class DetectionsGraph(ExportedGraph):
     """
 
     min_areas: Tensor  # (S,)
+    max_detections: int
 
     def __init__(self, model: SOLOv2) -> None:
         super().__init__(model)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from solo.export.graph import ExportedGraph
 from solo.masks.resize import resize_masks
 from solo.models import SOLOv2
+from tests.helpers.tiny_model import build_random
 
 NEAR_THRESHOLD = 2e-3
 """Masks of 8 bits may differ from the model's where its probability is this close to the threshold."""
@@ -57,3 +62,19 @@ def check_detections(
     )
     is_near = below & ~above
     assert not ((found != expected.masks) & ~is_near).any()
+
+
+def export_config(model: dict[str, Any], *steps: dict[str, Any]) -> Config:
+    """The config of a model with these steps between loading and packing of its test pipeline."""
+    return Config(dict(model=model, test_pipeline=[dict(type="LoadImage"), *steps, dict(type="PackSample")]))
+
+
+def write_random_checkpoint(config: Config, path: Path) -> Path:
+    """Write random weights whose scores are spread around the threshold.
+
+    Deformable convolutions get small offsets: with large ones a random network multiplies rounding errors.
+    """
+    weights = build_random(config.model).state_dict()
+    scaled = {name: 0.1 * value if "conv_offset" in name else value for name, value in weights.items()}
+    torch.save({"state_dict": scaled}, path)
+    return path
