@@ -23,7 +23,6 @@ REQUIRED = {
 # Module -> distribution and what it is for: solo works without them.
 OPTIONAL = {
     "matplotlib": ("matplotlib", "training curves as an image"),
-    "torchvision": ("torchvision", "deformable convolution by its compiled kernel"),
     "onnx": ("onnx", "exported models"),
     "onnxruntime": ("onnxruntime", "exported models"),
     "openvino": ("openvino", "exported models on Intel hardware"),
