@@ -21,7 +21,7 @@ MAY_KNOW = {
     "datasets": {"images", "masks", "ops", *EVERYWHERE},
     "evaluation": {"datasets", "masks", "ops", *EVERYWHERE},
     "checkpoints": {"config", "datasets", "masks", "ops", *EVERYWHERE},
-    "runtime": {"errors", "images", "inference", "masks"},
+    "runtime": {"cli", "errors", "images", "inference", "masks"},  # the command line in its __main__ alone
     "export": {
         *("checkpoints", "config", "datasets", "deployment", "images", "inference"),
         *("masks", "models", "ops", "runtime"),

@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from solo.cli.options import add_config_options, add_overwrite_option
+from solo.cli.options import add_config_options
+from solo.cli.result_options import add_overwrite_option
 from solo.config import load_config
 from solo.config.copying import inheriting_text
 from solo.config.names import find_config, list_configs

@@ -7,7 +7,8 @@ import argparse
 from solo.checkpoints.convert import AUTO, MMDET, export_checkpoint, import_checkpoint
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.state_dict import OURS
-from solo.cli.options import add_config_options, add_overwrite_option
+from solo.cli.options import add_config_options
+from solo.cli.result_options import add_overwrite_option
 from solo.errors import printable
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from solo.cli.options import add_config_options, add_overwrite_option
+from solo.cli.options import add_config_options
+from solo.cli.result_options import add_overwrite_option
 from solo.errors import printable
 from solo.export.exporting import export_model
 from solo.export.options import FORMATS, OPSETS, ExportOptions

@@ -13,6 +13,7 @@ from mmengine.config import DictAction
 
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
+from solo.runtime.sessions import RuntimeOptions
 
 
 class ConfigOptions(DictAction):
@@ -52,11 +53,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--overwrite`, for commands that write results."""
-    parser.add_argument("--overwrite", action="store_true", help="replace result files that exist")
-
-
 def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Add `--deploy`: options for running the network, parsed by `parse_deployment`."""
     parser.add_argument(
@@ -64,7 +60,7 @@ def add_deployment_options(parser: argparse.ArgumentParser, *, default: str) -> 
         nargs="+",
         metavar="KEY=VALUE",
         help="run the network with these deployment options (fold_norms, channels_last, pack_weights, compile, "
-        "dtype, threads); 'auto' for those recommended, 'none' for none "
+        "dtype, threads; for an exported file threads, precision); 'auto' for those recommended, 'none' for none "
         f"(default: {default})",
         default=[default],
     )
@@ -80,6 +76,19 @@ def parse_deployment(words: Sequence[str]) -> DeploymentOptions | None:
         return None
     if list(words) == ["none"]:
         return DeploymentOptions()
+    return DeploymentOptions.from_mapping(_parse_pairs(words))
+
+
+def parse_runtime_options(words: Sequence[str]) -> RuntimeOptions | None:
+    """Parse the words of `--deploy` for an exported file; None, of "auto" and "none", stands for the defaults.
+
+    Raises:
+        ConfigError: a word is not KEY=VALUE, or an option is unknown.
+    """
+    return None if list(words) in (["auto"], ["none"]) else RuntimeOptions.from_mapping(_parse_pairs(words))
+
+
+def _parse_pairs(words: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for word in words:
         key, is_pair, text = word.partition("=")
@@ -89,22 +98,7 @@ def parse_deployment(words: Sequence[str]) -> DeploymentOptions | None:
             values[key] = ast.literal_eval(text)
         except (SyntaxError, ValueError):
             values[key] = text
-    return DeploymentOptions.from_mapping(values)
-
-
-def score(text: str) -> float:
-    """Parse a score; for the `type` of an option.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is not a number from 0 to 1.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, got {text}")
-    return value
+    return values
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:

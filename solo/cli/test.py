@@ -8,11 +8,10 @@ from solo.cli.options import (
     add_config_options,
     add_deployment_options,
     add_launcher_options,
-    add_overwrite_option,
     parse_deployment,
-    score,
     set_local_rank,
 )
+from solo.cli.result_options import add_overwrite_option, score
 from solo.engine.malloc import keep_freed_memory
 from solo.engine.runner import test
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solo.datasets import read_image
 from solo.errors import DataError
+from solo.images.reading import read_image
 from solo.inference.predictor import SOLOPredictor
 from solo.inference.writers import PredictionWriter
 

@@ -1,87 +1,90 @@
-"""Predict instances from Python: `SOLOPredictor(config, checkpoint)(image)`."""
+"""Predict instances from Python: `SOLOPredictor(config, checkpoint)(image)`, `SOLOPredictor("model.onnx")(image)`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
-import cv2
 import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
-from mmengine.structures import BaseDataElement
 
-from solo.checkpoints import load_checkpoint, load_weights
-from solo.checkpoints.fitting import check_preprocessing
-from solo.config.load import configured_class_names, load_config
-from solo.deployment import DeploymentOptions, deploy
-from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
+from solo.errors import ConfigError, DataError
 from solo.inference.instances import Instances
-from solo.inference.tta.config import single_view_pipeline, tta_model, tta_pipeline
-from solo.masks.encoding import encode_bitmaps
-from solo.registry import MODELS, SCOPE, TRANSFORMS
+from solo.runtime.sessions import RuntimeOptions, is_exported
+
+if TYPE_CHECKING:
+    import torch
+    from mmengine.config import Config
+
+    from solo.deployment import DeploymentOptions
 
 Image: TypeAlias = str | Path | np.ndarray
 _KINDS = "a path, or an array of 8 or 16 bits: (H, W, 3) BGR or (H, W) gray"
+_NEEDED_BY_CHECKPOINTS = {"torch", "mmengine", "mmcv", "mmdet"}
+
+
+class _Model(Protocol):
+    classes: tuple[str, ...]
+
+    def predict(self, images: Sequence[Image]) -> list[Instances]: ...
 
 
 class SOLOPredictor:
-    """A trained model that predicts the instances of images.
+    """A trained model, from a checkpoint or an exported file, that predicts the instances of images.
+
+    Exported files are run without torch (`solo.runtime`), except .pt2.
 
     Attributes:
-        classes: class names, from the checkpoint.
+        classes: class names, from the checkpoint or the exported file.
         model: the model in evaluation mode. It is deployed, so its weights have other names than the checkpoint's.
-        device: where it runs.
+            Of an exported file its `solo.runtime.ExportedModel`.
+        device: where it runs: a `torch.device`, or the name that the runtime of the exported file has for it.
     """
 
     def __init__(
         self,
         config: str | Path | Config,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         device: str | torch.device | None = None,
         *,
         tta: bool = False,
-        deployment: DeploymentOptions | None = None,
+        deployment: DeploymentOptions | RuntimeOptions | None = None,
     ) -> None:
-        """Build the model of a config and fill it from a checkpoint.
+        """Build the model of a config and fill it from a checkpoint, or open an exported file.
 
         Args:
-            config: a config file, the name of a config that comes with solo, or a loaded config.
-            checkpoint: the weights that a training wrote.
-            device: "cpu", "cuda", ...; None selects the GPU if there is one, else the CPU.
+            config: a config file, the name of a config that comes with solo, or a loaded config; or, alone, an exported
+                file: *.onnx, *.pt2, or the folder of an OpenVINO model.
+            checkpoint: the weights that a training wrote. An exported file is taken here too; it needs no config, and
+                `config` is not read.
+            device: "cpu", "cuda", ...; None selects the GPU if there is one, else the CPU. OpenVINO has "gpu" and
+                "npu", and None selects its CPU.
             tta: test-time augmentation: predict several views of each image, flipped and resized, and merge them.
             deployment: how the network is run; None for the recommended options of the device, which make it faster and
-                change scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained.
+                change scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained. For an
+                exported file `RuntimeOptions`.
 
         Raises:
             ConfigError: the config is missing, wrong, or has no test pipeline; the device is unavailable, or does not
-                support the deployment options.
+                support the deployment options; an exported file is to be run with options of a checkpoint, or reversed.
             CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs another image
                 preprocessing.
+            ExportedModelError: the exported file is missing, foreign, damaged or unsafe, or its runtime is not
+                installed.
         """
-        config = config if isinstance(config, Config) else load_config(config)
-        weights = load_checkpoint(checkpoint)
-        init_default_scope(config.get("default_scope") or SCOPE)
-        self.device = _device(device)
-        steps = tta_pipeline(config) if tta else single_view_pipeline(config)
-        self._pipeline = Compose([TRANSFORMS.build(step) for step in steps])
-        model_config = {**config.model}
-        if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
-            model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
-        if "postprocess" in model_config:
-            model_config["postprocess"] = {**model_config["postprocess"], "mask_format": "rle"}
-        self.model = MODELS.build(model_config)
-        self.classes = _class_names(config, weights, num_classes=self.model.num_classes, source=str(checkpoint))
-        check_preprocessing(weights, config, source=f"checkpoint {checkpoint}")
-        load_weights(self.model, weights, source=f"checkpoint {checkpoint}")
-        self.model.to(self.device).eval()
-        deploy(self.model, deployment or DeploymentOptions.recommended(self.device))
-        if tta:
-            self.model = _with_views(config, self.model)
+        file = next((path for path in (checkpoint, config) if is_exported(path)), None)
+        self.model: Any
+        self.device: Any
+        if file is not None:
+            exported = _open_exported(str(file), device=device, tta=tta, options=deployment)
+            self._model: _Model = exported
+            self.model, self.device = exported, exported.device
+        elif checkpoint is None:
+            raise ConfigError(f"{config}: expected a checkpoint with this config, or an exported file")
+        else:
+            opened = _open_checkpoint(config, checkpoint, device=device, tta=tta, deployment=deployment)
+            self._model, self.model, self.device = opened, opened.model, opened.device
+        self.classes = self._model.classes
 
     @overload
     def __call__(self, images: Image, *, batch_size: int = 1) -> Instances: ...  # type: ignore[overload-overlap]  # str
@@ -89,8 +92,6 @@ class SOLOPredictor:
     @overload
     def __call__(self, images: Sequence[Image], *, batch_size: int = 1) -> list[Instances]: ...
 
-    # Not `inference_mode`: training could not use tensors that the model caches here.
-    @torch.no_grad()
     def __call__(self, images: Image | Sequence[Image], *, batch_size: int = 1) -> Instances | list[Instances]:
         """Predict the instances of one image or of several.
 
@@ -109,85 +110,37 @@ class SOLOPredictor:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if isinstance(images, (str, Path, np.ndarray)):
-            return self._predict_batch([images])[0]
+            return self._model.predict([images])[0]
         if not isinstance(images, Sequence):
             raise DataError(f"expected an image ({_KINDS}) or a sequence of them, got {type(images).__name__}")
+        for image in images:
+            if not isinstance(image, (str, Path, np.ndarray)):
+                raise DataError(f"expected an image ({_KINDS}), got {type(image).__name__}")
         results: list[Instances] = []
         for start in range(0, len(images), batch_size):
-            results += self._predict_batch(images[start : start + batch_size])
+            results += self._model.predict(images[start : start + batch_size])
         return results
 
-    def _predict_batch(self, images: Sequence[Image]) -> list[Instances]:
-        batch = pseudo_collate([self._prepare(image) for image in images])
-        return [self._to_instances(sample) for sample in self.model.test_step(batch)]
 
-    def _to_instances(self, sample: BaseDataElement) -> Instances:
-        found = sample.pred_instances
-        return Instances(
-            labels=found.labels.cpu().numpy(),
-            scores=found.scores.cpu().numpy(),
-            boxes=found.bboxes.cpu().numpy(),
-            # A model without SOLOv2's post-processor may return bitmaps.
-            rles=found.masks if isinstance(found.masks, list) else encode_bitmaps(found.masks).rles,
-            image_size=sample.ori_shape[:2],
-            classes=self.classes,
-        )
+def _open_exported(file: str, *, device: Any, tta: bool, options: Any) -> Any:
+    from solo.runtime.model import ExportedModel
 
-    def _prepare(self, image: Image) -> Any:
-        if not isinstance(image, (str, Path, np.ndarray)):
-            raise DataError(f"expected an image ({_KINDS}), got {type(image).__name__}")
-        given: dict[str, Any]
-        if isinstance(image, np.ndarray):
-            given, name = dict(img=image, img_path=None), "given as an array"
-        else:
-            path = Path(image).expanduser()
-            if not path.is_file():
-                raise DataError(missing_file_message(path, kind="image"))
-            given, name = dict(img_path=str(path)), str(path)
-        try:
-            return self._pipeline(dict(**given, img_id=0))
-        except cv2.error as error:  # such as a resize of one row of 5000 pixels
-            raise DataError(f"image {name} cannot be prepared for the network: {error.err} in {error.func}") from error
+    if tta:
+        raise ConfigError(f"{file}: test-time augmentation needs a config and a checkpoint, not an exported file")
+    if options is not None and not isinstance(options, RuntimeOptions):
+        raise ConfigError(f"{file}: an exported file is run with solo.runtime.RuntimeOptions, got {options}")
+    return ExportedModel(file, None if device is None else str(device), options=options)
 
 
-def _with_views(config: Config, model: BaseModel) -> BaseModel:
+def _open_checkpoint(config: Any, checkpoint: Any, *, device: Any, tta: bool, deployment: Any) -> Any:
     try:
-        return MODELS.build(tta_model(config, model)).eval()
-    except ValueError as error:
-        raise ConfigError(f"config {config.filename}: {error}") from error
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ConfigError(f"device {device!r} is unknown, expected cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {device} is unavailable: torch sees {torch.cuda.device_count()} GPUs")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {device} is unavailable: {next(iter(str(error).splitlines()), '')}") from None
-    return device
-
-
-def _class_names(config: Config, checkpoint: dict[str, Any], *, num_classes: int, source: str) -> tuple[str, ...]:
-    """Names from the checkpoint, else from the config, else numbers."""
-    names = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
-    if names is not None and len(names) != num_classes:
-        raise CheckpointError(
-            f"checkpoint {source}: was trained with {len(names)} classes {tuple(names)}, but the config's"
-            f" model.num_classes is {num_classes}"
-        )
-    if names is None:
-        names = configured_class_names(config)
-    if names is None:
-        return tuple(f"class {index}" for index in range(num_classes))
-    if len(names) != num_classes:
+        from solo.inference.checkpoint_model import CheckpointModel
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED_BY_CHECKPOINTS:
+            raise
         raise ConfigError(
-            f"config {config.filename}: names {len(names)} classes {tuple(names)}, but model.num_classes is"
-            f" {num_classes}"
-        )
-    return tuple(names)
+            f"{checkpoint}: a checkpoint needs {error.name} (pip install solov2); without it, exported files are run"
+        ) from None
+    if isinstance(deployment, RuntimeOptions):
+        raise ConfigError(f"{checkpoint}: a checkpoint is run with solo.deployment.DeploymentOptions, got {deployment}")
+    return CheckpointModel(config, checkpoint, device, tta=tta, deployment=deployment)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from solo.cli.options import add_config_options, parse_deployment, score
+from solo.cli.options import add_config_options, parse_deployment, parse_runtime_options
+from solo.cli.result_options import score
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
+from solo.runtime import RuntimeOptions
 
 
 def test_words_of_deploy() -> None:
@@ -77,3 +79,10 @@ def test_scores() -> None:
     for text in ("30", "-0.1", "nan", "high"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"from 0 to 1, got {text}"):
             score(text)
+
+
+def test_options_of_exported_files() -> None:
+    assert parse_runtime_options(["auto"]) is parse_runtime_options(["none"]) is None
+    assert parse_runtime_options(["threads=2", "precision=bfloat16"]) == RuntimeOptions(threads=2, precision="bfloat16")
+    with pytest.raises(ConfigError, match="option 'fold_norms' of exported files is unknown; there are threads, prec"):
+        parse_runtime_options(["fold_norms=True"])

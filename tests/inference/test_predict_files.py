@@ -173,7 +173,7 @@ def test_an_image_without_area_after_the_resize_is_skipped(predictor: SOLOPredic
     def resize(results: dict) -> dict:
         return {"img": cv2.resize(results["img"], (8, 0))}
 
-    predictor._pipeline.transforms.insert(1, resize)
+    predictor._model._pipeline.transforms.insert(1, resize)
     summary = predict_files([path], predictor=predictor, out_dir=tmp_path / "results", score_thr=0.3)
     assert len(summary.unreadable) == 1
     assert "row.png" in summary.unreadable[0]

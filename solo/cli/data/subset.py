@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from solo.cli.options import add_overwrite_option
+from solo.cli.result_options import add_overwrite_option
 from solo.datasets.coco.subset import write_subset
 
 

@@ -1,0 +1,25 @@
+"""Options of commands that write results. Imports no torch: exported files are run without it."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--overwrite`, for commands that write results."""
+    parser.add_argument("--overwrite", action="store_true", help="replace result files that exist")
+
+
+def score(text: str) -> float:
+    """Parse a score; for the `type` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not a number from 0 to 1.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, got {text}")
+    return value
