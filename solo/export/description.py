@@ -68,14 +68,19 @@ def describe_export(
         batch_size=options.batch,
         **raw,
         precision=options.precision,
-        postprocess=_settings(graph),
+        postprocess=read_settings(graph),
         checkpoint_sha256=_sha256(checkpoint),
         config=config.pretty_text,
         weights_licence=options.weights_licence,
     )
 
 
-def _settings(graph: ExportedGraph) -> PostprocessSettings:
+def read_settings(graph: ExportedGraph) -> PostprocessSettings:
+    """Read the settings of the post-processing.
+
+    Raises:
+        ExportError: it is not `SOLOv2PostProcessor` with `MatrixNMS`.
+    """
     settings = graph.model.postprocess
     if type(settings) is not SOLOv2PostProcessor or type(settings.nms) is not MatrixNMS:
         raise ExportError(

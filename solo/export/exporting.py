@@ -22,6 +22,7 @@ from solo.export.description import describe_export
 from solo.export.files import OPENVINO_FILE, open_model, write_model
 from solo.export.graph import DetectionsGraph, ExportedGraph, RawGraph
 from solo.export.options import SUFFIXES, ExportOptions
+from solo.export.quantisation import int8_quantiser
 from solo.export.tracing import trace
 from solo.export.verification import check, verify
 from solo.inference.predictor import SOLOPredictor
@@ -92,7 +93,7 @@ def export_model(
     try:
         # Named as asked for, since torch looks at the suffix.
         written = folder if options.format == "openvino" else folder / out.name
-        _write(written, original, graph, metadata=metadata, options=options)
+        _write(written, graph, metadata=metadata, options=options)
         report = _verify(written, original, metadata=metadata, options=options)
         _publish(folder, files)
     finally:
@@ -110,11 +111,12 @@ def _prepare(model: SOLOv2, options: ExportOptions) -> SOLOv2:
     return prepared
 
 
-def _write(
-    path: Path, original: ExportedGraph, graph: ExportedGraph, *, metadata: ModelMetadata, options: ExportOptions
-) -> None:
+def _write(path: Path, graph: ExportedGraph, *, metadata: ModelMetadata, options: ExportOptions) -> None:
     program = trace(graph, size=options.fixed_size, batch=options.batch)
-    write_model(program, path, metadata=metadata, options=options)
+    quantise = None
+    if options.int8 and options.data is not None:
+        quantise = int8_quantiser(options.data, metadata=metadata, format=options.format)
+    write_model(program, path, metadata=metadata, options=options, quantise=quantise)
 
 
 def _verify(path: Path, original: ExportedGraph, *, metadata: ModelMetadata, options: ExportOptions) -> dict[str, Any]:

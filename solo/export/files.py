@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,15 @@ RunFile = Callable[[npt.NDArray[np.uint8]], tuple[Array, ...]]
 OPENVINO_FILE = "model.xml"
 """Name of the model in the folder of an OpenVINO export; its weights are in model.bin."""
 
-_DIMENSIONS = ("batch", "height", "width")
 
-
-def write_model(program: ExportedProgram, path: Path, *, metadata: ModelMetadata, options: ExportOptions) -> None:
+def write_model(
+    program: ExportedProgram,
+    path: Path,
+    *,
+    metadata: ModelMetadata,
+    options: ExportOptions,
+    quantise: Callable[[Any], Any] | None = None,
+) -> None:
     """Write a program.
 
     Args:
@@ -35,17 +41,21 @@ def write_model(program: ExportedProgram, path: Path, *, metadata: ModelMetadata
         path: the file; for format openvino the folder, which exists.
         metadata: what is stored with it.
         options: of the export.
+        quantise: converts the `onnx.ModelProto` or the `openvino.Model` to int8.
     """
     if options.format == "pt2":
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # paths of this machine
         with quiet():
             torch.export.save(program, path, extra_files={METADATA_KEY: metadata.to_json()})
         return
     model = _to_onnx(program, metadata=metadata, options=options)
     if options.format == "onnx":
-        write_onnx(model, path, metadata=metadata)
+        write_onnx(quantise(model) if quantise else model, path, metadata=metadata)
         return
     openvino = import_extra("openvino", extra="openvino")
-    write_openvino(openvino.Core().read_model(model.SerializeToString()), path, metadata=metadata)
+    model = openvino.Core().read_model(model.SerializeToString())
+    write_openvino(quantise(model) if quantise else model, path, metadata=metadata)
 
 
 def write_onnx(model: Any, path: Path, *, metadata: ModelMetadata) -> None:
@@ -111,6 +121,7 @@ def _to_onnx(program: ExportedProgram, *, metadata: ModelMetadata, options: Expo
     if options.simplify:
         model = import_extra("onnxslim", extra="onnx").slim(model)
     _name_dimensions(model)
+    _name_nodes(model)
     return model
 
 
@@ -129,6 +140,18 @@ def _name_dimensions(model: Any) -> None:
                 dim.dim_param = names[dim.dim_param]
     # Other names in the graph would keep the old ones, for which no tool has a use.
     del model.graph.value_info[:]
+
+
+def _name_nodes(model: Any) -> None:
+    """Name convolutions after their modules, and drop records of the tracing, such as paths of this machine."""
+    calls: Counter[str] = Counter()
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        if node.op_type == "Conv":
+            module = node.input[1].removesuffix(".weight")
+            node.name = f"{module}/{calls[module]}"  # a module may be called for each level
+            calls[module] += 1
 
 
 @contextlib.contextmanager

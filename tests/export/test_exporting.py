@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,7 @@ def test_onnx(tiny: tuple[Config, Path], tmp_path: Path) -> None:
     report = json.loads((tmp_path / "m.onnx.export.json").read_text())
     assert report["verified"] and report["differences"]["score"] < 1e-4
     assert report["differences"]["detections"] > 10
+    assert b"/graph.py" not in path.read_bytes()  # paths of the machine that exported it
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.onnx", "m.onnx.export.json"]
 
 
@@ -93,6 +95,7 @@ def test_pt2(tiny: tuple[Config, Path], tmp_path: Path) -> None:
     path = export_model(config, checkpoint, options=ExportOptions(format="pt2"), out=tmp_path / "m.pt2")
     extra = {METADATA_KEY: ""}
     torch.export.load(path, extra_files=extra)
+    assert b"/graph.py" not in b"".join(zipfile.ZipFile(path).read(name) for name in zipfile.ZipFile(path).namelist())
     metadata = ModelMetadata.from_json(extra[METADATA_KEY])
     assert metadata.min_size == 64
 
@@ -134,9 +137,9 @@ def test_a_file_that_does_not_agree_is_removed(
 ) -> None:
     config, checkpoint = tiny
 
-    def write_wrong(path: Path, original: Any, graph: Any, **options: Any) -> None:
+    def write_wrong(path: Path, graph: Any, **options: Any) -> None:
         graph.model.head.category_predictor.bias.data += 0.01
-        write(path, original, graph, **options)
+        write(path, graph, **options)
 
     write = exporting_module._write
     monkeypatch.setattr(exporting_module, "_write", write_wrong)
