@@ -20,13 +20,13 @@ REQUIRED = {
     "tensorboard": "tensorboard",
 }
 
-# Module -> distribution and what it is for: solo works without them.
+# Module -> distribution, what it is for and what to install: solo works without them.
 OPTIONAL = {
-    "matplotlib": ("matplotlib", "training curves as an image"),
-    "onnx": ("onnx", "exported models"),
-    "onnxruntime": ("onnxruntime", "exported models"),
-    "openvino": ("openvino", "exported models on Intel hardware"),
-    "nncf": ("nncf", "int8 models"),
+    "matplotlib": ("matplotlib", "training curves as an image", "matplotlib"),
+    "onnx": ("onnx", "export", "solov2[onnx]"),
+    "onnxruntime": ("onnxruntime", "exported models in ONNX files", "solov2[onnx]"),
+    "openvino": ("openvino", "exported models on Intel hardware", "solov2[openvino]"),
+    "nncf": ("nncf", "int8 models", "solov2[int8]"),
 }
 
 # Versions that the suite was run with, not each with each.

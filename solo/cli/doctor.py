@@ -40,9 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         problem = find_problem(module, broken=[earlier.module for earlier in problems])
         print(f"{module:14}{'BROKEN' if problem else _version(module)}")
         problems += [problem] if problem else []
-    for module, (distribution, purpose) in OPTIONAL.items():
-        there = _is_installed(distribution)
-        print(f"{module:14}{_version(module) if there else f'not installed ({purpose}): pip install {distribution}'}")
+    for module, (distribution, purpose, demand) in OPTIONAL.items():
+        missing = f"not installed ({purpose}): pip install '{demand}'"
+        print(f"{module:14}{_version(module) if _is_installed(distribution) else missing}")
     print(_tested())
     if "torch" not in (problem.module for problem in problems):
         print(*describe_devices(), sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -10,22 +11,29 @@ from solo.errors import UserError, printable
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
+BROKEN_PIPE_EXIT_CODE = 141
 
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command. User errors print one line and exit with code 2; a traceback is a bug.
+    """Run a command. User errors print one line and exit with code 2, a closed pipe ends it; a traceback is a bug.
 
     Args:
         main: the command; returns its exit code, None for success.
     """
     try:
-        return main() or 0
+        code = main() or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {_message(error)}", file=sys.stderr)
         return USER_ERROR_EXIT_CODE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        # The reader has left, as in `solo config --list | head`. Python flushes once more at exit, to where it cannot fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE_EXIT_CODE
 
 
 def _message(error: UserError) -> str:

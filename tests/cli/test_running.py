@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from solo.cli.running import run_command
 from solo.errors import UserError
+from tests.helpers.commands import start_module
 
 
 def fail() -> None:
@@ -40,3 +43,12 @@ def test_exit_codes() -> None:
 def test_bugs_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
+    with start_module("solo", "config", "--list", folder=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # before the names are printed, as by `| head` later
+        errors = process.stderr.read() if process.stderr else ""
+        process.wait(timeout=100)
+    assert (process.returncode, errors) == (141, "")
