@@ -31,7 +31,7 @@ def run_command(main: Callable[[], int | None]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
-        # The reader has left, as in `solo config --list | head`. Python flushes again at exit: now where it cannot fail.
+        # The reader has left, as in `solo config --list | head`. At exit Python flushes again: let it succeed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_EXIT_CODE
 
