@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on the test split of a config: mask AP and box AP."""
+"""Evaluate a checkpoint or an exported file on the test split of a config: mask AP and box AP."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from solo.cli.options import (
     add_deployment_options,
     add_launcher_options,
     parse_deployment,
+    parse_runtime_options,
     set_local_rank,
 )
 from solo.cli.result_options import add_overwrite_option, score
 from solo.engine.malloc import keep_freed_memory
 from solo.engine.runner import test
+from solo.runtime.sessions import is_exported
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options keep mmdet's spelling."""
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("checkpoint", help="checkpoint, or exported file")
     parser.add_argument("--work-dir", help="folder of log and detections (default: work_dirs/<config name>)")
     parser.add_argument("--resume", action="store_true", help="resume an interrupted evaluation of the work folder")
     parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
@@ -38,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Test."""
     keep_freed_memory()
     set_local_rank(arguments)
+    parse = parse_runtime_options if is_exported(arguments.checkpoint) else parse_deployment
     test(
         arguments.config,
         arguments.checkpoint,
@@ -50,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         classwise=arguments.classwise,
         resume=arguments.resume,
         tta=arguments.tta,
-        deployment=parse_deployment(arguments.deploy),
+        deployment=parse(arguments.deploy),
         overrides=arguments.cfg_options,
         launcher=arguments.launcher,
     )

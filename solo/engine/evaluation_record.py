@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -18,7 +19,7 @@ CONFIG_KEYS = ("model", "test_dataloader", "test_cfg", "custom_hooks", "tta_mode
 WITHOUT_EFFECT = {"num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "timeout"}
 
 
-def record_evaluation(runner: Runner, *, checkpoint: str, resume: bool) -> None:
+def record_evaluation(runner: Runner, *, weights: Sequence[Path], resume: bool) -> None:
     """Let the metric of the coming test, if it is one `CocoMaskMetric` alone, write detections to the work folder.
 
     With `resume` the recorded detections are kept, and their images left out of the test. Raises ConfigError where that
@@ -30,7 +31,7 @@ def record_evaluation(runner: Runner, *, checkpoint: str, resume: bool) -> None:
             return
         names = [type(metric).__name__ for metric in metrics]
         raise ConfigError(f"--resume needs test_evaluator to be one CocoMaskMetric alone, got {names}")
-    fingerprint = _fingerprint(runner, checkpoint=checkpoint, ann_file=str(metrics[0].ann_file))
+    fingerprint = _fingerprint(runner, weights=weights, ann_file=str(metrics[0].ann_file))
     done = metrics[0].keep_record(Path(runner.work_dir, "detections"), fingerprint=fingerprint, resume=resume)
     if not resume:
         return
@@ -43,10 +44,11 @@ def record_evaluation(runner: Runner, *, checkpoint: str, resume: bool) -> None:
     object.__setattr__(loader, "batch_sampler", [b for b in loader.batch_sampler if not indices.issuperset(b)])
 
 
-def _fingerprint(runner: Runner, *, checkpoint: str, ann_file: str) -> str:
-    """Hash all that detections depend on: version, checkpoint, annotation file and parts of the config."""
+def _fingerprint(runner: Runner, *, weights: Sequence[Path], ann_file: str) -> str:
+    """Hash all that detections depend on: version, weights, annotation file and parts of the config."""
     config = {key: runner.cfg.get(key) for key in CONFIG_KEYS}
     config["test_dataloader"] = {k: v for k, v in config["test_dataloader"].items() if k not in WITHOUT_EFFECT}
     config["custom_hooks"] = [hook for hook in config["custom_hooks"] or () if hook["type"] != "VisualizationHook"]
-    values = json.dumps([__version__, file_sha256(checkpoint), file_sha256(ann_file), config], default=str)
+    sums = [file_sha256(str(file)) for file in (*weights, ann_file)]
+    values = json.dumps([__version__, sums, config], default=str)
     return hashlib.sha256(values.encode()).hexdigest()

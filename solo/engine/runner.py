@@ -36,6 +36,7 @@ from solo.deployment import DeploymentOptions
 from solo.engine.data_loader import TimedDataLoader, inner_datasets, set_worker_options
 from solo.engine.distributed import process_group, restart_count
 from solo.engine.evaluation_record import record_evaluation
+from solo.engine.exported_network import ExportedNetwork, use_exported
 from solo.engine.folder_lock import folder_lock
 from solo.engine.hooks import StopSignalsHook
 from solo.engine.hooks.checkpoint import latest_checkpoint
@@ -44,6 +45,7 @@ from solo.errors import CheckpointError, ConfigError, printable
 from solo.evaluation import CocoMaskMetric
 from solo.inference.tta.config import trained_model, use_tta
 from solo.output_files import check_outputs
+from solo.runtime.sessions import RuntimeOptions, is_exported, model_files
 
 RESUME_LATEST = "auto"
 AS_TRAINED = DeploymentOptions()
@@ -81,6 +83,8 @@ class SOLORunner(Runner):
         Raises:
             ConfigError: the model has SyncBN, which torch supports on GPUs only, and there is no GPU.
         """
+        if isinstance(model, ExportedNetwork):  # it has no parameters, which DistributedDataParallel refuses
+            return model
         synchronised = [name for name, part in model.named_modules() if isinstance(part, nn.SyncBatchNorm)]
         if synchronised and get_world_size() > 1 and not torch.cuda.is_available():
             raise ConfigError(
@@ -227,15 +231,15 @@ def test(
     classwise: bool = False,
     resume: bool = False,
     tta: bool = False,
-    deployment: DeploymentOptions | None = AS_TRAINED,
+    deployment: DeploymentOptions | RuntimeOptions | None = AS_TRAINED,
     overrides: Mapping[str, Any] | None = None,
     launcher: str = "none",
 ) -> dict[str, float]:
-    """Evaluate a checkpoint on the test split of a config.
+    """Evaluate a checkpoint, or an exported file, on the test split of a config.
 
     Args:
         config_path: the config file, or the name of a config that comes with solo.
-        checkpoint: the weights.
+        checkpoint: the weights, or an exported file, which takes the place of the config's model.
         work_dir: folder of the log and of the detections on disk; by default the config's, else
             `./work_dirs/<config name>`.
         out: file for the detections in COCO's results format (json).
@@ -247,7 +251,8 @@ def test(
         resume: resume an interrupted evaluation of the work folder (the default in a restart by torchrun); images
             whose detections are on disk are neither loaded nor predicted.
         tta: test-time augmentation: the config's `tta_pipeline`, or scales and flips of its test pipeline.
-        deployment: how the network is run; None for the recommended options of the device.
+        deployment: how the network is run; None for the recommended options of the device, or for the defaults of
+            an exported file, which takes `RuntimeOptions`.
         overrides: config values by dotted key.
         launcher: "none", "pytorch", "slurm" or "mpi".
 
@@ -259,13 +264,11 @@ def test(
     """
     config = load_config(config_path, overrides=overrides)
     require_parts(config, ("model", "test_dataloader", "test_cfg", "test_evaluator"), config_path=config_path)
-    # Fail before data and model are built.
-    check_preprocessing(load_checkpoint(checkpoint), config, source=f"checkpoint {checkpoint}")
+    weights = _set_tested_model(config, checkpoint, deployment=deployment, tta=tta)
     config.work_dir = _make_work_dir(config, config_path, work_dir)
-    config.load_from = checkpoint
     config.resume = False
     set_metric_options(config, out=out, classwise=classwise)
-    inputs = [*config_files(config.filename), checkpoint]
+    inputs: list[str | Path] = [*config_files(config.filename), *weights]
     if out is not None:
         _make_folder(Path(out).parent, option="--out")
         check_outputs([out], overwrite=overwrite, inputs=inputs, allow_streams=True)
@@ -273,15 +276,40 @@ def test(
         _make_folder(show_dir, option="--show-dir")
         options = dict(show_dir=show_dir, score_thr=show_score_thr, max_images=max_images)
         _add_hook(config, "VisualizationHook", **options, overwrite=overwrite, inputs=inputs)
-    if deployment != AS_TRAINED:
-        _add_hook(config, "DeploymentHook", options=None if deployment is None else asdict(deployment))
     encode_masks_for_evaluation(config)
     if tta:
         use_tta(config)
     with process_group(config, launcher), build_errors():
         runner = _build_runner(config, config_path)
-        record_evaluation(runner, checkpoint=checkpoint, resume=resume or restart_count() > 0)
+        record_evaluation(runner, weights=weights, resume=resume or restart_count() > 0)
+        if isinstance(runner.model, ExportedNetwork):  # a checkpoint does it when it is loaded
+            names = {"meta": {"dataset_meta": {"classes": runner.model.classes}}}
+            runner.call_hook("after_load_checkpoint", checkpoint=names)
         return runner.test()
+
+
+def _set_tested_model(
+    config: Config, checkpoint: str, *, deployment: DeploymentOptions | RuntimeOptions | None, tta: bool
+) -> list[Path]:
+    """Let a config test a checkpoint or an exported file; returns the files of its weights.
+
+    Fails before data and model are built.
+    """
+    if is_exported(checkpoint):
+        options = None if deployment == AS_TRAINED else deployment
+        if tta or isinstance(options, DeploymentOptions):
+            raise ConfigError(f"{checkpoint}: an exported file has neither test-time augmentation nor {options}")
+        files = model_files(checkpoint)
+        use_exported(config, checkpoint, options)
+        config.load_from = None
+        return files
+    if isinstance(deployment, RuntimeOptions):
+        raise ConfigError(f"{checkpoint}: a checkpoint is run with solo.deployment.DeploymentOptions, got {deployment}")
+    check_preprocessing(load_checkpoint(checkpoint), config, source=f"checkpoint {checkpoint}")
+    config.load_from = checkpoint
+    if deployment != AS_TRAINED:
+        _add_hook(config, "DeploymentHook", options=None if deployment is None else asdict(deployment))
+    return [Path(checkpoint)]
 
 
 def _set_randomness(config: Config, *, seed: int | None, deterministic: bool) -> None:
