@@ -268,7 +268,7 @@ def test(
     config.work_dir = _make_work_dir(config, config_path, work_dir)
     config.resume = False
     set_metric_options(config, out=out, classwise=classwise)
-    inputs: list[str | Path] = [*config_files(config.filename), *weights]
+    inputs = [*config_files(config.filename), *map(str, weights)]  # strings: the config with its hooks is dumped
     if out is not None:
         _make_folder(Path(out).parent, option="--out")
         check_outputs([out], overwrite=overwrite, inputs=inputs, allow_streams=True)
