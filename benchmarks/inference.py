@@ -96,7 +96,7 @@ def benchmark_inference(
         timing = dict(repetitions=repetitions, warmup=warmup)
 
         def files() -> _FileCase:
-            paths = _paths(config, data=data, images=images, work_dir=folder)
+            paths = image_paths(config, data=data, images=images, work_dir=folder)
             generated = GeneratedOutputs(config.model, num_candidates=CANDIDATES) if checkpoint is None else None
             return _FileCase(predictors, paths, generated=generated, batch_size=batch_size)
 
@@ -255,7 +255,8 @@ def _sizes(config: Config) -> tuple[Size, Size]:
     return (height, width), (padded[0] // MASK_STRIDE, padded[1] // MASK_STRIDE)
 
 
-def _paths(config: Config, *, data: str | None, images: int, work_dir: str) -> list[str]:
+def image_paths(config: Config, *, data: str | None, images: int, work_dir: str) -> list[str]:
+    """Image files of the validation data, spread over it."""
     dataset = DATASETS.build(dataset_config(config, split="val", data=data, work_dir=work_dir))
     count = min(images, len(dataset))
     return [dataset.get_data_info(index)["img_path"] for index in spread_indices(len(dataset), count)]

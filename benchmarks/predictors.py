@@ -24,6 +24,7 @@ from solo.checkpoints.saving import save_atomically
 from solo.datasets import LoadImage
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
+from solo.inference.instances import Instances
 from solo.inference.predictor import SOLOPredictor
 from solo.masks.encoding import encode_bitmaps
 from solo.masks.rle import decode_masks
@@ -153,6 +154,10 @@ class OurPredictor:
             )
             for found in self._predictor(paths, batch_size=len(paths))
         ]
+
+    def predict_encoded(self, paths: Sequence[str]) -> list[Instances]:
+        """Image files to `Instances`, whose masks are RLEs."""
+        return self._predictor(paths, batch_size=len(paths))
 
     def replace_outputs(self, generated: GeneratedOutputs | None) -> None:
         self._replacement.generated = generated

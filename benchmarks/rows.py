@@ -197,9 +197,9 @@ def write_json(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     Path(path).write_text(f'{{"machine": {machine},\n"command": {command},\n"rows": [\n{lines}\n]}}\n')
 
 
-def format_table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text, followed by a warning that names the noisy ones."""
-    header = ("", "ours", "mmdet", "unit", "p95", "ratio", "quartiles", "noise", "equal")
+def format_table(rows: Sequence[Row], *, peer: str = "mmdet") -> str:
+    """The rows as aligned text, followed by a warning that names the noisy ones; `peer` is what they compare with."""
+    header = ("", "ours", peer, "unit", "p95", "ratio", "quartiles", "noise", "equal")
     lines = [header, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

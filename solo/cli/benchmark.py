@@ -15,12 +15,14 @@ from solo.cli.options import (
     add_deployment_options,
     add_launcher_options,
     parse_deployment,
+    parse_runtime_options,
     set_local_rank,
 )
 from solo.config import load_config
 from solo.engine.malloc import keep_freed_memory
 from solo.engine.throughput import measure_throughput, set_training_options, throughput_line
 from solo.errors import UserError
+from solo.runtime.sessions import is_exported
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_prediction(infer, deploy="auto")
     infer.add_argument("--batch-size", type=int, default=1, help="images per prediction (default: 1)")
     infer.add_argument("--images", type=int, default=4, help="different images (default: 4)")
+    infer.add_argument(
+        "--exported",
+        nargs="+",
+        metavar="FILE",
+        help="time these exported files, beside mmdet or the checkpoint, from image files to RLEs",
+    )
     evaluate = commands.add_parser("evaluate", help="times of AP over many results, and of a whole validation loop")
     _add_common(evaluate, iters=3, warmup=0)
     _add_prediction(evaluate, deploy="none")
@@ -143,7 +151,9 @@ def _print_rows(arguments: argparse.Namespace) -> None:
         rows = _measure_rows(arguments)
         if int(os.environ.get("RANK", 0)) > 0:
             return
-        print(format_table(rows))
+        # Exported files are compared with mmdet or with the checkpoint that they were made from.
+        peer = "checkpoint" if getattr(arguments, "exported", None) and not arguments.against else "mmdet"
+        print(format_table(rows, peer=peer))
         for row in rows:
             if row.name.startswith("images_per_second_train"):
                 print(throughput_line(row.ours, processes=int(os.environ.get("WORLD_SIZE", 1))))
@@ -172,6 +182,8 @@ def _measure_rows(arguments: argparse.Namespace) -> list[Any]:
         own = {name: getattr(arguments, name) for name in ("amp", "channels_last", "compile", "device", "launcher")}
         return benchmark_training(arguments.config, reference_amp=not arguments.peer_fp32, **own, **common)
     common.update(checkpoint=arguments.checkpoint, device=arguments.device)
+    if arguments.measure == "infer" and (arguments.exported or is_exported(arguments.checkpoint)):
+        return _measure_exported(arguments, common)
     common.update(deployment=parse_deployment(arguments.deploy))
     if arguments.measure == "infer":
         from benchmarks.inference import benchmark_inference
@@ -180,3 +192,19 @@ def _measure_rows(arguments: argparse.Namespace) -> list[Any]:
     from benchmarks.evaluation import benchmark_evaluation
 
     return benchmark_evaluation(arguments.config, result_images=arguments.result_images, **common)
+
+
+def _measure_exported(arguments: argparse.Namespace, common: dict[str, Any]) -> list[Any]:
+    """Measure exported files, given by `--exported` or in place of the checkpoint; `--deploy` is how they are run.
+
+    Raises:
+        UserError: rows are selected.
+    """
+    from benchmarks.exported import benchmark_exported
+
+    if common.pop("rows"):
+        raise UserError("--rows selects none of the rows of exported files, which are latency and images_per_second")
+    files = arguments.exported or []
+    if is_exported(arguments.checkpoint):
+        files, common["checkpoint"] = [arguments.checkpoint, *files], None
+    return benchmark_exported(arguments.config, files, options=parse_runtime_options(arguments.deploy), **common)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.generated import GeneratedOutputs
-from benchmarks.inference import _FileCase, _HeadCase, _paths, benchmark_inference
+from benchmarks.inference import _FileCase, _HeadCase, benchmark_inference, image_paths
 from benchmarks.predictors import STAGES, Predictor, build_predictors
 from solo.config import load_config
 from solo.deployment import DeploymentOptions
@@ -62,14 +62,14 @@ def build(folder: Path, *, against: str | None = "mmdet") -> tuple[Any, list[Pre
 def test_a_difference_fails(change: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
     config, both = build(tmp_path)
     change(both[0].model)
-    paths = _paths(config, data="crowded:3", images=1, work_dir=str(tmp_path))
+    paths = image_paths(config, data="crowded:3", images=1, work_dir=str(tmp_path))
     with pytest.raises(AssertionError, match=message):
         _FileCase(both, paths, generated=GeneratedOutputs(config.model, num_candidates=300), batch_size=1)
 
 
 def test_generated_outputs_are_detected_until_they_are_taken_back(tmp_path: Path) -> None:
     config, (ours,) = build(tmp_path, against=None)
-    paths = _paths(config, data="crowded:3", images=2, work_dir=str(tmp_path))
+    paths = image_paths(config, data="crowded:3", images=2, work_dir=str(tmp_path))
     assert len(paths) == 2
     assert [len(result.labels) for result in ours.predict(paths)] == [0, 0], "random weights detect nothing"
     real = ours.outputs()
