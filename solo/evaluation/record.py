@@ -21,6 +21,7 @@ from mmengine.dist import get_rank
 from solo.errors import DataError, OutputError, missing_file_message
 from solo.evaluation.detections import ImageDetections
 
+MAGIC = b"solo detections "
 FRAME = struct.Struct("<II")
 STALE_SECONDS = 3600
 """Age at which an unfinished file is one of a killed process: it takes its final name within a moment."""
@@ -45,13 +46,14 @@ class DetectionRecord:
         """The record `stem` of this process; with `resume` it keeps the images of the one that is there.
 
         `fingerprint` identifies all that detections depend on. DataError if that of the record to resume is another, or
-        if what it holds is damaged; OutputError if the file cannot be written.
+        if what it holds is damaged; OutputError if the file cannot be written, or would replace a file that is no record.
         """
         path = Path(f"{stem}.rank{get_rank()}")
-        header = f"solo detections 2 {fingerprint}\n".encode()
+        header = MAGIC + f"2 {fingerprint}\n".encode()
         kept = _read_whole_frames(path, header, num_classes=num_classes) if resume and path.exists() else b""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _check_replaceable(path)
             _remove_stale(path)
             # A new file: an evaluation that is still writing to the old one keeps that for itself.
             unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
@@ -101,6 +103,17 @@ def whole_frames(content: bytes) -> tuple[list[bytes], int]:
         payloads.append(payload)
         stop += FRAME.size + length
     return payloads, stop
+
+
+def _check_replaceable(path: Path) -> None:
+    """A file that no evaluation wrote is the user's; an empty or torn record is none to keep."""
+    if not path.exists():
+        return
+    if path.is_file():
+        with path.open("rb") as file:
+            if MAGIC.startswith(file.read(len(MAGIC))):
+                return
+    raise OutputError(f"{path} is no evaluation record and would be replaced; move it, or choose another work folder")
 
 
 def _remove_stale(path: Path) -> None:

@@ -212,6 +212,15 @@ def test_only_regular_files_are_resumed(tmp_path: Path, kind: str) -> None:
     assert outcome == f"DataError: evaluation record {path} is not a regular file"
 
 
+def test_a_file_that_no_evaluation_wrote_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "work" / "detections.rank0"
+    path.parent.mkdir()
+    path.write_text("solo detective stories")
+    with pytest.raises(OutputError, match=r"detections\.rank0 is no evaluation record"):
+        named(tmp_path, resume=False)
+    assert path.read_text() == "solo detective stories"
+
+
 def test_a_record_that_cannot_be_written_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "work" / "detections.rank0").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"detections\.rank0 cannot be written: "):
