@@ -46,7 +46,7 @@ class DetectionRecord:
         """The record `stem` of this process; with `resume` it keeps the images of the one that is there.
 
         `fingerprint` identifies all that detections depend on. DataError if that of the record to resume is another, or
-        if what it holds is damaged; OutputError if the file cannot be written, or would replace a file that is no record.
+        if what it holds is damaged; OutputError if the file cannot be written, or if one of its name is no record.
         """
         path = Path(f"{stem}.rank{get_rank()}")
         header = MAGIC + f"2 {fingerprint}\n".encode()
