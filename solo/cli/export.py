@@ -39,9 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="images for --int8 and for the verification")
     parser.add_argument("--opset", type=int, help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]} (default: {OPSETS[0]})")
     parser.add_argument("--simplify", action="store_true", help="simplify the ONNX graph with onnxslim")
-    parser.add_argument(
-        "--verify", action=argparse.BooleanOptionalAction, default=True, help="compare the file with the model"
-    )
+    parser.add_argument("--verify", action="store_true", default=True, help="compare the file with the model (default)")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not")
     parser.add_argument(
         "--weights-licence", default="", metavar="TEXT", help="licence of the weights, for the metadata"
     )

@@ -102,6 +102,8 @@ def _sample(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) 
     before the mask are stored. Faster and smaller than four gathers or `F.grid_sample`, whose scaled positions are
     inexact as well. Returns (batch, out_height * out_width, taps, in_channels).
     """
+    if is_exporting():
+        return _gather_samples(inputs, rows, columns, mask)
     batch, channels, height, width = inputs.shape
     taps, deform_groups = rows.shape[-2:]
     row_indices, row_weights = _neighbours(rows, height)  # (..., 2) each
@@ -112,14 +114,50 @@ def _sample(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) 
     blocks = torch.arange(deform_groups, device=inputs.device).view(-1, 1, 1)
     pixels = (images * height + row_indices[..., None]) * width + column_indices[..., None, :]  # (..., 2, 2)
     weights = row_weights[..., None] * column_weights[..., None, :]  # (..., 2, 2)
-    pixels, weights = (pixels * deform_groups + blocks).reshape(-1, 4), weights.reshape(-1, 4).to(inputs.dtype)
-    table = inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups)
-    if is_exporting():  # runtimes know no bags; a gather for each pixel needs less memory than one for all four
-        gathers = [F.embedding(pixels[:, i], table) * weights[:, i, None] for i in range(4)]
-        samples = gathers[0] + gathers[1] + gathers[2] + gathers[3]
-    else:
-        samples = F.embedding_bag(pixels, table, per_sample_weights=weights, mode="sum")
+    samples = F.embedding_bag(
+        (pixels * deform_groups + blocks).reshape(-1, 4),
+        inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups),
+        per_sample_weights=weights.reshape(-1, 4).to(inputs.dtype),
+        mode="sum",
+    )
     return samples.view(batch, rows.shape[1] * rows.shape[2], taps, channels)
+
+
+def _gather_samples(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) -> Tensor:
+    """`_sample` for an exported graph: runtimes know no bags. Four gathers from the input with a border of zeros.
+
+    A NaN is outside here, as an index must be valid in any case.
+    """
+    batch, channels, height, width = inputs.shape
+    taps, deform_groups = rows.shape[-2:]
+    padded = F.pad(inputs, (1, 2, 1, 2)).permute(0, 2, 3, 1)  # (batch, height + 3, width + 3, channels)
+    table = padded.reshape(-1, channels // deform_groups)
+    (y, y_share), (x, x_share) = (
+        _split_position(torch.where(positions > -1, positions, -1.0).clamp(max=size) + 1)
+        for positions, size in ((rows, height), (columns, width))
+    )
+    images = torch.arange(batch, device=inputs.device).view(-1, 1, 1, 1, 1)
+    pixels = (images * (height + 3) + y) * (width + 3) + x
+    corner = (pixels * deform_groups + torch.arange(deform_groups, device=inputs.device)).flatten()
+    top, bottom = (
+        _mix(table.index_select(0, first), table.index_select(0, first + deform_groups), x_share)
+        for first in (corner, corner + (width + 3) * deform_groups)
+    )
+    samples = _mix(top, bottom, y_share)
+    if mask is not None:
+        samples = samples * mask.reshape(-1, 1).to(samples.dtype)
+    return samples.view(batch, rows.shape[1] * rows.shape[2], taps, channels)
+
+
+def _mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """Interpolate between two, in the dtype of the first."""
+    return first + (second - first) * share.to(first.dtype)
+
+
+def _split_position(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions of at least 0 as (...) int64 and fractions (M, 1)."""
+    first = positions.floor()
+    return first.long(), (positions - first).reshape(-1, 1)
 
 
 def _neighbours(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -10,19 +10,9 @@ from torch.export import ExportedProgram
 
 from solo.export.graph import DetectionsGraph, ExportedGraph, RawGraph
 from solo.export.tracing import trace
+from tests.helpers.exported import DATA_DEPENDENT, operators
 from tests.helpers.tiny_model import build_random, tiny_config, tiny_solo_config
 
-DATA_DEPENDENT = (
-    "nonzero",
-    "index_put",
-    "scatter",
-    "masked_select",
-    "unique",
-    "cond",
-    "while",
-    "embedding_bag",
-    "sort",
-)
 DEFORMABLE = dict(head=dict(dcn=dict(type="DCNv2"), dcn_convs=(0,)))
 CONFIGS: dict[str, dict[str, Any]] = {
     "solov2": tiny_config(),
@@ -30,12 +20,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "deformable": tiny_config(**DEFORMABLE),
     **{kind: tiny_solo_config(kind) for kind in ("solo", "decoupled", "light")},
 }
-
-
-def operators(program: ExportedProgram) -> set[str]:
-    """Names of all operators of a graph, after in-place ones are replaced."""
-    nodes = program.run_decompositions({}).graph.nodes
-    return {str(node.target) for node in nodes if node.op == "call_function"}
 
 
 def check_same(program: ExportedProgram, graph: ExportedGraph, *shapes: tuple[int, int, int]) -> None:
