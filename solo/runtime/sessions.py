@@ -145,13 +145,14 @@ class OnnxSession:
         settings.log_severity_level = 4  # errors are raised; stderr need not repeat them
         settings.intra_op_num_threads = options.threads or 0
         with runtime_errors("ONNX Runtime does not open it"):
-            self._session = runtime.InferenceSession(content, settings, providers=providers)
+            # Without `enable_fallback=0` errors of a file are printed, and the file is opened a second time.
+            self._session = runtime.InferenceSession(content, settings, providers=providers, enable_fallback=0)
+            inputs = [(value.name, value.type, len(value.shape)) for value in self._session.get_inputs()]
+            outputs = {value.name for value in self._session.get_outputs()}
         is_on_gpu = _CUDA in self._session.get_providers()  # without a GPU the session falls back to the CPU
         if device is not None and providers[0][0] == _CUDA and not is_on_gpu:
             raise ConfigError(f"device {device} is unavailable: ONNX Runtime cannot use {_CUDA}")
         self.device = (device or "cuda") if is_on_gpu else "cpu"
-        inputs = [(value.name, value.type, len(value.shape)) for value in self._session.get_inputs()]
-        outputs = {value.name for value in self._session.get_outputs()}
         check_names(inputs == [(INPUT_NAME, "tensor(uint8)", 4)], outputs, self.metadata)
 
     def run(self, images: npt.NDArray[np.uint8]) -> Outputs:
@@ -189,13 +190,13 @@ class OpenVINOSession:
         with runtime_errors("OpenVINO does not read it"):
             model = core.read_model(file, weights)
             text = model.get_rt_info([METADATA_KEY]).astype(str) if model.has_rt_info([METADATA_KEY]) else None
+            inputs = [(port.element_type.get_type_name(), INPUT_NAME in port.names) for port in model.inputs]
+            outputs = {name for port in model.outputs for name in port.names}
         self.metadata = parse_metadata(text)
         self.device = (device or "cpu").upper()
         if self.device.partition(".")[0] not in {name.partition(".")[0] for name in core.available_devices}:
             devices = ", ".join(core.available_devices).lower()
             raise ConfigError(f"device {device} is unavailable: OpenVINO sees {devices}")
-        inputs = [(port.element_type.get_type_name(), INPUT_NAME in port.names) for port in model.inputs]
-        outputs = {name for port in model.outputs for name in port.names}
         check_names(inputs == [("u8", True)], outputs, self.metadata)
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         settings["INFERENCE_PRECISION_HINT"] = {"float32": "f32", "bfloat16": "bf16"}[options.precision]

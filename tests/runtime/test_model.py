@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from solo import SOLOPredictor
-from solo.errors import ConfigError, DataError, ExportedModelError
+from solo.errors import ConfigError, DataError, ExportedModelError, UserError
 from solo.runtime import ExportedModel, RuntimeOptions
 from tests.helpers.fakes import write_checkpoint, write_config
 from tests.helpers.model_metadata import model_metadata
@@ -161,6 +162,25 @@ def test_truncated_files(tmp_path: Path, kept: float) -> None:
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(ExportedModelError, match=r"m\.onnx: it is no ONNX model"):
         ExportedModel(path)
+
+
+def test_damaged_files_end_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    generator = random.Random(0)
+    content = write_detections(tmp_path / "m.onnx").read_bytes()
+    image = bright((8, 8, 40, 32))
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(content)
+        for _ in range(generator.randint(1, 3)):
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        (tmp_path / "m.onnx").write_bytes(damaged)
+        try:
+            ExportedModel(tmp_path / "m.onnx").predict([image])
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 0 < refused < 200
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_graph_that_the_runtime_refuses(tmp_path: Path) -> None:
