@@ -15,6 +15,9 @@ from solo.masks.rle import RLE, Bitmaps, encode_runs
 CHUNK_PIXELS = 2**17
 """Pixels that are interpolated at once, so that they stay in the cache."""
 
+GROUP_MASKS = 16
+"""Masks that are encoded at once: enough for arrays of some length, few enough for masks of noise, all runs."""
+
 
 class EncodedArrays(NamedTuple):
     """D encoded masks of an image and their boxes."""
@@ -40,9 +43,15 @@ def encode_resized_arrays(
         ResizeTaps.composed(source=source, image=image, original=original)
         for source, image, original in zip(probabilities.shape[1:], image_size, original_size, strict=True)
     )
-    windows = (_resize(mask, rows=rows, columns=columns, threshold=threshold) for mask in probabilities)
-    runs = runs_from_bitmaps(windows, height=original_size[0], width=original_size[1])
-    return EncodedArrays(encode_runs(runs), runs.tight_boxes().astype(np.float32))
+    rles: list[RLE] = []
+    boxes = np.zeros((len(probabilities), 4), np.float32)
+    for start in range(0, len(probabilities), GROUP_MASKS):
+        group = probabilities[start : start + GROUP_MASKS]
+        windows = (_resize(mask, rows=rows, columns=columns, threshold=threshold) for mask in group)
+        runs = runs_from_bitmaps(windows, height=original_size[0], width=original_size[1])
+        rles += encode_runs(runs)
+        boxes[start : start + GROUP_MASKS] = runs.tight_boxes()
+    return EncodedArrays(rles, boxes)
 
 
 def _resize(

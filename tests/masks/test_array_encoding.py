@@ -58,9 +58,12 @@ def test_no_masks_and_empty_masks() -> None:
     assert found.boxes.tolist() == [[0, 0, 0, 0]] * 2
 
 
-def test_chunks_change_nothing(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_and_groups_change_nothing(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     array = as_bytes(blobs(4, 12, 16, generator))
     options = dict(image_size=(47, 60), original_size=(133, 141), threshold=0.5)
     expected = encode_resized_arrays(array, **options)
     monkeypatch.setattr(array_encoding, "CHUNK_PIXELS", 1)
-    assert encode_resized_arrays(array, **options).rles == expected.rles
+    monkeypatch.setattr(array_encoding, "GROUP_MASKS", 3)
+    found = encode_resized_arrays(array, **options)
+    assert found.rles == expected.rles
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
