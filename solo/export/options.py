@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -120,6 +121,9 @@ def import_extra(name: str, *, extra: str) -> ModuleType:
     Raises:
         ExportError: it is missing.
     """
+    if name in ("nncf", "openvino"):
+        # They would report their use to their makers, NNCF without asking. Without this package they do not.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

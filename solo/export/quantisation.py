@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,6 @@ def int8_quantiser(data: Path, *, metadata: ModelMetadata, format: str) -> Calla
         ExportError: NNCF is missing.
         DataError: the folder has no image, or one cannot be read.
     """
-    # NNCF would report its use to its makers, without asking.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     nncf = import_extra("nncf", extra="int8")
     nncf.set_log_level(logging.ERROR)
 

@@ -78,6 +78,7 @@ def test_norms_are_instance_norms_and_batch_norms_are_folded(tiny: tuple[Config,
     assert not json.loads((tmp_path / "m.onnx.export.json").read_text())["verified"]
 
 
+@pytest.mark.long
 def test_openvino(tiny: tuple[Config, Path], tmp_path: Path) -> None:
     config, checkpoint = tiny
     options = ExportOptions(format="openvino", contract="raw")
@@ -118,6 +119,7 @@ def test_other_heads(kind: str, tmp_path: Path) -> None:
         assert outputs[3].shape == (shape[0], 100, shape[2] // 4, shape[3] // 4)
 
 
+@pytest.mark.long
 def test_half_keeps_norms_and_outputs_in_float32(tiny: tuple[Config, Path], tmp_path: Path) -> None:
     config, checkpoint = tiny
     options = ExportOptions(half=True, contract="raw")
@@ -132,6 +134,7 @@ def test_half_keeps_norms_and_outputs_in_float32(tiny: tuple[Config, Path], tmp_
     assert all(weights.get(node.input[1], onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT for node in norms)
 
 
+@pytest.mark.long
 def test_a_file_that_does_not_agree_is_removed(
     tiny: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

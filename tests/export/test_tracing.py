@@ -32,7 +32,7 @@ def check_same(program: ExportedProgram, graph: ExportedGraph, *shapes: tuple[in
                 torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[] if k == "solov2" else pytest.mark.long) for k in CONFIGS])
 def test_any_size_and_batch(kind: str) -> None:
     graph = DetectionsGraph(build_random(CONFIGS[kind])).eval()
     program = trace(graph, size=None, batch=None)
