@@ -21,7 +21,7 @@ from solo.errors import ExportError, OutputError
 from solo.export.description import describe_export
 from solo.export.files import OPENVINO_FILE, open_model, write_model
 from solo.export.graph import DetectionsGraph, ExportedGraph, RawGraph
-from solo.export.options import SUFFIXES, ExportOptions
+from solo.export.options import OPSETS, SUFFIXES, ExportOptions
 from solo.export.quantisation import int8_quantiser
 from solo.export.tracing import trace
 from solo.export.verification import check, verify
@@ -128,7 +128,12 @@ def _verify(path: Path, original: ExportedGraph, *, metadata: ModelMetadata, opt
     written = sorted(path.iterdir()) if path.is_dir() else [path]
     size = sum(file.stat().st_size for file in written)
     report: dict[str, Any] = dict(format=options.format, contract=options.contract, precision=options.precision)
-    report.update(bytes=size, opset=options.opset, input_size=metadata.input_size, batch_size=metadata.batch_size)
+    report.update(
+        bytes=size,
+        opset=(options.opset or OPSETS[0]) if options.format == "onnx" else None,
+        input_size=metadata.input_size,
+        batch_size=metadata.batch_size,
+    )
     report["verified"] = options.verify
     if options.verify:
         original.model.postprocess.mask_format = "bool"

@@ -11,10 +11,11 @@ from solo.export.graph import ExportedGraph
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.runtime.metadata import INPUT_NAME
 
-SAMPLE_BATCH, SAMPLE_SIZE = 2, (64, 96)
-"""Of the traced input, where the graph takes any; 0 and 1 would be taken for constants, and equal sides for one."""
+SAMPLE_BATCH, SAMPLE_SIZE = 2, (192, 320)
+"""Of the traced input, where the graph takes any. A side of 1 would be taken for a constant, also that of the map at
+stride 64, and equal sides for one."""
 
-MIN_DYNAMIC_SIZE = 64
+MIN_DYNAMIC_SIZE = 96
 """Least H and W of a graph that takes any: `torch.export` tells maps of one pixel from larger ones."""
 
 

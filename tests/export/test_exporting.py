@@ -98,7 +98,7 @@ def test_pt2(tiny: tuple[Config, Path], tmp_path: Path) -> None:
     torch.export.load(path, extra_files=extra)
     assert b"/graph.py" not in b"".join(zipfile.ZipFile(path).read(name) for name in zipfile.ZipFile(path).namelist())
     metadata = ModelMetadata.from_json(extra[METADATA_KEY])
-    assert metadata.min_size == 64
+    assert metadata.min_size == 96
 
 
 @pytest.mark.parametrize("kind", ["solo", "decoupled", "light", "deformable"])

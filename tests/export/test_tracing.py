@@ -38,7 +38,7 @@ def test_any_size_and_batch(kind: str) -> None:
     program = trace(graph, size=None, batch=None)
     names = operators(program)
     assert not [name for name in names for part in DATA_DEPENDENT if part in name]
-    check_same(program, graph, (1, 64, 64), (2, 160, 96), (4, 64, 128))
+    check_same(program, graph, (1, 96, 96), (2, 160, 96), (4, 96, 128))
 
 
 def test_one_size_of_raw_outputs() -> None:

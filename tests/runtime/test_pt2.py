@@ -17,7 +17,7 @@ import torch
 from solo import SOLOPredictor
 from solo.errors import ConfigError, ExportedModelError
 from solo.export.graph import DetectionsGraph
-from solo.export.tracing import trace
+from solo.export.tracing import MIN_DYNAMIC_SIZE, trace
 from solo.runtime import RuntimeOptions
 from solo.runtime.metadata import METADATA_KEY
 from tests.helpers.model_metadata import model_metadata
@@ -31,7 +31,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported tiny model of any size and batch."""
     path = tmp_path_factory.mktemp("pt2") / "m.pt2"
     program = trace(DetectionsGraph(build_tiny()).eval(), size=None, batch=None)
-    metadata = model_metadata(classes=tuple("abc"[:NUM_CLASSES]), min_size=64)
+    metadata = model_metadata(classes=tuple("abc"[:NUM_CLASSES]), min_size=MIN_DYNAMIC_SIZE)
     torch.export.save(program, path, extra_files={METADATA_KEY: metadata.to_json()})
     return path
 
