@@ -75,6 +75,13 @@ def benchmark_exported(
         raise ConfigError("--exported with --against needs --checkpoint: mmdet gets its weights")
     config = load_config(config_path, overrides=overrides)
     files = {Path(file).name: SOLOPredictor(file, device=device, deployment=options) for file in exported}
+    for name, predictor in files.items():
+        factor = predictor.model.metadata.postprocess.min_area_factor
+        if against is not None and factor != 1:
+            raise ConfigError(
+                f"{name} has min_area_factor {factor}, mmdet 1; export it with "
+                "--cfg-options model.postprocess.min_area_factor=1.0"
+            )
     works: dict[str, Predict] = {name: _run_exported(predictor) for name, predictor in files.items()}
     with tempfile.TemporaryDirectory() as folder:
         paths = image_paths(config, data=data, images=images, work_dir=folder)

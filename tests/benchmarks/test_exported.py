@@ -18,6 +18,7 @@ from solo.export import ExportOptions, export_model
 from solo.inference.instances import Instances
 from solo.masks.rle import encode_masks
 from tests.helpers.exported import write_random_checkpoint
+from tests.helpers.onnx_files import write_detections
 from tests.helpers.tiny_benchmark import CONFIG, SMALL_IMAGES, command_line_overrides, ignore_meshgrid, needs_mmdet
 
 pytestmark = ignore_meshgrid
@@ -29,7 +30,8 @@ NAME = "solov2-nano_shapes"
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A checkpoint and an ONNX file of it."""
     pytest.importorskip("onnxscript", reason="needs solov2[onnx]")
-    config = load_config(CONFIG, overrides=SMALL_IMAGES)
+    # mmdet's area filter has the factor 1.
+    config = load_config(CONFIG, overrides={**SMALL_IMAGES, "model.postprocess.min_area_factor": 1.0})
     checkpoint = write_random_checkpoint(config, tmp_path_factory.mktemp("files") / "weights.pth")
     options = ExportOptions(verify=False, contract="raw")
     return checkpoint, export_model(config, checkpoint, options=options, out=checkpoint.with_suffix(".onnx"))
@@ -38,7 +40,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.long
 def test_rows_beside_the_checkpoint(files: tuple[Path, Path]) -> None:
     checkpoint, path = files
-    rows = benchmark_exported(CONFIG, [str(path)], checkpoint=str(checkpoint), **OPTIONS)
+    overrides = {**SMALL_IMAGES, "model.postprocess.min_area_factor": 1.0}
+    options = {**OPTIONS, "overrides": overrides}
+    rows = benchmark_exported(CONFIG, [str(path)], checkpoint=str(checkpoint), **options)
     assert [row.name for row in rows] == [f"{kind}_{NAME}_weights.onnx" for kind in ("latency", "images_per_second")]
     assert all(row.equal is True and row.peer is not None for row in rows)
 
@@ -62,6 +66,13 @@ def test_an_exported_file_in_place_of_the_checkpoint(
     assert f"latency_{NAME}_weights.onnx" in capsys.readouterr().out
     assert main([*words, "--rows", "rle"]) == 2
     assert "--rows selects none of the rows of exported files" in capsys.readouterr().err
+
+
+@needs_mmdet
+def test_mmdet_has_another_area_filter(tmp_path: Path) -> None:
+    model = write_detections(tmp_path / "m.onnx")
+    with pytest.raises(ConfigError, match=r"m\.onnx has min_area_factor 0\.25, mmdet 1; export it with"):
+        benchmark_exported(CONFIG, [str(model)], checkpoint="weights.pth", against="mmdet", **OPTIONS)
 
 
 def test_mmdet_needs_weights(files: tuple[Path, Path]) -> None:
