@@ -77,6 +77,7 @@ def test_graph_of_every_config(name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_onnx_file_of_each_family(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs solov2[onnx]")
