@@ -47,6 +47,14 @@ def check_outputs(
             raise OutputError(f"{path} exists already; choose another name, or replace the file with --overwrite")
 
 
+def inputs_within(folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The entries of a folder, whatever their names, that are files of `inputs`; none for a missing folder."""
+    with contextlib.suppress(OSError):
+        entries = {_identity(entry): entry for entry in Path(folder).iterdir()}
+        return [entries[found] for found in map(_identity, inputs if entries else ()) if found and found in entries]
+    return []
+
+
 def write_output(path: str | os.PathLike[str], content: bytes | Iterable[bytes]) -> None:
     """Write a file under a temporary name in its folder and rename it; missing folders are created.
 

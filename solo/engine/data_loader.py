@@ -126,6 +126,14 @@ def inner_datasets(dataset: Any) -> Iterator[Any]:
         yield dataset
 
 
+def image_paths(dataset: Any) -> Iterator[str]:
+    """The image files of the datasets inside a dataset, as far as they name them in `get_data_info`."""
+    for inner in inner_datasets(dataset):
+        if hasattr(inner, "get_data_info"):
+            infos = map(inner.get_data_info, range(len(inner)))
+            yield from (info["img_path"] for info in infos if "img_path" in info)
+
+
 def set_worker_options(config: Any) -> None:
     """Set a `timeout` in a config's loaders that have workers and none; drop what torch rejects without workers."""
     for split in ("train", "val", "test"):

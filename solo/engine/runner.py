@@ -33,7 +33,7 @@ from solo.config.overrides import (
     use_auto_scale_lr,
 )
 from solo.deployment import DeploymentOptions
-from solo.engine.data_loader import TimedDataLoader, inner_datasets, set_worker_options
+from solo.engine.data_loader import TimedDataLoader, image_paths, inner_datasets, set_worker_options
 from solo.engine.distributed import process_group, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.exported_network import ExportedNetwork, use_exported
@@ -44,7 +44,7 @@ from solo.engine.resume import restore_training
 from solo.errors import CheckpointError, ConfigError, printable
 from solo.evaluation import CocoMaskMetric
 from solo.inference.tta.config import trained_model, use_tta
-from solo.output_files import check_outputs
+from solo.output_files import check_outputs, inputs_within
 from solo.runtime.sessions import RuntimeOptions, is_exported, model_files
 
 RESUME_LATEST = "auto"
@@ -281,6 +281,10 @@ def test(
         use_tta(config)
     with process_group(config, launcher), build_errors():
         runner = _build_runner(config, config_path)
+        if out is not None:
+            check_outputs(
+                [out], overwrite=True, inputs=_data_files(runner, folder=Path(out).parent), allow_streams=True
+            )
         record_evaluation(runner, weights=weights, resume=resume or restart_count() > 0)
         if isinstance(runner.model, ExportedNetwork):  # a checkpoint does it when it is loaded
             names = {"meta": {"dataset_meta": {"classes": runner.model.classes}}}
@@ -352,6 +356,14 @@ def _with_ground_truth(loop: BaseLoop) -> BaseLoop:
         if isinstance(metric, CocoMaskMetric):
             metric.set_dataset(datasets[0] if len(datasets) == 1 else loop.dataloader.dataset)
     return loop
+
+
+def _data_files(runner: Runner, *, folder: Path) -> list[str | Path]:
+    """The annotation files of a test, and its images as far as they lie in a folder."""
+    loop = runner.test_loop
+    parts = (*inner_datasets(loop.dataloader.dataset), *loop.evaluator.metrics)
+    annotations = [str(part.ann_file) for part in parts if getattr(part, "ann_file", None)]
+    return [*annotations, *inputs_within(folder, image_paths(loop.dataloader.dataset))]
 
 
 def _make_printable(record: logging.LogRecord) -> bool:

@@ -127,7 +127,7 @@ class SquareImages(Dataset):
         self.epochs.append(epoch)
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        return dict(img_id=index)
+        return dict(img_id=index, img_path=str(self.paths[index]))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         packed = PackSample()(LoadImage()(dict(img_path=str(self.paths[index]), img_id=index)))

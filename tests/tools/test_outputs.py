@@ -55,6 +55,19 @@ def test_nothing_that_a_command_reads_is_replaced_even_with_overwrite(model: tup
     assert "is a file that this command reads" in done.stderr
 
 
+def test_data_of_a_test_is_not_replaced_and_the_refusal_comes_before_the_test(
+    model: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images = tmp_path / "data"
+    for read in (images / "0.png", next(path for path in tmp_path.rglob("*.json") if "work_dirs" not in path.parts)):
+        before = read.read_bytes()
+        done = run_tool("test.py", *model, "--out", read, "--overwrite", folder=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert f"{read} is a file that this command reads" in done.stderr
+        assert not ap_table(done.stdout)
+        assert read.read_bytes() == before
+
+
 def test_a_full_disk_costs_no_ap_table(model: tuple[Path, Path], tmp_path: Path) -> None:
     done = run_tool("test.py", *model, "--out", "/dev/full", folder=tmp_path)
     assert len(ap_table(done.stdout)) == 2

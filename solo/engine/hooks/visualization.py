@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from solo.datasets import LoadImage
+from solo.engine.data_loader import image_paths
 from solo.inference.visualization import (
     PNG_MARK,
     draw_instances,
@@ -17,7 +18,7 @@ from solo.inference.visualization import (
     visualization_name,
     write_visualization,
 )
-from solo.output_files import check_outputs
+from solo.output_files import check_outputs, inputs_within
 from solo.registry import HOOKS
 
 
@@ -32,7 +33,7 @@ class VisualizationHook(Hook):
         score_thr: instances with a lower score are not drawn.
         max_images: at most so many images are drawn; None for all.
         overwrite: replace files of these names; visualisations of an earlier test are always replaced.
-        inputs: files that the test reads beside the images; they are never replaced.
+        inputs: files that the test reads beside the images; like all images of the data set, they are never replaced.
     """
 
     priority = "NORMAL"
@@ -52,11 +53,13 @@ class VisualizationHook(Hook):
         self.overwrite = overwrite
         self.inputs = inputs
         self._names: set[str] = set()
+        self._images_there: set[Path] = set()
         self._load = LoadImage()
 
     def before_test(self, runner: Runner) -> None:
-        """Create the folder."""
+        """Create the folder, or find the images of the data set in it."""
         self.show_dir.mkdir(parents=True, exist_ok=True)
+        self._images_there = set(inputs_within(self.show_dir, image_paths(runner.test_dataloader.dataset)))
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
@@ -77,7 +80,8 @@ class VisualizationHook(Hook):
             drawn = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
             name = visualization_name(Path(sample.img_path), taken=self._names)
             path = self.show_dir / name
-            check_outputs([path], overwrite=self.overwrite, inputs=[sample.img_path, *self.inputs], mark=PNG_MARK)
+            inputs = [sample.img_path, *self.inputs, *self._images_there.intersection([path])]
+            check_outputs([path], overwrite=self.overwrite, inputs=inputs, mark=PNG_MARK)
             write_visualization(path, drawn)
             self._names.add(name)
 

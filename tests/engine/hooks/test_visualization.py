@@ -16,9 +16,19 @@ from solo.engine.hooks import VisualizationHook
 from solo.errors import OutputError
 from solo.masks.encoding import encode_bitmaps
 
-RUNNER: Any = SimpleNamespace(
-    test_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=("thing",))))
-)
+
+def runner_of(*images: Path) -> Any:
+    """A runner whose test data has these images."""
+
+    class Images(list[Path]):
+        def __init__(self) -> None:
+            super().__init__(images)
+            self.metainfo = dict(classes=("thing",))
+
+        def get_data_info(self, index: int) -> dict[str, str]:
+            return dict(img_path=str(self[index]))
+
+    return SimpleNamespace(test_dataloader=SimpleNamespace(dataset=Images()))
 
 
 def sample_of(path: Path, masks: Any) -> BaseDataElement:
@@ -43,8 +53,9 @@ def two_masks() -> torch.Tensor:
 
 def draw(folder: Path, *samples: BaseDataElement, **options: Any) -> None:
     hook = VisualizationHook(show_dir=str(folder), **options)
-    hook.before_test(RUNNER)
-    hook.after_test_iter(RUNNER, 0, outputs=samples)
+    runner = runner_of(*(Path(sample.img_path) for sample in samples))
+    hook.before_test(runner)
+    hook.after_test_iter(runner, 0, outputs=samples)
 
 
 def test_encoded_masks_are_drawn_like_bitmaps(tmp_path: Path) -> None:
@@ -83,3 +94,18 @@ def test_only_visualisations_are_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"1\.png exists already; .*--overwrite"):
         draw(tmp_path / "out", sample)
     draw(tmp_path / "out", sample, overwrite=True)
+
+
+@pytest.mark.parametrize("form", ["file", "link"])
+def test_other_images_of_the_data_set_are_never_replaced(form: str, tmp_path: Path) -> None:
+    """The visualisation of a/1.jpg would take the name of the image that is drawn next."""
+    first, second = (sample_of(tmp_path / name, two_masks()) for name in ("1.jpg", "a/1.png"))
+    folder = tmp_path / "a"
+    if form == "link":  # hard links: the file has another name in the folder of the visualisations
+        folder = tmp_path / "out"
+        folder.mkdir()
+        (folder / "1.png").hardlink_to(second.img_path)
+    before = Path(second.img_path).read_bytes()
+    with pytest.raises(OutputError, match=r"1\.png is a file that this command reads"):
+        draw(folder, first, second, overwrite=True)
+    assert Path(second.img_path).read_bytes() == before
