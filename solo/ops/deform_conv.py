@@ -114,9 +114,12 @@ def _sample(inputs: Tensor, rows: Tensor, columns: Tensor, mask: Tensor | None) 
     blocks = torch.arange(deform_groups, device=inputs.device).view(-1, 1, 1)
     pixels = (images * height + row_indices[..., None]) * width + column_indices[..., None, :]  # (..., 2, 2)
     weights = row_weights[..., None] * column_weights[..., None, :]  # (..., 2, 2)
+    table = inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups)
+    if weights.requires_grad and not table.requires_grad:
+        table.requires_grad_()  # torch 2.4 fails where the weights alone need a gradient
     samples = F.embedding_bag(
         (pixels * deform_groups + blocks).reshape(-1, 4),
-        inputs.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups),
+        table,
         per_sample_weights=weights.reshape(-1, 4).to(inputs.dtype),
         mode="sum",
     )

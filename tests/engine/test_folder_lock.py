@@ -57,7 +57,8 @@ def test_a_second_training_is_an_error_and_touches_nothing(tmp_path: Path) -> No
         assert {path.name for path in work_dir.iterdir()} == {"epoch_1.pth.unfinished", ".training.lock"}
         done = run_tool("train.py", config, "--work-dir", work_dir, folder=tmp_path)
         assert done.returncode == 2
-        assert done.stderr.startswith("error: work folder ") and done.stderr.count("\n") == 1
+        error = done.stderr.splitlines()[-1]  # an old torch warns before
+        assert error.startswith("error: work folder ") and "Traceback" not in done.stderr
 
 
 def test_a_killed_training_releases_its_folder_though_a_worker_lives(tmp_path: Path) -> None:
