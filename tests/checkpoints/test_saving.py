@@ -34,7 +34,7 @@ def test_a_failure_leaves_the_former_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "epoch_1.pth"
     save_atomically(CONTENT, path)
     before = path.read_bytes()
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         save_atomically({"state_dict": lambda: None}, path)
     assert path.read_bytes() == before
 
