@@ -29,7 +29,8 @@ def check_same(program: ExportedProgram, graph: ExportedGraph, *shapes: tuple[in
         images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
         with torch.no_grad():
             for found, expected in zip(module(images), graph(images), strict=True):
-                torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=1e-4)
+                tolerance = 1.0 if found.dtype == torch.uint8 else 1e-4  # a probability on the edge of two bytes
+                torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=[] if k == "solov2" else pytest.mark.long) for k in CONFIGS])
