@@ -164,6 +164,26 @@ def evaluation_benchmark() -> str:
     return table(("row", "ratio", "ms, `solo`", "ms, mmdetection"), lines)
 
 
+def exported_benchmark() -> str:
+    """Times of exported files of light R18, from an image file to RLEs."""
+    labels = {
+        "checkpoint_float32": "checkpoint, run by torch",
+        "raw.onnx_float32": "`raw`, ONNX Runtime, float32",
+        "detections.onnx_float32": "`detections`, ONNX Runtime, float32",
+        "raw_openvino_float32": "`raw`, OpenVINO, float32",
+        "detections_openvino_float32": "`detections`, OpenVINO, float32",
+        "raw_openvino_bfloat16": "`raw`, OpenVINO, bfloat16",
+        "detections_openvino_bfloat16": "`detections`, OpenVINO, bfloat16",
+        "raw_openvino_int8": "`raw`, OpenVINO, int8",
+    }
+    found = _benchmark("exported_light-r18")
+    rows = [(label, found.get(f"latency/{name}")) for name, label in labels.items()]
+    return table(
+        ("file", "times as fast as mmdetection", "ms"),
+        [(label, against_mmdet(row), _milliseconds(row, "ours")) for label, row in rows],
+    )
+
+
 def recompute_benchmark() -> str:
     """Memory and time of a step with 300 objects an image, by what is recomputed in the backward pass."""
     lines = []
@@ -236,6 +256,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo,
     "speed": speed,
     "training_benchmark": training_benchmark,
+    "exported_benchmark": exported_benchmark,
     "recompute_benchmark": recompute_benchmark,
     "prediction_benchmark": prediction_benchmark,
     "evaluation_benchmark": evaluation_benchmark,
