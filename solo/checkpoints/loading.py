@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from solo.checkpoints.reading import read_file
+from solo.checkpoints.source import WRAPPER_PREFIX
 from solo.errors import CheckpointError
 
 MAX_NAMES_IN_MESSAGE = 5
@@ -23,7 +24,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: file that a training run of `solo` or a conversion has written.
 
     Returns:
-        The checkpoint: `state_dict`, and what was saved with it (`meta`, `message_hub`, ...).
+        The checkpoint: `state_dict`, without the prefix `module.` of a distributed wrapper, and what was saved with it
+        (`meta`, `message_hub`, ...).
 
     Raises:
         CheckpointError: the file is missing, damaged, carries code, or holds no `state_dict`.
@@ -32,6 +34,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
         found = f"keys {shorten(list(checkpoint))}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise CheckpointError(f"checkpoint {path}: expected a dict with `state_dict`, found {found}")
+    weights = checkpoint["state_dict"]
+    checkpoint["state_dict"] = {str(name).removeprefix(WRAPPER_PREFIX): value for name, value in weights.items()}
     meta = checkpoint.setdefault("meta", {})
     _require(meta, dict, "meta", source=f"checkpoint {path}")
     _require(meta.get("dataset_meta") or {}, dict, "meta.dataset_meta", source=f"checkpoint {path}")
@@ -100,7 +104,7 @@ def count_fitting(model: nn.Module, checkpoint: Mapping[str, Any], *, source: st
     """
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
     check_finite(weights, source=source)
-    shapes = {name.removeprefix("module."): describe_tensor(value) for name, value in weights.items()}
+    shapes = {name: describe_tensor(value) for name, value in weights.items()}
     expected = model.state_dict()
     count = sum(shapes.get(name) == describe_tensor(value) for name, value in expected.items())
     if not count:

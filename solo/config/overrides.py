@@ -92,6 +92,14 @@ def pin_memory_for_gpus_only(config: Config) -> None:
             loader.pin_memory = False
 
 
+def log_metrics_by_iteration(config: Config) -> None:
+    """Record the iteration of each validation of an iteration-based training, where mmengine writes epoch 0."""
+    logger = (config.get("default_hooks") or {}).get("logger")
+    train_cfg = config.get("train_cfg") or {}
+    if logger and (train_cfg.get("type") == "IterBasedTrainLoop" or train_cfg.get("by_epoch") is False):
+        logger.setdefault("log_metric_by_epoch", False)
+
+
 def _coco_metrics(config: Config, split: str) -> list[ConfigDict]:
     names = ("CocoMaskMetric", "solo.CocoMaskMetric")
     return [evaluator for evaluator in _evaluators(config, split) if evaluator.get("type") in names]

@@ -31,7 +31,7 @@ def record_evaluation(runner: Runner, *, weights: Sequence[Path], resume: bool) 
             return
         names = [type(metric).__name__ for metric in metrics]
         raise ConfigError(f"--resume needs test_evaluator to be one CocoMaskMetric alone, got {names}")
-    fingerprint = _fingerprint(runner, weights=weights, ann_file=str(metrics[0].ann_file))
+    fingerprint = _fingerprint(runner, weights=weights, ann_files=metrics[0].ann_files)
     done = metrics[0].keep_record(Path(runner.work_dir, "detections"), fingerprint=fingerprint, resume=resume)
     if not resume:
         return
@@ -44,11 +44,11 @@ def record_evaluation(runner: Runner, *, weights: Sequence[Path], resume: bool) 
     object.__setattr__(loader, "batch_sampler", [b for b in loader.batch_sampler if not indices.issuperset(b)])
 
 
-def _fingerprint(runner: Runner, *, weights: Sequence[Path], ann_file: str) -> str:
-    """Hash all that detections depend on: version, weights, annotation file and parts of the config."""
+def _fingerprint(runner: Runner, *, weights: Sequence[Path], ann_files: Sequence[str]) -> str:
+    """Hash all that detections depend on: version, weights, annotation files and parts of the config."""
     config = {key: runner.cfg.get(key) for key in CONFIG_KEYS}
     config["test_dataloader"] = {k: v for k, v in config["test_dataloader"].items() if k not in WITHOUT_EFFECT}
     config["custom_hooks"] = [hook for hook in config["custom_hooks"] or () if hook["type"] != "VisualizationHook"]
-    sums = [file_sha256(str(file)) for file in (*weights, ann_file)]
+    sums = [file_sha256(str(file)) for file in (*weights, *ann_files)]
     values = json.dumps([__version__, sums, config], default=str)
     return hashlib.sha256(values.encode()).hexdigest()

@@ -173,10 +173,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """
         if self._epoch < self._max_epochs and depends_on_metrics(self.runner):
             return True
-        records = read_records(self.runner.work_dir)
-        answer = [bool(records.train) and all(record.get("step") != self._epoch for record in records.val)]
-        broadcast_object_list(answer)
-        return answer[0]
+        return _lacks_record(self.runner, step=self._epoch)
 
 
 @LOOPS.register_module(name="IterBasedTrainLoop")
@@ -197,6 +194,7 @@ class ResumableIterationLoop(IterBasedTrainLoop):
         self._batches = EndlessBatches(self.dataloader.batch_sampler)
         _replace(self.dataloader, batch_sampler=self._batches, dataset=NumberedSamples(self.dataloader.dataset))
         self.dataloader_iterator: Any = None
+        self._is_resumed = False
 
     def resume_at(self, epoch: int, step: int, *, epoch_length: int | None) -> None:
         """Continue after a step, whatever the number of batches per pass over the data is now.
@@ -206,14 +204,19 @@ class ResumableIterationLoop(IterBasedTrainLoop):
         """
         if epoch_length and epoch:
             raise ValueError("it is of a training by epochs, the config trains by iterations")
-        self._epoch, self._iter = epoch, step
+        self._epoch, self._iter, self._is_resumed = epoch, step, True
 
     def run(self) -> Any:
         """Train up to the last iteration and return the model."""
-        if self._iter >= self._max_iters:
+        lacks_validation = self._is_resumed and self._is_time_to_validate()
+        lacks_validation = lacks_validation and _lacks_record(self.runner, step=self._iter)
+        if self._iter >= self._max_iters and not lacks_validation:
             return _already_finished(self.runner, f"{self._iter} of {self._max_iters} iterations", "max_iters")
         self.runner.message_hub.update_info("epoch_length", self.epoch_length)
         self.runner.call_hook("before_train")
+        if lacks_validation:
+            self.runner.logger.info(f"Iteration {self._iter} was not validated before its checkpoint was saved")
+            self.runner.val_loop.run()
         self.runner.call_hook("before_train_epoch")
         self._batches.skip = self._iter
         self.dataloader_iterator = _generate(self.dataloader)
@@ -232,6 +235,14 @@ class ResumableIterationLoop(IterBasedTrainLoop):
         if self.runner.val_loop is None or self._iter < self.val_begin:
             return False
         return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+
+
+def _lacks_record(runner: Runner, *, step: int) -> bool:
+    """Whether the work folder has records of the training, but none of the validation at an epoch or iteration."""
+    records = read_records(runner.work_dir)
+    answer = [bool(records.train) and all(record.get("step") != step for record in records.val)]
+    broadcast_object_list(answer)
+    return answer[0]
 
 
 def _already_finished(runner: Runner, done: str, option: str) -> Any:

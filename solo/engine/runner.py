@@ -25,6 +25,7 @@ from solo.compat import build_errors
 from solo.config import config_files, load_config
 from solo.config.overrides import (
     encode_masks_for_evaluation,
+    log_metrics_by_iteration,
     pin_memory_for_gpus_only,
     prepare_determinism,
     require_parts,
@@ -119,8 +120,6 @@ class SOLORunner(Runner):
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
             self.logger.info(f"{share} of the model's tensors start as in {filename}")
             return checkpoint
-        weights = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_weights(trained_model(self.model), checkpoint, source=f"checkpoint {filename}")
         self._has_loaded = True
@@ -344,6 +343,7 @@ def _build_runner(config: Config, config_path: str) -> SOLORunner:
     encode_masks_for_evaluation(config)
     pin_memory_for_gpus_only(config)
     set_worker_options(config)
+    log_metrics_by_iteration(config)
     # mmengine shares loggers between runners of one name, which differs by the second only: number the runs.
     config.experiment_name = f"{Path(config_path).stem}_{next(_run_numbers)}"
     return SOLORunner.from_cfg(config)
@@ -354,7 +354,7 @@ def _with_ground_truth(loop: BaseLoop) -> BaseLoop:
     datasets = list(inner_datasets(loop.dataloader.dataset))
     for metric in loop.evaluator.metrics:
         if isinstance(metric, CocoMaskMetric):
-            metric.set_dataset(datasets[0] if len(datasets) == 1 else loop.dataloader.dataset)
+            metric.set_datasets(datasets)
     return loop
 
 

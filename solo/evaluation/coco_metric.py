@@ -33,11 +33,21 @@ class _Annotations(Protocol):
         """The images with their usable annotations."""
 
 
+class _JoinedAnnotations:
+    """The annotations of several datasets, one after the other."""
+
+    def __init__(self, datasets: Sequence[_Annotations]) -> None:
+        self._datasets = datasets
+
+    def annotated_images(self) -> Iterator[AnnotatedImage]:
+        return itertools.chain.from_iterable(dataset.annotated_images() for dataset in self._datasets)
+
+
 @METRICS.register_module()
 class CocoMaskMetric(BaseMetric):
     """Mask AP and box AP over the images that were evaluated.
 
-    The ground truth is that of the evaluated dataset (`set_dataset`), or is read from `ann_file` by the same rules:
+    The ground truth is that of the evaluated datasets (`set_datasets`), or is read from `ann_file` by the same rules:
     what cannot be trained on is not evaluated either. Detections are encoded as RLE as they arrive, some 200 bytes each
     whatever the size of the image, and stored in a file: memory does not grow with the images. At the end the first
     rank gets the bytes of the other ranks' files, through no shared folder, and computes. hotcoco computes where it is
@@ -85,7 +95,8 @@ class CocoMaskMetric(BaseMetric):
             raise ConfigError(f"CocoMaskMetric.max_dets must be at least 1, got {max_dets}")
         if ann_file is not None and not Path(ann_file).is_file():
             raise DataError(missing_file_message(ann_file, kind="annotation file"))
-        self.ann_file = None if ann_file is None else str(ann_file)
+        self.ann_file = None if ann_file is None else str(ann_file)  # of several datasets all, for messages
+        self.ann_files = [] if ann_file is None else [str(ann_file)]
         self.max_dets = max_dets
         self.classwise = classwise
         self.results_file = results_file
@@ -118,24 +129,28 @@ class CocoMaskMetric(BaseMetric):
         ids = [image.image_id for image in read_frames(self._record.frames())]
         return set().union(*all_gather_object(ids))
 
-    def set_dataset(self, dataset: Any) -> None:
-        """Take the ground truth from the evaluated dataset, so that its file is not read again.
+    def set_datasets(self, datasets: Sequence[Any]) -> None:
+        """Take the ground truth from the evaluated datasets, so that their files are not read again.
 
         An `ann_file` of the metric's own, if it is another one, is read instead; so is that of a dataset that has no
-        `annotated_images` or is not in test mode.
+        `annotated_images` or is not in test mode. AP is over the images of all datasets; where they have image ids in
+        common, each dataset puts the name of its file before its ids.
 
         Args:
-            dataset: the evaluated dataset, such as `CocoInstances`. `dataset_meta` must be set.
+            datasets: the evaluated datasets, such as `CocoInstances`, at least one. `dataset_meta` must be set.
 
         Raises:
-            ConfigError: neither the dataset nor the metric has annotations.
+            ConfigError: neither the datasets nor the metric have annotations, or several datasets have image ids in
+                common that they cannot rename.
             DataError: as `load_annotations`.
         """
-        file = getattr(dataset, "ann_file", None)
-        is_its_file = self.ann_file is None or (file and Path(file).resolve() == Path(self.ann_file).resolve())
-        self.ann_file = self.ann_file or file
-        if is_its_file and getattr(dataset, "test_mode", False) and hasattr(dataset, "annotated_images"):
-            self._use(dataset, tuple(dataset.metainfo["category_ids"]))
+        files = [file for dataset in datasets if (file := getattr(dataset, "ann_file", None))]
+        is_theirs = self.ann_file is None or [Path(file).resolve() for file in files] == [Path(self.ann_file).resolve()]
+        if self.ann_file is None and files:
+            self.ann_file, self.ann_files = ", ".join(dict.fromkeys(map(str, files))), list(map(str, files))
+        if is_theirs and all(getattr(d, "test_mode", False) and hasattr(d, "annotated_images") for d in datasets):
+            _make_image_ids_unique(datasets)
+            self._use(_JoinedAnnotations(datasets), tuple(datasets[0].metainfo["category_ids"]))
         else:
             self.load_annotations()
 
@@ -152,6 +167,8 @@ class CocoMaskMetric(BaseMetric):
             raise ConfigError(
                 "CocoMaskMetric.ann_file is not stated, and the evaluated dataset has no annotations of its own"
             )
+        if len(self.ann_files) > 1:
+            raise ConfigError(f"{self.ann_file}: to evaluate several datasets together, each needs test_mode=True")
         meta = self.dataset_meta or {}
         classes = tuple(meta.get("classes") or ())
         if not classes:
@@ -262,9 +279,25 @@ class CocoMaskMetric(BaseMetric):
     def _write_results(self, detections: Iterable[ImageDetections], path: str) -> None:
         """Write one image after the other, so that the file is never in memory as a whole."""
         entries = (entry for image in detections for entry in image.to_coco(self._category_ids))
-        check_outputs([path], overwrite=True, inputs=[self.ann_file] if self.ann_file else (), allow_streams=True)
+        check_outputs([path], overwrite=True, inputs=self.ann_files, allow_streams=True)
         write_output(path, itertools.chain([b"["], _separated(json.dumps(entry).encode() for entry in entries), [b"]"]))
         MMLogger.get_current_instance().info(f"Wrote the detections to {path}")
+
+
+def _make_image_ids_unique(datasets: Sequence[Any]) -> None:
+    """Let datasets that share image ids put `<file name>/` or `<number>/` before them."""
+    if len(datasets) == 1:
+        return
+    ids = [image.image_id for dataset in datasets for image in dataset.annotated_images()]
+    if len(set(ids)) == len(ids):
+        return
+    names = [Path(dataset.ann_file).stem for dataset in datasets]
+    if len(set(names)) < len(names):
+        names = list(map(str, range(1, len(datasets) + 1)))
+    for dataset, name in zip(datasets, names, strict=True):
+        if not hasattr(dataset, "image_id_prefix"):
+            raise ConfigError(f"{dataset.ann_file}: its image ids are also those of another evaluated dataset")
+        dataset.image_id_prefix = f"{name}/"
 
 
 def _summarize(precision: np.ndarray) -> dict[str, float]:

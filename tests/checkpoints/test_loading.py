@@ -50,6 +50,17 @@ def test_what_mmengine_stores_is_loaded(tmp_path: Path) -> None:
     assert loaded["meta"]["dataset_meta"]["classes"] == ("a", "b")
 
 
+def test_the_prefix_of_a_distributed_wrapper_is_taken_off(tmp_path: Path) -> None:
+    weights = nn.Linear(2, 1).state_dict()
+    content = {"state_dict": {f"module.{name}": value for name, value in weights.items()}}
+    loaded = load_checkpoint(saved(tmp_path / "a.pth", content))
+    assert list(loaded["state_dict"]) == ["weight", "bias"]
+    model = nn.Linear(2, 1)
+    load_weights(model, loaded)
+    assert torch.equal(model.weight, weights["weight"])
+    assert count_fitting(model, loaded) == "2 of 2"
+
+
 @pytest.mark.parametrize("core", ["core", "_core"])
 def test_arrays_of_both_numpy_generations_are_loaded(tmp_path: Path, core: str) -> None:
     path = saved(tmp_path / "a.pth", {"state_dict": {}, "array": np.arange(3.0)})

@@ -12,7 +12,7 @@ import torch
 from solo.engine.hooks.curves import read_records
 from solo.engine.runner import SOLORunner, train
 from solo.errors import CheckpointError, DataError
-from tests.helpers.fakes import write_config
+from tests.helpers.fakes import write_config, write_data
 
 COSINE = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=3),
@@ -152,6 +152,50 @@ def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path: Path) -> Non
     for _ in range(2):
         run(config, work_dir, resume="auto")
         assert [record["step"] for record in read_records(work_dir).val] == [1, 2, 3]
+
+
+def test_a_validation_of_an_iteration_based_training_is_made_up_for(tmp_path: Path) -> None:
+    config, work_dir = write_config(tmp_path), tmp_path / "work"
+    by_steps: dict[str, Any] = {"default_hooks__checkpoint__by_epoch": False, "log_processor__by_epoch": False}
+    loop = 'type="IterBasedTrainLoop", max_iters=4, val_interval=2'
+    text = config.read_text().replace('type="EpochBasedTrainLoop", max_epochs=3, val_interval=1', loop)
+    config.write_text(text.replace('type="CheckpointHook", interval=1', 'type="CheckpointHook", interval=2'))
+    run(config, work_dir, **by_steps)
+    scalars = next(work_dir.glob("*/vis_data/scalars.json"))
+    lines = scalars.read_text().splitlines()
+    scalars.write_text("\n".join(lines[:-1]) + "\n")
+    assert [record["step"] for record in read_records(work_dir).val] == [2]
+    for _ in range(2):
+        run(config, work_dir, resume="auto", **by_steps)
+        assert [record["step"] for record in read_records(work_dir).val] == [2, 4]
+
+
+def test_an_image_missing_in_the_validation_set_is_known_before_the_first_step(tmp_path: Path) -> None:
+    """And the validation of a training that ended before it is made up for."""
+    config, work_dir, data = write_config(tmp_path), tmp_path / "work", tmp_path / "val"
+    data.mkdir()
+    write_data(data)
+    dataset = dict(
+        type="CocoInstances",
+        ann_file=str(data / "annotations.json"),
+        data_prefix=dict(img=str(data)),
+        test_mode=True,
+        pipeline=[dict(type="LoadImage"), dict(type="PackSample")],
+    )
+    loader = dict(batch_size=1, num_workers=0, sampler=dict(type="DefaultSampler", shuffle=False), dataset=dataset)
+    config.write_text(config.read_text() + f"val_dataloader = {loader}\nval_evaluator = dict(type='CocoMaskMetric')\n")
+    content = (data / "3.png").read_bytes()
+    (data / "3.png").unlink()
+    with pytest.raises(DataError, match=r"1 of its 4 images do not exist: \S+3\.png$"):
+        run(config, work_dir)
+    assert not list(work_dir.glob("*.pth"))
+    (data / "3.png").write_bytes(b"damaged: known only when it is decoded")
+    with pytest.raises(DataError, match=r"3\.png cannot be read"):
+        run(config, work_dir)
+    assert [path.name for path in work_dir.glob("*.pth")] == ["epoch_1.pth"]
+    (data / "3.png").write_bytes(content)
+    run(config, work_dir, resume="auto")
+    assert [record["step"] for record in read_records(work_dir).val] == [1, 2, 3]
 
 
 def test_training_data_without_a_batch_is_an_error(tmp_path: Path) -> None:

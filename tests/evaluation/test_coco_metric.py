@@ -216,7 +216,7 @@ def test_neither_file_nor_dataset() -> None:
     with pytest.raises(ConfigError, match="ann_file"):
         metric.process(None, [])
     with pytest.raises(ConfigError, match="ann_file"):
-        metric.set_dataset([])
+        metric.set_datasets([[]])
 
 
 def test_broken_file_is_named(tmp_path: Path) -> None:

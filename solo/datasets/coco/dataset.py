@@ -16,6 +16,7 @@ from torch.utils.data import get_worker_info
 
 from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.coco.annotations import read_annotations
+from solo.datasets.coco.image_files import check_images_exist
 from solo.datasets.coco.report import AnnotationReport
 from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.transforms.load_image import LoadImage
@@ -25,7 +26,6 @@ from solo.registry import DATASETS, TRANSFORMS
 
 _FILTERS = {"filter_empty_gt": False, "min_size": 0}
 _MAX_WORKERS = 256
-_IMAGES_CHECKED = 20
 
 
 @DATASETS.register_module()
@@ -38,9 +38,11 @@ class CocoInstances(BaseDataset):
 
     Attributes:
         report: What the checks of the annotation file found.
+        image_id_prefix: Put before the image ids, where an evaluation of several files must tell them apart.
     """
 
     report: AnnotationReport
+    image_id_prefix: str = ""
 
     def __init__(
         self,
@@ -75,12 +77,17 @@ class CocoInstances(BaseDataset):
             serialize_data: Keep the annotations as one block of bytes, which workers share.
 
         Raises:
-            DataError: The annotation file or an option cannot be used, or no image is where they say; the message
-                names file, key or id.
+            DataError: The annotation file or an option cannot be used, or images are missing: one in test mode, more
+                than `max_unreadable` in training; the message names file, key or id, and all missing images.
         """
         self.classes, self.max_unreadable, self.seed = classes, max_unreadable, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._in_progress = _ImagesInProgress()
+        if not isinstance(ann_file, (str, os.PathLike)):
+            raise DataError(
+                f"ann_file must be one file, got {ann_file!r}: several are joined by dict(type='ConcatDataset', "
+                "datasets=[...]) of one dataset each, in testing too"
+            )
         if max_unreadable < 0:
             raise DataError(f"max_unreadable must be at least 0, not {max_unreadable}")
         for name in filter_cfg or {}:
@@ -123,7 +130,10 @@ class CocoInstances(BaseDataset):
         paths = [os.path.join(folder, file_name) for file_name in file_names]
         # Another step may read them from an archive or over the network.
         if any(isinstance(step, LoadImage) for step in self.pipeline.transforms):
-            _check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder)
+            limit = 0 if self.test_mode else self.max_unreadable
+            missing = check_images_exist(paths, file_names, ann_file=self.ann_file, folder=folder, max_missing=limit)
+            if missing:
+                self.report.remarks.append(f"{len(missing)} images are missing and are skipped: {', '.join(missing)}")
         return [
             dict(
                 img_path=path,
@@ -159,14 +169,18 @@ class CocoInstances(BaseDataset):
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The data info of an image; a worker asks for it when it begins to load the image."""
         self._in_progress.record(idx)
-        info: dict[str, Any] = super().get_data_info(idx)
+        info = self._stored_info(idx)
         info.pop("boxes_and_areas", None)
         return info
+
+    def _stored_info(self, idx: int) -> dict[str, Any]:
+        info: dict[str, Any] = super().get_data_info(idx)
+        return {**info, "img_id": f"{self.image_id_prefix}{info['img_id']}"} if self.image_id_prefix else info
 
     def annotated_images(self) -> Iterator[AnnotatedImage]:
         """The images with their usable annotations, as an evaluation compares with them; in test mode alone."""
         for index in range(len(self)):
-            info = super().get_data_info(index)
+            info = self._stored_info(index)
             yield AnnotatedImage(*(info[k] for k in ("img_id", "height", "width", "instances", "boxes_and_areas")))
 
     @property
@@ -271,31 +285,3 @@ class _ImagesInProgress:
         busy = (self._index >= 0).nonzero().flatten().tolist()
         found = [(int(self._index[worker]), now - float(self._since[worker])) for worker in busy]
         return sorted(found, key=lambda entry: -entry[1])
-
-
-def _check_images_exist(paths: Sequence[str], file_names: Sequence[str], *, ann_file: str, folder: str) -> None:
-    """Check a few images, evenly spread; one that exists is enough, since single ones may be missing.
-
-    Raises:
-        DataError: None of the checked images exists.
-    """
-    checked = range(0, len(paths), max(1, len(paths) // _IMAGES_CHECKED))
-    if not checked or any(os.path.exists(paths[index]) for index in checked):
-        return
-    raise DataError(
-        f"annotation file {ann_file}: none of the {len(checked)} images checked exists, such as {paths[0]} "
-        f"(folder {folder or '.'}, which data_root and data_prefix.img give, and file_name {file_names[0]!r})"
-        + _path_hint(file_names[0], folder=folder)
-    )
-
-
-def _path_hint(file_name: str, *, folder: str) -> str:
-    """The path that exists instead, or what is wrong with the name."""
-    if "\\" in file_name:
-        return "; write the file names with / instead of backslashes"
-    base = os.path.basename(file_name)
-    parent = os.path.dirname(folder.rstrip("/"))
-    for candidate in (os.path.join(folder, base), os.path.join(parent, file_name), os.path.join(parent, base)):
-        if os.path.exists(candidate):
-            return f"; there is {candidate}"
-    return ""

@@ -163,7 +163,7 @@ def test_ap_is_that_of_pycocotools_on_the_mended_file(case: str, with_dataset: b
     metric = CocoMaskMetric(ann_file=None if with_dataset else str(path_of(case)), results_file=str(results_file))
     metric.dataset_meta = dataset.metainfo
     if with_dataset:
-        metric.set_dataset(dataset)
+        metric.set_datasets([dataset])
     metric.process(None, predictions_of(case))
     metrics = metric.evaluate(len(dataset))
     results = json.loads(results_file.read_text())

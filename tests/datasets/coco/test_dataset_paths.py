@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from solo.datasets import CocoInstances
+from solo.datasets.coco.image_files import find_missing
 from solo.errors import DataError
 from tests.helpers.coco_files import build, objects
 
@@ -29,7 +31,7 @@ def moved(folder: Path, prefix: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("test_mode", [False, True])
 def test_no_image_is_where_the_file_says(tmp_path: Path, test_mode: bool) -> None:
-    message = r"none of the 3 images checked exists, such as .*images/1\.png \(folder .*; there is .*1\.png"
+    message = r"none of its 3 images exists, such as .*images/1\.png \(folder .*; there is .*1\.png"
     with pytest.raises(DataError, match=message):
         moved(tmp_path, "images/", test_mode=test_mode)
 
@@ -47,10 +49,36 @@ def test_backslashes(tmp_path: Path) -> None:
         moved(tmp_path, "images\\")
 
 
-def test_one_image_that_exists_is_enough(tmp_path: Path) -> None:
-    build(tmp_path, objects(3))
-    os.remove(tmp_path / "1.png")
-    assert len(build(tmp_path)) == 3
+def test_training_skips_images_that_are_missing_and_reports_all_of_them(tmp_path: Path) -> None:
+    build(tmp_path, objects(5))
+    for name in ("1.png", "4.png"):
+        os.remove(tmp_path / name)
+    dataset = build(tmp_path, max_unreadable=2)
+    assert len(dataset) == 5
+    assert dataset.report.remarks == [f"2 images are missing and are skipped: {tmp_path}/1.png, {tmp_path}/4.png"]
+    with pytest.raises(DataError, match=r"2 of its 5 images do not exist, more than max_unreadable=1: .*1\.png, .*4\.png"):
+        build(tmp_path, max_unreadable=1)
+
+
+def test_testing_needs_all_images_and_names_those_that_are_missing(tmp_path: Path) -> None:
+    build(tmp_path, objects(5))
+    for name in ("2.png", "5.png"):
+        os.remove(tmp_path / name)
+    with pytest.raises(DataError, match=r"2 of its 5 images do not exist: \S+2\.png, \S+5\.png$"):
+        build(tmp_path, test_mode=True)
+
+
+def test_missing_files_are_found_in_many_folders(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").touch()
+    (tmp_path / "a" / "broken.png").symlink_to(tmp_path / "nothing")
+    paths = [str(tmp_path / name) for name in ("a/1.png", "a/2.png", "b/1.png", "a/broken.png")]
+    assert find_missing([*paths, "\0"]) == [*paths[1:3], "\0"]
+
+
+def test_a_list_of_annotation_files_is_an_error_that_names_the_wrapper(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"one file, got \['a.json', 'b.json'\]: .*ConcatDataset"):
+        CocoInstances(ann_file=["a.json", "b.json"])  # type: ignore[arg-type]
 
 
 def test_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
