@@ -14,7 +14,8 @@ JPEG_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, for each way of coding
 _STANDALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # markers without a length
 _CODESTREAM = b"\xff\x4f\xff\x51"
-_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
+_WIDTH, _HEIGHT, _ORIENTATION, _EXTRA_SAMPLES = 256, 257, 274, 338
+_PREMULTIPLIED_ALPHA, _STRAIGHT_ALPHA = 1, 2
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
 
 
@@ -33,6 +34,29 @@ def read_header(content: bytes) -> ImageHeader | None:
     except (struct.error, KeyError, ValueError):
         return None
     return ImageHeader(width, height, _read_orientation(content) >= 5) if width > 0 < height else None
+
+
+def keep_tiff_bands(content: bytes) -> bytes:
+    """A TIFF file whose first three bands are decoded as they are stored; other files are returned unchanged.
+
+    The decoder multiplies colours by a fourth band that is marked as transparency, which a band of remote sensing may
+    be too. Marked as a transparency that the colours were multiplied by already, it is left alone.
+    """
+    if not content.startswith((b"II", b"MM")):
+        return content
+    try:
+        entries = list(_tiff_entries(content, 0))
+    except (struct.error, KeyError):
+        return content
+    changed = bytearray(content)
+    for order, tag, kind, count, offset in entries:
+        if tag == _EXTRA_SAMPLES and kind == 3 and count:
+            capacity = 4 if content[2:4] in (b"\x2a\0", b"\0\x2a") else 8
+            if 2 * count > capacity:
+                (offset,) = struct.unpack_from(f"{order}I" if capacity == 4 else f"{order}Q", content, offset)
+            if content[offset : offset + 2] == struct.pack(f"{order}H", _STRAIGHT_ALPHA):
+                struct.pack_into(f"{order}H", changed, offset, _PREMULTIPLIED_ALPHA)
+    return bytes(changed)
 
 
 def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
@@ -95,21 +119,27 @@ def _read_webp_size(content: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _read_tiff_fields(content: bytes, start: int = 0) -> dict[int, int]:
-    """Tag -> value of the whole numbers in the first directory of a TIFF or BigTIFF file, or of EXIF data."""
+def _tiff_entries(content: bytes, start: int) -> Iterator[tuple[str, int, int, int, int]]:
+    """Byte order, tag, type, number of values and offset of the value field, of a TIFF file's or EXIF's first directory."""
     order = {b"II": "<", b"MM": ">"}[content[start : start + 2]]
     (version,) = struct.unpack_from(f"{order}H", content, start + 2)
     is_big = version == 43
     (directory,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", content, start + (8 if is_big else 4))
     directory += start
-    (count,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}H", content, directory)
-    entry, fields = directory + (8 if is_big else 2), {}
-    for _ in range(min(count, 2**16)):
-        tag, kind = struct.unpack_from(f"{order}HH", content, entry)
-        if kind in (1, 3, 4, 16):
-            code = {1: "B", 3: "H", 4: "I", 16: "Q"}[kind]
-            (fields[tag],) = struct.unpack_from(order + code, content, entry + (12 if is_big else 8))
+    (num_entries,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}H", content, directory)
+    entry = directory + (8 if is_big else 2)
+    for _ in range(min(num_entries, 2**16)):
+        tag, kind, count = struct.unpack_from(f"{order}HHQ" if is_big else f"{order}HHI", content, entry)
+        yield order, tag, kind, count, entry + (12 if is_big else 8)
         entry += 20 if is_big else 12
+
+
+def _read_tiff_fields(content: bytes, start: int = 0) -> dict[int, int]:
+    """Tag -> value of the whole numbers in the first directory of a TIFF or BigTIFF file, or of EXIF data."""
+    codes, fields = {1: "B", 3: "H", 4: "I", 16: "Q"}, {}
+    for order, tag, kind, _, offset in _tiff_entries(content, start):
+        if kind in codes:
+            (fields[tag],) = struct.unpack_from(order + codes[kind], content, offset)
     return fields
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from solo.errors import DataError, missing_file_message
-from solo.images.header import FORMATS, JPEG_SCAN, JPEG_START, PNG_START, jpeg_segments, read_header
+from solo.images.header import FORMATS, JPEG_SCAN, JPEG_START, PNG_START, jpeg_segments, keep_tiff_bands, read_header
 
 Image = npt.NDArray[np.uint8]
 
@@ -152,7 +152,7 @@ def _decode(content: bytes, path: str | os.PathLike[str], *, apply_orientation: 
     if not apply_orientation:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(keep_tiff_bands(content), np.uint8), flags)
     except cv2.error as error:
         raise UnreadableImageError(path, f"it cannot be decoded ({error.err})") from None
     if image is None:

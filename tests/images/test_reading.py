@@ -10,10 +10,14 @@ import pytest
 from PIL import Image as PillowImage
 
 from solo.errors import DataError
+from solo.images.header import keep_tiff_bands
 from solo.images.reading import UnreadableImageError, read_annotated_image, read_image
 from tests.helpers.limits import run_limited
 from tests.helpers.odd_files import make_endless, png_bomb
+from tests.helpers.paths import SHARED
+from tests.helpers.tiff_files import tiff_bytes
 
+CASES = SHARED / "cases" / "odd_images"
 COLOR = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 
 
@@ -44,6 +48,27 @@ def test_grayscale(tmp_path: Path) -> None:
 def test_transparency_is_dropped(tmp_path: Path) -> None:
     image = read_image(save(tmp_path / "a.png", np.dstack([COLOR, COLOR[..., 0]])))
     np.testing.assert_array_equal(image, COLOR)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_transparency_of_a_tiff_is_dropped(tmp_path: Path, compression: str | None, endian: str) -> None:
+    pixels = np.dstack([COLOR, COLOR[..., 0]])
+    PillowImage.fromarray(pixels).save(tmp_path / "a.tif", compression=compression)
+    content = (tmp_path / "a.tif").read_bytes()
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., ::-1], COLOR)
+    (tmp_path / "b.tif").write_bytes(tiff_bytes(pixels, extra_samples=[2], endian=endian))
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif")[..., ::-1], COLOR)
+    for length in range(0, len(content), 7):  # damaged anywhere: as before
+        keep_tiff_bands(content[:length])
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is absent")
+@pytest.mark.parametrize(("name", "band"), [("l_4band.tif", 200), ("d_rgba.tif", 255)])
+def test_bands_as_stored_in_files_from_bug_reports(name: str, band: int) -> None:
+    stored = np.asarray(PillowImage.open(CASES / name))
+    assert stored[..., 3].max() == band
+    np.testing.assert_array_equal(read_image(CASES / name)[..., ::-1], stored[..., :3])
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

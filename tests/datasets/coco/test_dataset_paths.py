@@ -56,7 +56,7 @@ def test_training_skips_images_that_are_missing_and_reports_all_of_them(tmp_path
     dataset = build(tmp_path, max_unreadable=2)
     assert len(dataset) == 5
     assert dataset.report.remarks == [f"2 images are missing and are skipped: {tmp_path}/1.png, {tmp_path}/4.png"]
-    with pytest.raises(DataError, match=r"2 of its 5 images do not exist, more than max_unreadable=1: .*1\.png, .*4\.png"):
+    with pytest.raises(DataError, match=r"2 of its 5 images .* more than max_unreadable=1: .*1\.png, .*4\.png"):
         build(tmp_path, max_unreadable=1)
 
 
