@@ -120,7 +120,7 @@ def _read_webp_size(content: bytes) -> tuple[int, int]:
 
 
 def _tiff_entries(content: bytes, start: int) -> Iterator[tuple[str, int, int, int, int]]:
-    """Byte order, tag, type, number of values and offset of the value field, of a TIFF file's or EXIF's first directory."""
+    """Byte order, tag, type, number of values and offset of the value field, of the first directory of TIFF or EXIF."""
     order = {b"II": "<", b"MM": ">"}[content[start : start + 2]]
     (version,) = struct.unpack_from(f"{order}H", content, start + 2)
     is_big = version == 43
