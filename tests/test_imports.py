@@ -19,7 +19,7 @@ MAY_KNOW = {
     "models": {"masks", "ops", "registry", "structures"},
     "images": {"errors"},
     "datasets": {"images", "masks", "ops", *EVERYWHERE},
-    "evaluation": {"datasets", "masks", "ops", *EVERYWHERE},
+    "evaluation": {"datasets", "images", "masks", "ops", *EVERYWHERE},
     "checkpoints": {"config", "datasets", "masks", "ops", *EVERYWHERE},
     "runtime": {"cli", "errors", "images", "inference", "masks"},  # the command line in its __main__ alone
     "export": {

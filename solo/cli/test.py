@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="resume an interrupted evaluation of the work folder")
     parser.add_argument("--out", metavar="FILE.json", help="write the detections in COCO's results format")
     add_overwrite_option(parser)
+    parser.add_argument("--report", metavar="DIR", help="folder for a report: curves, confusion, errors, worst images")
     parser.add_argument("--show-dir", metavar="DIR", help="folder for visualisations of the predictions")
     parser.add_argument("--show-score-thr", type=score, default=0.3, help="lowest score shown (default: %(default)s)")
     parser.add_argument("--max-images", type=int, help="maximum number of visualisations (default: all images)")
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.checkpoint,
         work_dir=arguments.work_dir,
         out=arguments.out,
+        report=arguments.report,
         overwrite=arguments.overwrite,
         show_dir=arguments.show_dir,
         show_score_thr=arguments.show_score_thr,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -62,18 +62,27 @@ def prepare_determinism(config: Config) -> None:
         config.env_cfg = ConfigDict({**(config.get("env_cfg") or {}), "cudnn_benchmark": False})
 
 
-def set_metric_options(config: Config, *, out: str | None, classwise: bool) -> None:
-    """Have the first CocoMaskMetric of the test evaluator write detections to `out` and report the AP of every class.
+def set_metric_options(
+    config: Config, *, out: str | None, classwise: bool, report: Mapping[str, str] | None = None
+) -> None:
+    """Have the first CocoMaskMetric of the test evaluator write detections or a report, and the AP of every class.
+
+    Args:
+        config: changed in place.
+        out: file for the detections.
+        classwise: report the AP of every class.
+        report: `folder` and `title` of the report.
 
     Raises:
         ConfigError: An option is given and there is no CocoMaskMetric.
     """
-    if out is None and not classwise:
+    if out is None and report is None and not classwise:
         return
     metrics = _coco_metrics(config, "test")
     if not metrics:
-        raise ConfigError("--out and --classwise need a CocoMaskMetric in test_evaluator")
+        raise ConfigError("--out, --report and --classwise need a CocoMaskMetric in test_evaluator")
     metrics[0].results_file = out or metrics[0].get("results_file")
+    metrics[0].report = None if report is None else dict(report)
     metrics[0].classwise = classwise or metrics[0].get("classwise", False)
 
 

@@ -44,6 +44,7 @@ from solo.engine.hooks.checkpoint import latest_checkpoint
 from solo.engine.resume import restore_training
 from solo.errors import CheckpointError, ConfigError, printable
 from solo.evaluation import CocoMaskMetric
+from solo.evaluation.report import check_report
 from solo.inference.tta.config import trained_model, use_tta
 from solo.output_files import check_outputs, inputs_within
 from solo.runtime.sessions import RuntimeOptions, is_exported, model_files
@@ -228,6 +229,7 @@ def test(
     show_score_thr: float = 0.3,
     max_images: int | None = None,
     classwise: bool = False,
+    report: str | None = None,
     resume: bool = False,
     tta: bool = False,
     deployment: DeploymentOptions | RuntimeOptions | None = AS_TRAINED,
@@ -247,6 +249,7 @@ def test(
         show_score_thr: lowest score of a drawn instance.
         max_images: maximum number of visualisations; None for all images.
         classwise: also report the AP of every class.
+        report: folder for a report of what is wrong, see `solo.evaluation.report`.
         resume: resume an interrupted evaluation of the work folder (the default in a restart by torchrun); images
             whose detections are on disk are neither loaded nor predicted.
         tta: test-time augmentation: the config's `tta_pipeline`, or scales and flips of its test pipeline.
@@ -266,11 +269,16 @@ def test(
     weights = _set_tested_model(config, checkpoint, deployment=deployment, tta=tta)
     config.work_dir = _make_work_dir(config, config_path, work_dir)
     config.resume = False
-    set_metric_options(config, out=out, classwise=classwise)
+    title = f"{Path(checkpoint).name} of {config_path}"
+    report_options = None if report is None else dict(folder=str(report), title=title)
+    set_metric_options(config, out=out, classwise=classwise, report=report_options)
     inputs = [*config_files(config.filename), *map(str, weights)]  # strings: the config with its hooks is dumped
     if out is not None:
         _make_folder(Path(out).parent, option="--out")
         check_outputs([out], overwrite=overwrite, inputs=inputs, allow_streams=True)
+    if report is not None:
+        _make_folder(report, option="--report")
+        check_report(report, overwrite=overwrite)
     if show_dir is not None:
         _make_folder(show_dir, option="--show-dir")
         options = dict(show_dir=show_dir, score_thr=show_score_thr, max_images=max_images)

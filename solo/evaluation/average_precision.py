@@ -11,6 +11,7 @@ import importlib.util
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -82,6 +83,55 @@ def coco_precision(
         )
         precision.append(group[..., -1])
     return np.concatenate(precision, axis=2)
+
+
+def hotcoco_evaluation(
+    ground_truth: Iterable[AnnotatedImage],
+    detections: Sequence[ImageDetections],
+    *,
+    num_classes: int,
+    max_dets: int,
+) -> HotcocoEvaluation:
+    """Compare masks with hotcoco and keep its evaluator, for what it computes beyond the precision.
+
+    Args:
+        ground_truth: as in `coco_precision`.
+        detections: as in `coco_precision`.
+        num_classes: number of labels.
+        max_dets: how many detections of a class count in an image, best first.
+
+    Raises:
+        ConfigError: hotcoco is not installed.
+    """
+    choose_backend("hotcoco")
+    image_numbers = {image_id: number for number, image_id in enumerate(sorted(d.image_id for d in detections), 1)}
+    order = sorted(detections, key=lambda image: image_numbers[image.image_id])
+    content = _coco_content(ground_truth, image_numbers, num_classes=num_classes, with_masks=True)
+    everything = np.ones(sum(len(image.labels) for image in order), bool)
+    evaluator = _Hotcoco(content, "segm").evaluate(
+        _rows(order, image_numbers),
+        _encodings(order, everything),
+        image_ids=list(image_numbers.values()),
+        category_ids=[label + 1 for label in range(num_classes)],
+        max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
+    )
+    return HotcocoEvaluation(evaluator=evaluator, image_numbers=image_numbers, detections=order)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HotcocoEvaluation:
+    """A hotcoco evaluator of masks that has evaluated and accumulated.
+
+    Attributes:
+        evaluator: `hotcoco.COCOeval`. A category id is label + 1; objects and detections have the ids 1, 2, ... in the
+            order of the ground truth and of `detections`.
+        image_numbers: image id -> id of the image in the evaluator.
+        detections: the detections, ordered by the number of their image.
+    """
+
+    evaluator: Any
+    image_numbers: dict[Any, int]
+    detections: list[ImageDetections]
 
 
 def _label_groups(counts: np.ndarray) -> Iterator[range]:
@@ -207,14 +257,27 @@ class _Hotcoco:
         max_dets: list[int],
     ) -> np.ndarray:
         """(10, 101, len(category_ids), 4, 3) precision."""
+        evaluator = self.evaluate(rows, encodings, image_ids=image_ids, category_ids=category_ids, max_dets=max_dets)
+        accumulated: Any = evaluator.eval
+        return np.asarray(accumulated["precision"])
+
+    def evaluate(
+        self,
+        rows: np.ndarray,
+        encodings: list[Any] | None,
+        *,
+        image_ids: list[int],
+        category_ids: list[int],
+        max_dets: list[int],
+    ) -> Any:
+        """A `hotcoco.COCOeval` of the detections that has evaluated and accumulated."""
         evaluator = self._package.COCOeval(self._ground_truth, self._load(rows, encodings), self._name)
         params = evaluator.params  # a copy, to be set as a whole
         params.img_ids, params.cat_ids, params.max_dets = image_ids, category_ids, max_dets
         evaluator.params = params
         evaluator.evaluate()
         evaluator.accumulate()
-        accumulated: Any = evaluator.eval
-        return np.asarray(accumulated["precision"])
+        return evaluator
 
     def _load(self, rows: np.ndarray, encodings: list[Any] | None) -> Any:
         results = rows[:, :7].copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,6 +72,7 @@ class CocoMaskMetric(BaseMetric):
         max_dets: int = 100,
         classwise: bool = False,
         results_file: str | None = None,
+        report: Mapping[str, str] | None = None,
         backend: str = "auto",
         prefix: str | None = None,
     ) -> None:
@@ -83,6 +84,7 @@ class CocoMaskMetric(BaseMetric):
             max_dets: how many detections of a class count in an image, best first.
             classwise: log and return the AP of every class too.
             results_file: where to write the detections in COCO's results format.
+            report: `folder` and `title` of a report to write (see `solo.evaluation.report`); it needs hotcoco.
             backend: "hotcoco", "pycocotools", or "auto" for the first of them that is installed.
             prefix: first part of the returned keys; "coco" by default.
         """
@@ -100,8 +102,12 @@ class CocoMaskMetric(BaseMetric):
         self.max_dets = max_dets
         self.classwise = classwise
         self.results_file = results_file
+        self.report = report
+        if report is not None:
+            choose_backend("hotcoco")
         self.backend = choose_backend(backend)
         self._annotations: _Annotations | None = None
+        self._datasets: tuple[Any, ...] = ()
         self._category_ids: tuple[int, ...] = ()
         self._image_ids: dict[Any, None] = {}
         self._record = DetectionRecord.temporary()
@@ -144,6 +150,7 @@ class CocoMaskMetric(BaseMetric):
                 common that they cannot rename.
             DataError: as `load_annotations`.
         """
+        self._datasets = tuple(datasets)
         files = [file for dataset in datasets if (file := getattr(dataset, "ann_file", None))]
         is_theirs = self.ann_file is None or [Path(file).resolve() for file in files] == [Path(self.ann_file).resolve()]
         if self.ann_file is None and files:
@@ -262,6 +269,8 @@ class CocoMaskMetric(BaseMetric):
                 metrics.update(zip(keys, values, strict=True))
         if self.results_file is not None:  # after the tables, which are not lost if this fails
             self._write_results(by_image.values(), self.results_file)
+        if self.report is not None:
+            self._write_report(list(by_image.values()), **self.report)
         return metrics
 
     def _evaluate(self, name: str, detections: list[ImageDetections]) -> np.ndarray:
@@ -282,6 +291,28 @@ class CocoMaskMetric(BaseMetric):
         check_outputs([path], overwrite=True, inputs=self.ann_files, allow_streams=True)
         write_output(path, itertools.chain([b"["], _separated(json.dumps(entry).encode() for entry in entries), [b"]"]))
         MMLogger.get_current_instance().info(f"Wrote the detections to {path}")
+
+    def _write_report(self, detections: list[ImageDetections], *, folder: str, title: str) -> None:
+        from solo.evaluation.report import write_report  # most evaluations write none
+
+        assert self._annotations is not None, "`process` has loaded them"
+        page = write_report(
+            folder,
+            images=list(self._annotations.annotated_images()),
+            detections=detections,
+            classes=(self.dataset_meta or {})["classes"],
+            max_dets=self.max_dets,
+            title=title,
+            image_paths=_image_paths(self._datasets),
+        )
+        MMLogger.get_current_instance().info(f"Wrote the report {page}")
+
+
+def _image_paths(datasets: Sequence[Any]) -> dict[Any, str]:
+    """Image id -> file, of datasets that name them."""
+    named = [dataset for dataset in datasets if hasattr(dataset, "get_data_info")]
+    infos = (dataset.get_data_info(index) for dataset in named for index in range(len(dataset)))
+    return {info["img_id"]: info["img_path"] for info in infos if "img_path" in info and "img_id" in info}
 
 
 def _make_image_ids_unique(datasets: Sequence[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -121,6 +122,12 @@ class ImageDetections:
         sums = np.diff(sums, axis=0)  # (D, 2) pixels of the background and of the object
         if (sums.sum(axis=1) != pixels).any() or (sums[:, 1] != self.areas).any():
             raise ValueError(f"the counts of a mask do not sum up to its area, or to {self.size} pixels")
+
+    def select(self, keep: np.ndarray) -> ImageDetections:
+        """The detections that a mask (D,) bool keeps."""
+        counts = itertools.compress(self.counts.split(SEPARATOR), keep)
+        columns = {name: getattr(self, name)[keep] for name in COLUMNS}
+        return ImageDetections(image_id=self.image_id, size=self.size, counts=SEPARATOR.join(counts), **columns)
 
     def texts(self) -> list[str]:
         """`counts` of the D RLEs."""

@@ -88,3 +88,15 @@ def test_a_terminated_prediction_leaves_what_it_found(model: tuple[Path, Path], 
     content = json.loads((results / "predictions.json").read_text())
     assert 3 < len(content["images"]) == len(content["annotations"]) < 3000
     assert not list(results.glob(".*"))
+
+
+def test_report_of_a_test(model: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run_tool("test.py", *model, "--report", "report", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Wrote the report report/report.html" in done.stdout
+    numbers = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert f"{numbers['overall']['ap']:.3f}" in ap_table(done.stdout)[0]
+    (tmp_path / "report" / "report.json").write_text("{}")
+    done = run_tool("test.py", *model, "--report", "report", folder=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "report.json exists already" in done.stderr
