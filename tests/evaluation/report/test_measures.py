@@ -34,7 +34,10 @@ class Reference:
         self.found, self.scores = detected.labels, detected.scores
         self.iou = np.array(
             [
-                [(o & m).sum() / ((m if is_crowd else o | m).sum() or 1) for o, is_crowd in zip(objects, self.crowd)]
+                [
+                    (o & m).sum() / ((m if is_crowd else o | m).sum() or 1)
+                    for o, is_crowd in zip(objects, self.crowd, strict=True)
+                ]
                 for m in masks
             ]
         ).reshape(len(masks), len(objects))
