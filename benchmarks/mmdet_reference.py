@@ -6,12 +6,14 @@ Functions import mmdet when they are called, so that measurements without it do 
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
@@ -48,10 +50,25 @@ def build_mmdet(model: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Base
     import mmdet.models  # noqa: F401  (registers)
     from mmdet.registry import MODELS
 
+    _use_torch_focal_loss()
     with DefaultScope.overwrite_default_scope("mmdet"):
         detector = MODELS.build(ConfigDict(mmdet_config(model)))
     detector.load_state_dict(convert_from_ours(weights, dialect=DIALECTS["mmdet"])[0])
     return detector
+
+
+def _use_torch_focal_loss() -> None:
+    """Without a compiled mmcv, let mmdet take on a GPU the focal loss in torch that it takes on a CPU."""
+    from mmdet.models.losses import focal_loss
+
+    if next(importlib.metadata.Distribution.discover(name="mmcv-lite"), None) is None:
+        return
+
+    def sigmoid_focal_loss(pred: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        one_hot = F.one_hot(target, num_classes=pred.size(1) + 1)[:, : pred.size(1)]
+        return focal_loss.py_sigmoid_focal_loss(pred, one_hot, *args, **kwargs)
+
+    focal_loss.sigmoid_focal_loss = sigmoid_focal_loss
 
 
 def mmdet_config(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.distributed import is_torchelastic_launched
 
 from solo.cli.options import (
@@ -144,6 +145,8 @@ def _print_throughput(arguments: argparse.Namespace) -> None:
 
 
 def _print_rows(arguments: argparse.Namespace) -> None:
+    # mmdet's convolutions on a GPU would be rounded to ten bits, ours in the decoder not: masks could not be compared.
+    torch.backends.cudnn.allow_tf32 = False
     from benchmarks.rows import format_table, write_json
     from benchmarks.timing import use_clock
 
