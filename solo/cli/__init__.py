@@ -30,6 +30,7 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS = {
     "train": Subcommand("solo.cli.train", "train a model"),
     "test": Subcommand("solo.cli.test", "evaluate a checkpoint: mask AP and box AP"),
+    "compare": Subcommand("solo.cli.compare", "compare the detections of two models, with intervals"),
     "predict": Subcommand("solo.cli.predict", "find the instances of image files"),
     "export": Subcommand("solo.cli.export", "export a checkpoint to ONNX, OpenVINO or torch.export"),
     "config": Subcommand("solo.cli.config", "print, list or copy configs"),

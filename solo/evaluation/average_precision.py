@@ -91,6 +91,7 @@ def hotcoco_evaluation(
     *,
     num_classes: int,
     max_dets: int,
+    by_area: bool = True,
 ) -> HotcocoEvaluation:
     """Compare masks with hotcoco and keep its evaluator, for what it computes beyond the precision.
 
@@ -99,6 +100,7 @@ def hotcoco_evaluation(
         detections: as in `coco_precision`.
         num_classes: number of labels.
         max_dets: how many detections of a class count in an image, best first.
+        by_area: evaluate COCO's areas too; without it only all objects together.
 
     Raises:
         ConfigError: hotcoco is not installed.
@@ -114,6 +116,7 @@ def hotcoco_evaluation(
         image_ids=list(image_numbers.values()),
         category_ids=[label + 1 for label in range(num_classes)],
         max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
+        by_area=by_area,
     )
     return HotcocoEvaluation(evaluator=evaluator, image_numbers=image_numbers, detections=order)
 
@@ -269,11 +272,14 @@ class _Hotcoco:
         image_ids: list[int],
         category_ids: list[int],
         max_dets: list[int],
+        by_area: bool = True,
     ) -> Any:
         """A `hotcoco.COCOeval` of the detections that has evaluated and accumulated."""
         evaluator = self._package.COCOeval(self._ground_truth, self._load(rows, encodings), self._name)
         params = evaluator.params  # a copy, to be set as a whole
         params.img_ids, params.cat_ids, params.max_dets = image_ids, category_ids, max_dets
+        if not by_area:
+            params.area_rng, params.area_rng_lbl = params.area_rng[:1], params.area_rng_lbl[:1]
         evaluator.params = params
         evaluator.evaluate()
         evaluator.accumulate()
