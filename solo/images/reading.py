@@ -78,7 +78,7 @@ def read_annotated_image(
         DataError: The image has another size than the annotated one.
     """
     max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
-    content = _read_bytes(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
+    content = read_file(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
     header = read_header(content)
     if header is None:
         raise UnreadableImageError(path, f"it is damaged or not an image of a supported format ({FORMATS})")
@@ -118,7 +118,12 @@ def _default_max_pixels() -> int:
     return int(text)
 
 
-def _read_bytes(path: str | os.PathLike[str], *, max_size: int) -> bytes:
+def read_file(path: str | os.PathLike[str], *, max_size: int) -> bytes:
+    """Read a regular file of at most `max_size` bytes.
+
+    Raises:
+        UnreadableImageError: it is missing, empty, larger, or no regular file.
+    """
     try:
         with open(path, "rb", opener=_open_regular) as file:
             size = os.fstat(file.fileno()).st_size

@@ -1,4 +1,4 @@
-"""Reads a COCO annotation file: its structure, its classes, and the annotations that can be used."""
+"""Reads a COCO annotation file or a YOLO data.yaml: its structure, its classes, and what can be used."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from solo.datasets.coco.annotation_rules import is_id
 from solo.datasets.coco.annotation_table import AnnotatedImage, AnnotationTable
 from solo.datasets.coco.polygons import PolygonTable
 from solo.datasets.coco.report import AnnotationReport
+from solo.datasets.formats.yolo import UNREADABLE_IMAGE, coco_content, find_yaml, open_yaml
 from solo.errors import DataError, missing_file_message, suggestion
 
 _LONGEST_SIDE = 2**20  # that OpenCV reads
@@ -63,25 +64,37 @@ def check_coco_file(path: str | os.PathLike[str]) -> AnnotationReport:
 
 @_paused_garbage_collection()
 def read_annotations(
-    path: str | os.PathLike[str], *, classes: Sequence[str] | None = None, for_evaluation: bool = False
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] | None = None,
+    for_evaluation: bool = False,
+    split: str | None = None,
 ) -> CheckedAnnotations:
-    """Read a COCO instance file and keep what can be used: for training, for testing and for the tools.
+    """Read a COCO instance file or a YOLO data.yaml, and keep what can be used: for training, testing and the tools.
 
     Args:
-        path: The annotation file.
+        path: The annotation file. `FOLDER/data.yaml#val` is one split of a YOLO data set; a folder that holds a
+            data.yaml stands for that.
         classes: Names to use, in the order of their labels; None takes all, sorted by category id.
         for_evaluation: Keep objects that have no pixel, or a box that covers nothing of the image, as pycocotools does:
             they are ground truth that nothing can match, but nothing can be learned from them.
+        split: Of a YOLO data set; None reads all of them.
 
     Raises:
         DataError: The file is missing, no JSON, or no COCO instance file, two images share an id, or a class is
-            unknown.
+            unknown; or see `solo.datasets.formats.yolo`.
     """
     path = Path(path)
     polygon_table = PolygonTable()
-    content = _read_json(path, object_hook=polygon_table.extract_polygons)
+    content, problems = _read_content(path, split, polygon_table, for_evaluation=for_evaluation)
     images, annotations = content["images"], content.get("annotations") or []
     report = AnnotationReport(path=path, images=len(images), annotations=len(annotations))
+    unreadable = problems.pop(UNREADABLE_IMAGE, [])
+    if unreadable:
+        report.remarks.append(f"{len(unreadable)} images left out, which cannot be read: {', '.join(unreadable)}")
+    for kind, ids in problems.items():
+        report.problems[kind] += ids
+        report.annotations += len(ids)
     if content.get("annotations") is None:
         report.remarks.append(f"no key 'annotations'; the file has {sorted(content)}")
     categories = _without_unused_namesakes(_check_categories(content["categories"], path), annotations, report)
@@ -101,6 +114,24 @@ def read_annotations(
         further={key: value for key, value in content.items() if key not in ("images", "annotations", "categories")},
         report=report,
     )
+
+
+def _read_content(
+    path: Path, split: str | None, polygons: PolygonTable, *, for_evaluation: bool
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The content of a COCO file, polygons replaced by their indices, and what a YOLO data set has that is unusable."""
+    file, _, chosen = path.name.partition("#")
+    named = path.with_name(file) if chosen and not path.exists() else path
+    yaml_file = find_yaml(named)
+    if yaml_file is None:
+        return _read_json(path, object_hook=polygons.extract_polygons), {}
+    data = open_yaml(yaml_file)
+    wanted = split or (chosen if named != path else None)
+    splits = [wanted] if wanted else list(data.splits)
+    content, problems = coco_content(data, splits, keep_unreadable=for_evaluation)
+    for annotation in content["annotations"]:
+        polygons.extract_polygons(annotation)
+    return content, problems
 
 
 def _read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:

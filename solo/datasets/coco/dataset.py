@@ -1,4 +1,4 @@
-"""The dataset of a COCO annotation file."""
+"""The dataset of a COCO annotation file, or of a split of a YOLO data.yaml."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.coco.annotations import read_annotations
 from solo.datasets.coco.image_files import check_images_exist
 from solo.datasets.coco.report import AnnotationReport
+from solo.datasets.formats.yolo import SPLITS, find_yaml, is_yaml
 from solo.datasets.seeding import batch_number, seeded_by
 from solo.datasets.transforms.load_image import LoadImage
 from solo.errors import DataError, suggestion
@@ -30,7 +31,7 @@ _MAX_WORKERS = 256
 
 @DATASETS.register_module()
 class CocoInstances(BaseDataset):
-    """Instance annotations in COCO's format; each is checked, and random transforms are reproducible.
+    """Instance annotations in COCO's or YOLO's format; each is checked, and random transforms are reproducible.
 
     A data info holds img_path, img_id, height, width and instances: `ImageInstances`, which are also a sequence of
     `dict(bbox=[x1, y1, x2, y2] in pixels of the image, bbox_label, ignore_flag (1 for a crowd region), mask=polygons or
@@ -42,6 +43,7 @@ class CocoInstances(BaseDataset):
     """
 
     report: AnnotationReport
+    ann_file: str
     image_id_prefix: str = ""
 
     def __init__(
@@ -56,13 +58,15 @@ class CocoInstances(BaseDataset):
         test_mode: bool = False,
         max_unreadable: int = 10,
         seed: int = 0,
+        split: str | None = None,
         indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
     ) -> None:
         """Read and check the annotations.
 
         Args:
-            ann_file: Annotation file, relative to `data_root` unless absolute.
+            ann_file: Annotation file, relative to `data_root` unless absolute: COCO's, or a YOLO data.yaml. A missing
+                one is replaced by a data.yaml of `data_root`.
             data_root: Folder of the dataset; `~` is the home folder.
             data_prefix: `dict(img=folder of the images)`, relative to `data_root` unless absolute.
             classes: Names of the classes, in the order of their labels; None takes all by category id.
@@ -73,6 +77,8 @@ class CocoInstances(BaseDataset):
             test_mode: Keep every image, in the file's order, and objects without a pixel; fail at an unreadable image.
             max_unreadable: Training skips this many different unreadable images; one more ends the run.
             seed: Seed of the random transforms.
+            split: Of a data.yaml: "train", "val" or "test"; None takes the one that `ann_file` has in its name, else
+                "val" in test mode and "train" otherwise.
             indices: Use the first (or, negative, last) so many images, or exactly these.
             serialize_data: Keep the annotations as one block of bytes, which workers share.
 
@@ -80,7 +86,7 @@ class CocoInstances(BaseDataset):
             DataError: The annotation file or an option cannot be used, or images are missing: one in test mode, more
                 than `max_unreadable` in training; the message names file, key or id, and all missing images.
         """
-        self.classes, self.max_unreadable, self.seed = classes, max_unreadable, seed
+        self.classes, self.max_unreadable, self.seed, self.split = classes, max_unreadable, seed, split
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._in_progress = _ImagesInProgress()
         if not isinstance(ann_file, (str, os.PathLike)):
@@ -122,7 +128,8 @@ class CocoInstances(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """The data info of every image of the annotation file, in its order."""
-        checked = read_annotations(self.ann_file, classes=self.classes, for_evaluation=self.test_mode)
+        split = self._find_split()
+        checked = read_annotations(self.ann_file, classes=self.classes, for_evaluation=self.test_mode, split=split)
         self.report = checked.report
         self._metainfo.update(classes=checked.classes, category_ids=checked.category_ids)
         folder = self.data_prefix["img"]
@@ -147,6 +154,19 @@ class CocoInstances(BaseDataset):
             )
             for path, image in zip(paths, checked.annotated_images(), strict=True)
         ]
+
+    def _find_split(self) -> str | None:
+        """Find the split of a data.yaml, which takes the place of a missing annotation file; None for a COCO file."""
+        named = Path(self.ann_file)
+        if not named.is_file() and not is_yaml(named):
+            found = find_yaml(Path(self.data_root)) if self.data_root else None
+            self.ann_file = self.ann_file if found is None else str(found)
+        if not is_yaml(Path(self.ann_file)):
+            if self.split is not None:
+                raise DataError(f"split={self.split!r} is of a YOLO data.yaml, but ann_file is {self.ann_file}")
+            return None
+        stated = next((split for split in SPLITS if split in named.stem), "val" if self.test_mode else "train")
+        return self.split or stated
 
     def filter_data(self) -> list[dict[str, Any]]:
         """The images to use; in test mode all of them.
