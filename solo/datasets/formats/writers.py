@@ -263,7 +263,8 @@ def _inside(polygon: list[float], *, height: int, width: int) -> list[float]:
 
 def _relative(record: ObjectRecord, *, height: int, width: int) -> list[str]:
     """The numbers of a line from the coordinates, which `_inside` has rounded."""
-    polygon: list[float] = record.segmentation[0]  # type: ignore[index]  # an RLE has become a polygon
+    segmentation: Any = record.segmentation
+    (polygon,) = segmentation
     return [f"{value / (width, height)[index % 2]:.{_DIGITS}g}" for index, value in enumerate(polygon)]
 
 
