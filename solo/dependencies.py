@@ -27,6 +27,7 @@ OPTIONAL = {
     "onnxruntime": ("onnxruntime", "exported models in ONNX files", "solov2[onnx]"),
     "openvino": ("openvino", "exported models on Intel hardware", "solov2[openvino]"),
     "nncf": ("nncf", "int8 models", "solov2[int8]"),
+    "av": ("av", "videos and streams", "solov2[video]"),
 }
 
 # Versions that the suite was run with, not each with each.

@@ -6,13 +6,37 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from solo.errors import OutputError
 
 MARK_REACH = 256
 """A mark lies within the first bytes of a file, so that only these are read."""
+
+MAX_STEM_BYTES = 230
+"""File systems allow 255 bytes: numbers and a suffix still fit."""
+
+
+class UniqueStems:
+    """Gives file names without suffix that differ from each other, in a time that is linear in their number."""
+
+    def __init__(self) -> None:
+        """Start without names."""
+        self._taken: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def take(self, wanted: str) -> str:
+        """A name like the one that is wanted: shortened if it is too long, with a number where it is taken."""
+        encoded = os.fsencode(wanted)
+        if len(encoded) > MAX_STEM_BYTES:
+            wanted = encoded[:MAX_STEM_BYTES].decode("utf-8", "ignore")  # without a character that was cut in two
+        name = wanted
+        while name in self._taken:
+            self._counts[wanted] = self._counts.get(wanted, 1) + 1
+            name = f"{wanted}_{self._counts[wanted]}"
+        self._taken.add(name)
+        return name
 
 
 def check_outputs(
@@ -84,6 +108,28 @@ def write_output(path: str | os.PathLike[str], content: bytes | Iterable[bytes])
         if not is_stream:
             with contextlib.suppress(OSError):
                 target.unlink()
+
+
+@contextlib.contextmanager
+def staged_output(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A name in the folder of the file, for a writer that needs one; renamed to the file when the block ends.
+
+    An exception within the block removes the file that was begun.
+
+    Raises:
+        OutputError: the folder cannot be made, or the file cannot be renamed.
+    """
+    path = Path(path)
+    target = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield target
+        target.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            target.unlink()
 
 
 def _is_stream(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What `solo predict` and `python -m solo.runtime` share: the options of images and results, and the run.
+"""What `solo predict` and `python -m solo.runtime` share: the options of sources and results, and the run.
 
 Imports no torch: exported files are run without it.
 """
@@ -12,18 +12,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from solo.cli.result_options import add_overwrite_option, score
+from solo.cli.progress import ProgressLine
+from solo.cli.result_options import add_overwrite_option, positive, score
 from solo.errors import printable
-from solo.inference.predict_files import find_images, predict_files
+from solo.inference.predict_files import PredictionSummary, predict_files
 from solo.inference.predictor import SOLOPredictor
+from solo.inference.sources import SourceReport, open_source
+from solo.inference.sources.paths import describe_suffixes
 from solo.inference.writers import PREDICTIONS_FILE
 
 
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:
-    """Add the images, and the options of the results; mmdet's spelling where mmdet has them."""
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image file, folder, or quoted glob ('a/**/*.jpg')")
+    """Add the sources, and the options of the results; mmdet's or ultralytics' spelling where they have them."""
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="SOURCE",
+        help="image or video file, folder, quoted glob ('a/**/*.jpg'), text file of paths, - for paths on stdin, "
+        "index of a camera, or URL of a stream (rtsp://, http://)",
+    )
     parser.add_argument("--out-dir", default="predictions", help="folder of the results (default: %(default)s)")
     parser.add_argument("--score-thr", type=score, default=0.3, help="lowest score kept (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=1,
+        help="images that go through the network at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--vid-stride", type=positive, default=1, help="predict every n-th frame of videos (default: %(default)s)"
+    )
     add_overwrite_option(parser)
 
 
@@ -37,24 +55,52 @@ def predict_images(
         open_predictor: gives the predictor and the files that it was read from, which results never replace.
     """
     signal.signal(signal.SIGTERM, _exit)
-    images = find_images(arguments.inputs)
+    source = open_source(arguments.inputs, stride=arguments.vid_stride)
+    if not source.is_live:
+        source.connect()  # a video that cannot be opened is found before the model is loaded
     predictor, inputs = open_predictor()
-    summary = predict_files(
-        images,
-        predictor=predictor,
-        out_dir=arguments.out_dir,
-        score_thr=arguments.score_thr,
-        overwrite=arguments.overwrite,
-        inputs=inputs,
-    )
-    for problem in summary.unreadable:
-        print(f"skipped: {printable(str(problem))}", file=sys.stderr)
-    print(
-        f"{summary.images} images, {summary.objects} objects, {summary.seconds:.1f} s on {predictor.device};"
-        f" visualisations and {PREDICTIONS_FILE} are in {arguments.out_dir}"
-        + (f"; {len(summary.unreadable)} could not be read" if summary.unreadable else "")
-    )
+    progress = ProgressLine(source.length())
+    try:
+        summary = predict_files(
+            source,
+            predictor=predictor,
+            out_dir=arguments.out_dir,
+            score_thr=arguments.score_thr,
+            batch_size=arguments.batch_size,
+            overwrite=arguments.overwrite,
+            inputs=inputs,
+            on_frame=lambda so_far: progress.update(so_far.images),
+        )
+    finally:
+        progress.close()
+    _print_problems(summary.report)
+    _print_summary(summary, out_dir=arguments.out_dir, device=str(predictor.device))
     return 0 if summary.images else 1
+
+
+def _print_problems(report: SourceReport) -> None:
+    for problem in report.skipped:
+        print(f"skipped: {printable(problem)}", file=sys.stderr)
+    if report.passed_over:
+        print(f"passed over in folders: {describe_suffixes(report.passed_over)}", file=sys.stderr)
+    if report.ended:
+        print(f"ended: {printable(report.ended)}", file=sys.stderr)
+
+
+def _print_summary(summary: PredictionSummary, *, out_dir: str, device: str) -> None:
+    report = summary.report
+    counts = {
+        "could not be read": len(report.skipped),
+        "corrupt frames": report.corrupt,
+        "frames dropped for newer ones": report.dropped,
+        "reconnects": report.reconnects,
+    }
+    rate = f", {summary.images / summary.seconds:.1f} images/s" if summary.images else ""
+    print(
+        f"{summary.images} images, {summary.objects} objects, {summary.seconds:.1f} s on {device}{rate};"
+        f" visualisations and {PREDICTIONS_FILE} are in {out_dir}"
+        + "".join(f"; {count} {what}" for what, count in counts.items() if count)
+    )
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -23,3 +23,14 @@ def score(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, got {text}")
     return value
+
+
+def positive(text: str) -> int:
+    """Parse a whole number above 0; for the `type` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return int(text)

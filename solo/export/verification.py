@@ -19,7 +19,7 @@ from solo.errors import ExportError
 from solo.export.files import RunFile
 from solo.export.graph import ExportedGraph
 from solo.images.reading import read_image
-from solo.inference.predict_files import find_images
+from solo.inference.sources.paths import find_images
 from solo.masks.resize import resize_masks
 from solo.runtime.metadata import ModelMetadata, PostprocessSettings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from solo.errors import ConfigError, DataError
 from solo.inference.instances import Instances
+from solo.inference.sources import Frame, Source, open_source
+from solo.inference.streaming import predict_stream
 from solo.runtime.sessions import RuntimeOptions, is_exported
 
 if TYPE_CHECKING:
@@ -120,6 +122,36 @@ class SOLOPredictor:
         for start in range(0, len(images), batch_size):
             results += self._model.predict(images[start : start + batch_size])
         return results
+
+    def stream(
+        self,
+        source: str | int | Path | Sequence[str | int | Path] | Source,
+        *,
+        batch_size: int = 1,
+        vid_stride: int = 1,
+    ) -> Iterator[tuple[Frame, Instances]]:
+        """Predict images, videos, a camera or a stream, frame by frame and in bounded memory.
+
+        The next frames are read in a thread meanwhile. Of files every frame is predicted; of a camera or stream always
+        the newest one. What was skipped is counted in `source.report` of a `solo.inference.sources.Source`, which
+        `open_source` makes.
+
+        Args:
+            source: image file, video file, folder, glob pattern, text file of paths (*.txt), "-" for paths on the
+                standard input, index of a camera, URL; several of those, or a `Source`.
+            batch_size: how many images go through the model at once.
+            vid_stride: only every n-th frame of videos, cameras and streams; a `Source` has its own.
+
+        Yields:
+            The frame (`frame.image`, `frame.index`, `frame.time`, `frame.path`, `frame.name`) and its instances.
+
+        Raises:
+            DataError: the source does not exist, holds nothing to predict, or cannot be opened.
+            ValueError: batch_size or vid_stride is below 1.
+        """
+        opened = source if isinstance(source, Source) else open_source(source, stride=vid_stride)
+        opened.connect()
+        return predict_stream(self, opened, batch_size=batch_size)
 
 
 def _open_exported(file: str, *, device: Any, tta: bool, options: Any) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import math
-import os
 import struct
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,6 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 LEGIBLE_SIDE = 320
 MAX_MAGNIFICATION = 4
 GOLDEN_RATIO = 0.618033988749895
-MAX_NAME_BYTES = 255
-"""What file systems allow."""
 PNG_HEADER_SIZE = 33
 """Bytes of a PNG's signature and of its first chunk."""
 PNG_MARK = b"Software\0solo: visualisation of instances"
@@ -41,23 +38,6 @@ def instance_color(index: int) -> tuple[int, int, int]:
     value = (1.0, 0.85)[(index // 3) % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(255 * blue), round(255 * green), round(255 * red)
-
-
-def visualization_name(image: Path, *, taken: Collection[str]) -> str:
-    """The PNG name for the visualisation of an image: the image's own, with a number where that is taken."""
-    name, number = _png_name(image.stem), 1
-    while name in taken:
-        number += 1
-        name = _png_name(image.stem, f"_{number}")
-    return name
-
-
-def _png_name(stem: str, number: str = "") -> str:
-    ending = f"{number}.png"
-    encoded, limit = os.fsencode(stem), MAX_NAME_BYTES - len(ending)
-    if len(encoded) > limit:
-        stem = encoded[:limit].decode("utf-8", "ignore")  # without a character that was cut in two
-    return stem + ending
 
 
 def write_visualization(path: Path, drawn: np.ndarray) -> None:

@@ -32,11 +32,11 @@ def inline_code(page: Path) -> list[str]:
 
 
 def shell_lines() -> Iterator[tuple[str, str]]:
-    """(page, command) of every command in the pages, chains taken apart."""
+    """(page, command) of every command in the pages, chains and pipes taken apart."""
     for page in PAGES:
         for block in blocks(page, "bash"):
             for line in block.replace("\\\n", " ").splitlines():
-                for command in line.split("&&"):
+                for command in re.split(r"&&| \| ", line):
                     yield page_name(page), command.strip()
 
 

@@ -15,10 +15,9 @@ from solo.inference.visualization import (
     PNG_MARK,
     draw_instances,
     legible_magnification,
-    visualization_name,
     write_visualization,
 )
-from solo.output_files import check_outputs, inputs_within
+from solo.output_files import UniqueStems, check_outputs, inputs_within
 from solo.registry import HOOKS
 
 
@@ -52,7 +51,8 @@ class VisualizationHook(Hook):
         self.max_images = max_images
         self.overwrite = overwrite
         self.inputs = inputs
-        self._names: set[str] = set()
+        self._stems = UniqueStems()
+        self._written = 0
         self._images_there: set[Path] = set()
         self._load = LoadImage()
 
@@ -72,19 +72,18 @@ class VisualizationHook(Hook):
         """
         classes = runner.test_dataloader.dataset.metainfo["classes"]
         for sample in outputs or ():
-            if self.max_images is not None and len(self._names) >= self.max_images:
+            if self.max_images is not None and self._written >= self.max_images:
                 return
             height, width = sample.ori_shape[:2]
             image = self._load(dict(img_path=sample.img_path, height=height, width=width))["img"]
             magnify = legible_magnification(height, width)
             drawn = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
-            name = visualization_name(Path(sample.img_path), taken=self._names)
-            path = self.show_dir / name
+            path = self.show_dir / f"{self._stems.take(Path(sample.img_path).stem)}.png"
             inputs = [sample.img_path, *self.inputs, *self._images_there.intersection([path])]
             check_outputs([path], overwrite=self.overwrite, inputs=inputs, mark=PNG_MARK)
             write_visualization(path, drawn)
-            self._names.add(name)
+            self._written += 1
 
     def after_test(self, runner: Runner) -> None:
         """Log where the visualisations are."""
-        runner.logger.info(f"Wrote {len(self._names)} visualisations to {self.show_dir}")
+        runner.logger.info(f"Wrote {self._written} visualisations to {self.show_dir}")
