@@ -2,7 +2,7 @@
 
 from solo.models.assigner import GridAssigner
 from solo.models.backbones import MobileNetV3
-from solo.models.criterion import DiceLoss, FocalLoss, SOLOv2Criterion
+from solo.models.criterion import DiceLoss, FocalLoss, QualityFocalLoss, SOLOv2Criterion
 from solo.models.grid import Grid
 from solo.models.mask_feature import MaskFeatureBranch
 from solo.models.postprocess import MatrixNMS, SOLOv2PostProcessor
@@ -21,6 +21,7 @@ __all__ = [
     "MaskFeatureBranch",
     "MatrixNMS",
     "MobileNetV3",
+    "QualityFocalLoss",
     "SOLOHead",
     "SOLOv2",
     "SOLOv2Criterion",

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, distributed, nn
 
 from solo.models.decoders import build_mask_decoder
-from solo.ops import MASK_LOSS_CHUNK_BYTES, dice_loss, sigmoid_focal_loss
+from solo.ops import (
+    MASK_LOSS_CHUNK_BYTES,
+    boundary_loss,
+    dice_loss,
+    matched_mask_iou,
+    quality_focal_loss,
+    sigmoid_focal_loss,
+)
+from solo.ops.mask_loss import MaskLoss
 from solo.registry import MODELS
 from solo.structures import GridTargets, Outputs
 
+MIN_QUALITY = 0.05
+"""Before masks are learned their IoU is 0, and a cell with an object would be trained as background."""
 MaskLossNorm = Literal["targets", "cells", "nonempty"]
 
 
@@ -29,16 +40,56 @@ class FocalLoss(nn.Module):
 
 
 @MODELS.register_module()
-class DiceLoss(nn.Module):
-    """Weighted dice loss of every mask, see `solo.ops.dice_loss`."""
+class QualityFocalLoss(nn.Module):
+    """Weighted quality focal loss of every element, see `solo.ops.quality_focal_loss`.
 
-    def __init__(self, *, eps: float = 1e-3, loss_weight: float = 3.0) -> None:
+    With it the criterion trains the class score of a positive cell towards the IoU of the cell's mask with its object,
+    so that a score ranks masks by how exact they are.
+    """
+
+    def __init__(self, *, beta: float = 2.0, loss_weight: float = 1.0) -> None:
         super().__init__()
-        self.eps, self.loss_weight = eps, loss_weight
+        self.beta, self.loss_weight = beta, loss_weight
+
+    def forward(self, logits: Tensor, quality: Tensor) -> Tensor:
+        """(...) logits and targets in [0, 1] to (...) float32 losses."""
+        return self.loss_weight * quality_focal_loss(logits, quality, beta=self.beta)
+
+
+@MODELS.register_module()
+class DiceLoss(nn.Module):
+    """Weighted dice loss of every mask, see `solo.ops.dice_loss`.
+
+    Args:
+        eps: keeps an empty pair of masks defined.
+        loss_weight: factor of the dice loss.
+        boundary_weight: factor of `solo.ops.boundary_loss`, which is added; 0, as in all reference implementations,
+            leaves it out.
+    """
+
+    def __init__(self, *, eps: float = 1e-3, loss_weight: float = 3.0, boundary_weight: float = 0.0) -> None:
+        super().__init__()
+        self.eps, self.loss_weight, self.boundary_weight = eps, loss_weight, boundary_weight
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(P, h, w) logits and bool targets to (P,) float32 losses."""
-        return self.loss_weight * dice_loss(logits, targets, eps=self.eps)
+        losses = self.loss_weight * dice_loss(logits, targets, eps=self.eps)
+        if self.boundary_weight:
+            losses = losses + self.boundary_weight * boundary_loss(logits, targets)
+        return losses
+
+
+class _RecordedIoU:
+    """A mask loss that also keeps the IoU of the masks that it gets, which come in the order of the positives."""
+
+    def __init__(self, loss: MaskLoss) -> None:
+        self._loss = loss
+        self.ious: list[Tensor] = []
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.ious.append(matched_mask_iou(logits, targets))
+        return self._loss(logits, targets)
 
 
 @MODELS.register_module()
@@ -48,7 +99,7 @@ class SOLOv2Criterion(nn.Module):
     Args:
         num_classes: C.
         loss_cls: losses of (B, S, C) logits and bool targets, one an element. Their sum is divided by the number of
-            positive cells + 1.
+            positive cells + 1. A `QualityFocalLoss` gets the IoU of the cell's mask in place of the ones.
         loss_mask: losses of (p, h, w) logits and bool targets, one a mask; called chunk by chunk.
         mask_loss_norm: what the sum of the mask losses is divided by. "targets": P, as the paper's code and AdelaiDet;
             "cells": the number of distinct positive cells, as mmdet, larger where objects share a cell;
@@ -91,19 +142,27 @@ class SOLOv2Criterion(nn.Module):
         Returns:
             {"loss_cls": (), "loss_mask": ()} float32.
         """
-        return {"loss_cls": self._class_loss(outputs, targets), "loss_mask": self._mask_loss(outputs, targets)}
+        if not isinstance(self.loss_cls, QualityFocalLoss):
+            mask_loss = self._mask_loss(outputs, targets, self.loss_mask)
+            return {"loss_cls": self._class_loss(outputs, targets), "loss_mask": mask_loss}
+        recorded = _RecordedIoU(self.loss_mask)
+        mask_loss = self._mask_loss(outputs, targets, recorded)
+        quality = _quality_of_cells(targets, recorded.ious)
+        return {"loss_cls": self._class_loss(outputs, targets, quality), "loss_mask": mask_loss}
 
-    def _class_loss(self, outputs: Outputs, targets: GridTargets) -> Tensor:
+    def _class_loss(self, outputs: Outputs, targets: GridTargets, quality: Tensor | None = None) -> Tensor:
+        """Loss () of (B, S, C) logits; `quality` (B, S) replaces the ones of the targets."""
         classes = torch.arange(self.num_classes, device=targets.labels.device)
         is_class = targets.labels[..., None] == classes
         divisor = (self._total(targets.num_cells) + 1) / self._num_processes
-        return self.loss_cls(outputs.cls_logits, is_class).sum() / divisor
+        wanted = is_class if quality is None else is_class * quality[..., None]
+        return self.loss_cls(outputs.cls_logits, wanted).sum() / divisor
 
-    def _mask_loss(self, outputs: Outputs, targets: GridTargets) -> Tensor:
+    def _mask_loss(self, outputs: Outputs, targets: GridTargets, loss: MaskLoss) -> Tensor:
         weights, count = self._mask_weights(targets)
         decoder = build_mask_decoder(outputs)
-        loss = decoder.mask_loss(targets, weights=weights, loss=self.loss_mask, chunk_bytes=self.mask_loss_chunk_bytes)
-        return loss / (self._total(count).clamp(min=1) / self._num_processes)
+        total = decoder.mask_loss(targets, weights=weights, loss=loss, chunk_bytes=self.mask_loss_chunk_bytes)
+        return total / (self._total(count).clamp(min=1) / self._num_processes)
 
     def _mask_weights(self, targets: GridTargets) -> tuple[Tensor, Tensor]:
         """(P,) factors of the mask losses, and () the count that their sum is divided by."""
@@ -125,3 +184,12 @@ class SOLOv2Criterion(nn.Module):
         """How many processes share a divisor: averaging their gradients divides by this number again."""
         is_shared = self.normalize_over == "job" and distributed.is_available() and distributed.is_initialized()
         return distributed.get_world_size() if is_shared else 1
+
+
+def _quality_of_cells(targets: GridTargets, ious: Sequence[Tensor]) -> Tensor:
+    """(B, S) float32: the best IoU of the masks that a cell is trained with, at least MIN_QUALITY; 0 elsewhere."""
+    quality = torch.zeros(targets.labels.shape, device=targets.labels.device)
+    if ious:
+        cells = targets.image_idx * quality.shape[1] + targets.cell_idx  # (P,)
+        quality.view(-1).scatter_reduce_(0, cells, torch.cat(list(ious)).clamp(min=MIN_QUALITY), "amax")
+    return quality

@@ -1,4 +1,4 @@
-"""Sigmoid focal loss and dice loss: one value an element or mask, which the criterion sums."""
+"""Losses of classes and masks: one value an element or mask, which the criterion sums."""
 
 from __future__ import annotations
 
@@ -32,6 +32,28 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, 
     return weights * probabilities**gamma * F.softplus(wrong)
 
 
+def quality_focal_loss(logits: Tensor, quality: Tensor, *, beta: float = 2.0) -> Tensor:
+    """Quality focal loss (Li et al. 2020, Generalized Focal Loss, equation 2).
+
+    `|q - p|^beta * BCE(p, q)`: the score of a cell learns the quality of its mask in place of 1.
+
+    Args:
+        logits: (...), before the sigmoid.
+        quality: (...) of the same shape, float32 in [0, 1]; 0 where the class is absent.
+        beta: focusing exponent, at least 1.
+
+    Returns:
+        (...) float32 loss of every element.
+
+    Raises:
+        ValueError: qualities of another shape.
+    """
+    _check_shapes(logits, quality)
+    logits = logits.float()
+    entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+    return (quality - logits.sigmoid()).abs() ** beta * entropy
+
+
 def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1e-3) -> Tensor:
     """Dice loss with squared denominators (SOLO paper, section 3.3.2; V-Net).
 
@@ -49,15 +71,54 @@ def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1e-3) -> Tensor:
     Raises:
         ValueError: targets of another shape, or not bool.
     """
-    _check_shapes(logits, targets)
-    if targets.dtype != torch.bool:
-        raise ValueError(f"targets of the dice loss must be bool, got {targets.dtype}")
+    _check_masks(logits, targets)
     probabilities = logits.float().sigmoid().flatten(1)  # (P, pixels)
     # Bytes become floats several times faster than booleans do; a binary mask is its own square.
     inside = targets.view(torch.uint8).flatten(1).float()
     overlap = torch.linalg.vecdot(probabilities, inside)
     total = torch.linalg.vecdot(probabilities, probabilities) + inside.sum(dim=1) + 2 * eps
     return 1 - 2 * overlap / total
+
+
+def boundary_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy of the pixels on either side of a mask's boundary.
+
+    A pixel is at the boundary if its 3x3 neighbourhood holds pixels of the mask and others. Where the image ends there
+    is no boundary. The dice loss of a large mask hardly depends on these pixels, which decide whether it is exact.
+
+    Args:
+        logits: (P, h, w) mask logits.
+        targets: (P, h, w) bool masks.
+
+    Returns:
+        (P,) float32; 0 for a mask without boundary.
+
+    Raises:
+        ValueError: targets of another shape, or not bool.
+    """
+    _check_masks(logits, targets)
+    inside = targets.view(torch.uint8).float()  # (P, h, w)
+    # Max pooling ignores what is outside the image, in the mask and in its complement.
+    grown, shrunk = (F.max_pool2d(side, 3, stride=1, padding=1) for side in (inside, 1 - inside))
+    boundary = grown + shrunk - 1  # (P, h, w), 1 where both sides meet
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), inside, reduction="none")
+    return torch.linalg.vecdot(entropy.flatten(1), boundary.flatten(1)) / boundary.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def matched_mask_iou(logits: Tensor, targets: Tensor) -> Tensor:
+    """IoU (P,) float32 of the masks (P, h, w) whose logits are positive with bool `targets` of the same shape.
+
+    Two empty masks have IoU 0.
+    """
+    masks = logits > 0
+    intersection = (masks & targets).flatten(1).sum(dim=1)
+    return intersection / (masks | targets).flatten(1).sum(dim=1).clamp(min=1)
+
+
+def _check_masks(logits: Tensor, targets: Tensor) -> None:
+    _check_shapes(logits, targets)
+    if targets.dtype != torch.bool:
+        raise ValueError(f"targets of a mask loss must be bool, got {targets.dtype}")
 
 
 def _check_shapes(logits: Tensor, targets: Tensor) -> None:

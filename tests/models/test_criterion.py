@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from solo.models import DiceLoss, FocalLoss, SOLOv2Criterion
+from solo.models import DiceLoss, FocalLoss, QualityFocalLoss, SOLOv2Criterion
+from solo.ops import boundary_loss, quality_focal_loss
 from solo.structures import GridTargets, SOLOv2Outputs
 from tests.helpers.counters import OperationCounter
 
@@ -215,3 +217,66 @@ def test_never_waits_for_the_device(norm: str, positives: bool, generator: torch
 def test_unknown_norm() -> None:
     with pytest.raises(ValueError, match="'targets', 'cells' or 'nonempty', not 'pixels'"):
         criterion_of(mask_loss_norm="pixels")
+
+
+# ---------------------------------------------------------------------------------------------- recipes for exact masks
+def _quality_by_loops(outputs: SOLOv2Outputs, targets: GridTargets) -> Tensor:
+    """(B, S): the best IoU of a positive cell's mask with its objects, at least 0.05."""
+    quality = torch.zeros(targets.labels.shape)
+    for image, cell, row in zip(targets.image_idx, targets.cell_idx, targets.object_idx, strict=True):
+        logits = torch.einsum("e,ehw->hw", outputs.kernels[image, cell], outputs.mask_feats[image])
+        mask, target = logits > 0, targets.masks[row]
+        iou = (mask & target).sum() / max(int((mask | target).sum()), 1)
+        quality[image, cell] = max(quality[image, cell].item(), iou.item(), 0.05)
+    return quality
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2**20])
+def test_quality_focal_loss_learns_the_iou_of_the_masks(chunk_bytes: int, generator: torch.Generator) -> None:
+    outputs, targets = random_case(generator)
+    criterion = criterion_of(loss_cls=QualityFocalLoss(loss_weight=2.0), mask_loss_chunk_bytes=chunk_bytes)
+    losses = criterion(outputs, targets)
+    is_class = F.one_hot(targets.labels, 3)[..., :2]
+    wanted = is_class * _quality_by_loops(outputs, targets)[..., None]
+    assert 0.05 < wanted.max() < 1
+    expected = 2 * quality_focal_loss(outputs.cls_logits, wanted).sum() / 5
+    assert losses["loss_cls"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses["loss_mask"].item() == pytest.approx(criterion_of()(outputs, targets)["loss_mask"].item())
+
+
+def test_the_quality_is_no_path_for_gradients(generator: torch.Generator) -> None:
+    outputs, targets = random_case(generator)
+    outputs.kernels.requires_grad_()
+    outputs.cls_logits.requires_grad_()
+    losses = criterion_of(loss_cls=QualityFocalLoss())(outputs, targets)
+    (losses["loss_cls"] + 0 * losses["loss_mask"]).backward()
+    assert outputs.cls_logits.grad.abs().sum() > 0
+    assert outputs.kernels.grad.abs().sum() == 0
+
+
+def test_quality_focal_loss_without_positives() -> None:
+    outputs = SOLOv2Outputs(
+        torch.zeros(1, 2, 1, requires_grad=True), torch.zeros(1, 2, 3, requires_grad=True), torch.zeros(1, 3, 2, 2)
+    )
+    targets = targets_of([[1, 1]], [], torch.zeros(0, 2, 2, dtype=torch.bool))
+    losses = criterion_of(1, loss_cls=QualityFocalLoss())(outputs, targets)
+    assert losses["loss_cls"].item() == pytest.approx(2 * 0.25 * LOG_2)
+    assert losses["loss_mask"].item() == 0
+    sum(losses.values()).backward()
+    assert torch.equal(outputs.kernels.grad, torch.zeros(1, 2, 3))
+
+
+def test_boundary_weight_adds_the_boundary_loss(generator: torch.Generator) -> None:
+    outputs, targets = random_case(generator)
+    logits = torch.stack(
+        [
+            torch.einsum("e,ehw->hw", outputs.kernels[image, cell], outputs.mask_feats[image])
+            for image, cell in zip(targets.image_idx, targets.cell_idx, strict=True)
+        ]
+    )
+    expected = boundary_loss(logits, targets.masks[targets.object_idx]).mean()
+    plain, with_boundary = (
+        criterion_of(loss_mask=DiceLoss(boundary_weight=weight))(outputs, targets)["loss_mask"].item()
+        for weight in (0.0, 0.5)
+    )
+    assert with_boundary - plain == pytest.approx(0.5 * expected.item(), rel=1e-4)

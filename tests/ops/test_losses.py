@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from solo.ops import dice_loss, sigmoid_focal_loss
+from solo.ops import boundary_loss, dice_loss, matched_mask_iou, quality_focal_loss, sigmoid_focal_loss
 
 LOG_3 = math.log(3)  # the logit of 0.75
 
@@ -199,3 +199,85 @@ def test_targets_of_another_shape(loss: Callable[[Tensor, Tensor], Tensor]) -> N
 def test_dice_targets_must_be_bool() -> None:
     with pytest.raises(ValueError, match=r"must be bool, got torch\.float32"):
         dice_loss(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+# ----------------------------------------------------------------------------------------------- quality focal loss
+@pytest.mark.parametrize(
+    ("logit", "quality", "beta", "expected"),
+    [
+        (0.0, 1.0, 2.0, 0.5**2 * math.log(2)),
+        (0.0, 0.0, 2.0, 0.5**2 * math.log(2)),
+        (LOG_3, 0.75, 2.0, 0.0),
+        (LOG_3, 0.25, 2.0, 0.5**2 * -(0.25 * math.log(0.75) + 0.75 * math.log(0.25))),
+        (LOG_3, 0.25, 1.0, 0.5 * -(0.25 * math.log(0.75) + 0.75 * math.log(0.25))),
+        (-1000.0, 1.0, 2.0, 1000.0),
+    ],
+)
+def test_quality_focal_loss_by_hand(logit: float, quality: float, beta: float, expected: float) -> None:
+    loss = quality_focal_loss(torch.tensor([logit]), torch.tensor([quality]), beta=beta)
+    assert loss.item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("quality", [0.0, 0.3, 0.8, 1.0])
+def test_quality_focal_loss_is_least_where_the_score_is_the_quality(quality: float) -> None:
+    scores = torch.linspace(0.005, 0.995, 199)
+    losses = quality_focal_loss(scores.logit(), torch.full_like(scores, quality))
+    assert abs(scores[losses.argmin()].item() - quality) <= 0.0051
+
+
+def test_quality_focal_loss_refuses_other_shapes() -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(3,\)"):
+        quality_focal_loss(torch.zeros(2, 3), torch.zeros(3))
+
+
+# ---------------------------------------------------------------------------------------------------- boundary loss
+def _boundary_loss_by_loops(logits: Tensor, targets: Tensor) -> float:
+    """Mean cross-entropy over the pixels whose 3x3 neighbourhood within the image is mixed."""
+    height, width = targets.shape
+    losses = []
+    for y in range(height):
+        for x in range(width):
+            around = targets[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+            if around.any() and not around.all():
+                logit = logits[y, x].item()
+                losses.append(math.log1p(math.exp(-logit if targets[y, x] else logit)))
+    return sum(losses) / max(len(losses), 1)
+
+
+def test_boundary_loss_by_hand() -> None:
+    targets = torch.zeros(1, 5, 6, dtype=torch.bool)
+    targets[0, :, 3:] = True  # the boundary is columns 2 and 3, and not the borders of the image
+    logits = torch.zeros(1, 5, 6)
+    logits[0, :, [0, 1, 4, 5]] = 77.0  # elsewhere no pixel counts
+    assert boundary_loss(logits, targets).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_boundary_loss_equals_loops(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.rand(4, 7, 9, generator=generator) < torch.tensor([0.05, 0.5, 0.95, 0.0])[:, None, None]
+    logits = torch.randn(4, 7, 9, generator=generator) * 4
+    expected = [_boundary_loss_by_loops(*pair) for pair in zip(logits, targets, strict=True)]
+    assert boundary_loss(logits, targets).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_without_boundary_the_loss_is_zero_and_its_gradient_finite(fill: bool) -> None:
+    logits = torch.randn(2, 4, 4, requires_grad=True)
+    loss = boundary_loss(logits, torch.full((2, 4, 4), fill))
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert loss.tolist() == [0, 0]
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_boundary_loss_refuses_other_targets() -> None:
+    with pytest.raises(ValueError, match=r"must be bool, got torch\.float32"):
+        boundary_loss(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))
+
+
+# -------------------------------------------------------------------------------------------------------------- IoU
+def test_iou_of_matched_masks() -> None:
+    logits = torch.tensor([[[1.0, 1.0], [-1.0, 0.0]]]).repeat(4, 1, 1)
+    targets = torch.tensor([[[1, 1], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [1, 1]], [[1, 0], [1, 0]]]).bool()
+    assert matched_mask_iou(logits, targets).tolist() == pytest.approx([1, 1 / 2, 0, 1 / 3])
+    assert matched_mask_iou(-torch.ones(1, 2, 2), torch.zeros(1, 2, 2).bool()).tolist() == [0]
