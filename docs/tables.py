@@ -149,6 +149,24 @@ def prediction_benchmark() -> str:
     return table(("row", *PREDICTED), rows)
 
 
+def gpu_benchmark() -> str:
+    """Rows that were measured on a GPU, a column for each model."""
+    models = {"light R18": "light-r18", "R50": "r50", "nano, nuclei": "nuclei", "light R18, 300 objects": "crowded"}
+    files = [[_benchmark(f"gpu_{subject}_{name}") for subject in ("train", "infer")] for name in models.values()]
+    labels = {
+        **{name: TRAINING_ROWS[name] for name in ("host_syncs", "ops_per_step", "train_step", "peak_memory_train")},
+        **{name: PREDICTION_ROWS[name] for name in ("head_to_rle", "latency", "peak_memory_predict")},
+    }
+    labels |= {name: f"{name}, MiB" for name in labels if name.startswith("peak_memory")}
+    rows = [
+        [label, *(against_mmdet(trained.get(name) or predicted.get(name)) for trained, predicted in files)]
+        for name, label in labels.items()
+    ]
+    mixed = against_mmdet(_benchmark("gpu_train_r50_amp").get("train_step"))
+    rows.insert(3, ["train_step, `--amp` on both", "-", mixed, "-", "-"])
+    return table(("row", *models), rows)
+
+
 def evaluation_benchmark() -> str:
     """Rows of the evaluation benchmark."""
     labels = {
@@ -259,6 +277,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "exported_benchmark": exported_benchmark,
     "recompute_benchmark": recompute_benchmark,
     "prediction_benchmark": prediction_benchmark,
+    "gpu_benchmark": gpu_benchmark,
     "evaluation_benchmark": evaluation_benchmark,
     "machine": lambda: _results()["machine"],
     "tta_without": lambda: f"{_results()['test_time_augmentation']['mask_ap']:.3f}",
