@@ -13,13 +13,13 @@ from pathlib import Path
 from types import FrameType
 
 from solo.cli.progress import ProgressLine
-from solo.cli.result_options import add_overwrite_option, positive, score
-from solo.errors import printable
+from solo.cli.result_options import add_overwrite_option, not_negative, positive, score
+from solo.errors import ConfigError, printable
 from solo.inference.predict_files import PredictionSummary, predict_files
 from solo.inference.predictor import SOLOPredictor
 from solo.inference.sources import SourceReport, open_source
 from solo.inference.sources.paths import describe_suffixes
-from solo.inference.writers import PREDICTIONS_FILE
+from solo.inference.writers import PREDICTIONS_FILE, ResultOptions
 
 
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,48 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
         "--vid-stride", type=positive, default=1, help="predict every n-th frame of videos (default: %(default)s)"
     )
     add_overwrite_option(parser)
+    _add_result_options(parser.add_argument_group("more results, in --out-dir"))
+
+
+def _add_result_options(group: argparse._ArgumentGroup) -> None:
+    options = {
+        "txt": "labels/NAME.txt: YOLO's segmentation labels, and classes.txt",
+        "masks": "masks/NAME.png: label maps of 16 bits, 0 background, i + 1 instance i",
+        "coco": "coco.json: a COCO data set",
+        "labelme": "labelme/NAME.json: files of labelme",
+        "crops": "crops/CLASS/NAME_NUMBER.png: cut-outs with transparency",
+        "video": "NAME.mp4 of each video or stream, with the instances drawn (H.264)",
+    }
+    for name, text in options.items():
+        group.add_argument(f"--save-{name}", action="store_true", help=text)
+    group.add_argument("--show", action="store_true", help="show the frames in a window; q ends the prediction")
+    group.add_argument("--polygons", action="store_true", help="write polygons into coco.json, instead of RLEs")
+    group.add_argument(
+        "--simplify",
+        type=not_negative,
+        default=0.0,
+        metavar="PIXELS",
+        help="move the outlines of polygons by up to so many pixels to save points (default: %(default)s)",
+    )
+
+
+def parse_result_options(arguments: argparse.Namespace) -> ResultOptions:
+    """The results that the arguments ask for.
+
+    Raises:
+        ConfigError: an option has no effect with the others.
+    """
+    if arguments.polygons and not arguments.save_coco:
+        raise ConfigError("--polygons changes --save-coco, which is not given")
+    if arguments.simplify and not (arguments.save_txt or arguments.save_labelme or arguments.polygons):
+        raise ConfigError("--simplify changes polygons: expected --save-txt, --save-labelme or --polygons too")
+    names = ("txt", "masks", "coco", "labelme", "crops", "video")
+    return ResultOptions(
+        **{name: getattr(arguments, f"save_{name}") for name in names},
+        show=arguments.show,
+        polygons=arguments.polygons,
+        simplify=arguments.simplify,
+    )
 
 
 def predict_images(
@@ -55,7 +97,10 @@ def predict_images(
         open_predictor: gives the predictor and the files that it was read from, which results never replace.
     """
     signal.signal(signal.SIGTERM, _exit)
+    options = parse_result_options(arguments)
     source = open_source(arguments.inputs, stride=arguments.vid_stride)
+    if options.video and not source.has_video:
+        raise ConfigError(f"--save-video: {printable(arguments.inputs[0])} holds no video")
     if not source.is_live:
         source.connect()  # a video that cannot be opened is found before the model is loaded
     predictor, inputs = open_predictor()
@@ -67,6 +112,7 @@ def predict_images(
             out_dir=arguments.out_dir,
             score_thr=arguments.score_thr,
             batch_size=arguments.batch_size,
+            options=options,
             overwrite=arguments.overwrite,
             inputs=inputs,
             on_frame=lambda so_far: progress.update(so_far.images),
@@ -74,6 +120,9 @@ def predict_images(
     finally:
         progress.close()
     _print_problems(summary.report)
+    for name, losses in summary.losses.items():
+        lost = ", ".join(f"{count} {what}" for what, count in losses.items())
+        print(f"{name} cannot hold all: {lost}", file=sys.stderr)
     _print_summary(summary, out_dir=arguments.out_dir, device=str(predictor.device))
     return 0 if summary.images else 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from solo.inference.sources import Source, SourceReport
 from solo.inference.streaming import predict_stream
-from solo.inference.writers import PredictionWriter
+from solo.inference.writers import ResultOptions, ResultWriter
 
 
 @dataclass
@@ -24,12 +25,14 @@ class PredictionSummary:
         objects: instances that were kept.
         seconds: from the first read to the last written file.
         report: what was skipped.
+        losses: what each format of the results could not hold, in words, by the name of its folder or file.
     """
 
     images: int = 0
     objects: int = 0
     seconds: float = 0.0
     report: SourceReport = field(default_factory=SourceReport)
+    losses: dict[str, Counter[str]] = field(default_factory=dict)
 
     @property
     def unreadable(self) -> list[str]:
@@ -44,11 +47,12 @@ def predict_files(
     out_dir: str | Path,
     score_thr: float,
     batch_size: int = 1,
+    options: ResultOptions | None = None,
     overwrite: bool = False,
     inputs: Sequence[str | os.PathLike[str]] = (),
     on_frame: Callable[[PredictionSummary], None] | None = None,
 ) -> PredictionSummary:
-    """Predict a source; write a visualisation of each image file and one `predictions.json` (see `PredictionWriter`).
+    """Predict a source; write a visualisation of each image file, `predictions.json` and what `options` ask for.
 
     What cannot be read is skipped and named in the summary. When the prediction is interrupted, the json is written
     with the instances found so far.
@@ -59,6 +63,7 @@ def predict_files(
         out_dir: folder of the results; created when missing.
         score_thr: instances with a lower score are neither drawn nor written.
         batch_size: images that go through the model at once.
+        options: what else is written; None for nothing.
         overwrite: replace files of the results' names that no earlier prediction wrote.
         inputs: other files that were read, such as config and checkpoint.
         on_frame: called with the summary so far after each frame.
@@ -73,12 +78,13 @@ def predict_files(
     with source:
         source.connect()
         start = time.perf_counter()
-        writer = PredictionWriter(
+        writer = ResultWriter(
             out_dir,
-            image_names=source.image_names,
+            source=source,
             classes=predictor.classes,
+            options=options or ResultOptions(),
             overwrite=overwrite,
-            inputs=[*source.files, *inputs],
+            inputs=inputs,
         )
         with writer, contextlib.closing(predict_stream(predictor, source, batch_size=batch_size)) as results:
             for frame, instances in results:
@@ -88,5 +94,8 @@ def predict_files(
                 summary.objects += len(instances)
                 if on_frame is not None:
                     on_frame(summary)
+                if writer.is_stopped:
+                    break
+    summary.losses = writer.losses
     summary.seconds = time.perf_counter() - start
     return summary

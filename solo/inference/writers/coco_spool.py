@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,28 +32,23 @@ class CocoSpool:
             path: the file.
             classes: class names; categories get the ids 1, 2, ...
             info: the first entry of the file.
-
-        Raises:
-            OutputError: nothing can be written to the folder.
         """
         self.num_images = self.num_annotations = 0
         self._path = path
         self._classes = classes
         self._info = info
-        try:
-            self._images, self._annotations = (_nameless_file(path.parent) for _ in range(2))
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        self._files: list[IO[bytes]] = []
 
     def add(self, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> None:
         """Add an image and its annotations.
 
         Raises:
-            OutputError: the disk is full.
+            OutputError: the disk is full, or the folder cannot be written to.
         """
         try:
-            _append(self._images, [image], is_first=self.num_images == 0)
-            _append(self._annotations, annotations, is_first=self.num_annotations == 0)
+            self._open()
+            _append(self._files[0], [image], is_first=self.num_images == 0)
+            _append(self._files[1], annotations, is_first=self.num_annotations == 0)
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written: {error.strerror}") from None
         self.num_images += 1
@@ -63,22 +60,25 @@ class CocoSpool:
         Raises:
             OutputError: the file cannot be written.
         """
-        with self._images, self._annotations:
+        with contextlib.ExitStack() as stack:
+            for file in self._files:
+                stack.enter_context(file)
             write_output(self._path, self._pieces())
+
+    def _open(self) -> None:
+        while len(self._files) < 2:
+            self._files.append(tempfile.TemporaryFile(dir=self._path.parent))  # noqa: SIM115 - `close` closes it
 
     def _pieces(self) -> Iterator[bytes]:
         yield b'{"info": ' + json.dumps(self._info).encode()
-        for name, file in (("images", self._images), ("annotations", self._annotations)):
+        for name, file in itertools.zip_longest(("images", "annotations"), self._files):
             yield f', "{name}": ['.encode()
-            file.seek(0)
-            while piece := file.read(_PIECE):
-                yield piece
+            if file is not None:
+                file.seek(0)
+                while piece := file.read(_PIECE):
+                    yield piece
             yield b"]"
         yield b', "categories": ' + json.dumps(coco_categories(self._classes)).encode() + b"}"
-
-
-def _nameless_file(folder: Path) -> IO[bytes]:
-    return tempfile.TemporaryFile(dir=folder)
 
 
 def _append(file: IO[bytes], records: Sequence[Mapping[str, Any]], *, is_first: bool) -> None:
