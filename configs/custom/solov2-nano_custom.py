@@ -29,3 +29,7 @@ max_epochs = 36
 train_cfg = dict(max_epochs=max_epochs)
 decay = dict(_base_.decay, end=max_epochs, T_max=max_epochs)
 param_scheduler = [_base_.warmup, decay]
+
+# The training stops when mask AP has not risen by 0.001 for 5 validations, 15 epochs.
+early_stop = dict(type="EarlyStoppingHook", monitor="coco/segm_mAP", rule="greater", min_delta=0.001, patience=5)
+custom_hooks = [*_base_.custom_hooks, early_stop]

@@ -113,6 +113,18 @@ def count_fitting(model: nn.Module, checkpoint: Mapping[str, Any], *, source: st
     return f"{count} of {len(expected)}"
 
 
+def load_fitting_weights(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Copy the tensors of a checkpoint whose name and shape the model has; log the names of the others.
+
+    Args:
+        model: model to fill.
+        checkpoint: result of `load_checkpoint`.
+    """
+    from mmengine.runner.checkpoint import load_state_dict
+
+    load_state_dict(model, checkpoint["state_dict"], strict=False, logger="current")
+
+
 def check_resumable(checkpoint: Mapping[str, Any], *, source: str) -> None:
     """Check that a checkpoint has what mmengine's `Runner.resume` reads beside the weights.
 

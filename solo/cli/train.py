@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import Literal
 
 from solo.cli.options import add_config_options, add_launcher_options, set_local_rank
 from solo.engine.malloc import keep_freed_memory
 from solo.engine.runner import train
+from solo.engine.trackers import TRACKERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--amp", action="store_true", help="automatic mixed precision (on the CPU: bfloat16)")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate by the real batch size")
+    parser.add_argument(
+        "--batch-size",
+        type=_batch_size,
+        metavar="N|auto",
+        help="images a step and process; auto: as many as fit into the memory (default: the config's)",
+    )
+    parser.add_argument("--val-loss", action="store_true", help="compute the loss on the validation data too")
+    parser.add_argument(
+        "--freeze",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="parameters that are not trained, such as 'backbone.*'",
+    )
+    parser.add_argument(
+        "--log", nargs="+", default=[], choices=TRACKERS, help="experiment trackers to log to, beside the work folder"
+    )
     parser.add_argument("--seed", type=int, help="random seed (default: the config's)")
     parser.add_argument(
         "--deterministic",
@@ -44,6 +63,18 @@ def run(arguments: argparse.Namespace) -> None:
         auto_scale_lr=arguments.auto_scale_lr,
         seed=arguments.seed,
         deterministic=arguments.deterministic,
+        batch_size=arguments.batch_size,
+        val_loss=arguments.val_loss,
+        freeze=arguments.freeze,
+        trackers=arguments.log,
         overrides=arguments.cfg_options,
         launcher=arguments.launcher,
     )
+
+
+def _batch_size(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, or auto, got {text}")
+    return int(text)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -18,8 +18,9 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from solo.checkpoints import load_checkpoint, load_weights
+from solo.checkpoints.class_rows import move_class_rows
 from solo.checkpoints.fitting import check_preprocessing
-from solo.checkpoints.loading import check_resumable, count_fitting
+from solo.checkpoints.loading import check_resumable, count_fitting, load_fitting_weights
 from solo.checkpoints.saving import remove_unfinished
 from solo.compat import build_errors
 from solo.config import config_files, load_config
@@ -34,19 +35,23 @@ from solo.config.overrides import (
     use_auto_scale_lr,
 )
 from solo.deployment import DeploymentOptions
+from solo.engine.batch_size import choose_batch_size
 from solo.engine.data_loader import TimedDataLoader, image_paths, inner_datasets, set_worker_options
-from solo.engine.distributed import process_group, restart_count
+from solo.engine.distributed import NO_LAUNCHER, process_group, restart_count
 from solo.engine.evaluation_record import record_evaluation
 from solo.engine.exported_network import ExportedNetwork, use_exported
 from solo.engine.folder_lock import folder_lock
 from solo.engine.hooks import StopSignalsHook
 from solo.engine.hooks.checkpoint import latest_checkpoint
 from solo.engine.resume import restore_training
+from solo.engine.summary import training_summary
+from solo.engine.trackers import add_tracker
 from solo.errors import CheckpointError, ConfigError, printable
 from solo.evaluation import CocoMaskMetric
 from solo.evaluation.report import check_report
 from solo.inference.tta.config import trained_model, use_tta
 from solo.output_files import check_outputs, inputs_within
+from solo.registry import HOOKS
 from solo.runtime.sessions import RuntimeOptions, is_exported, model_files
 
 RESUME_LATEST = "auto"
@@ -87,6 +92,10 @@ class SOLORunner(Runner):
         """
         if isinstance(model, ExportedNetwork):  # it has no parameters, which DistributedDataParallel refuses
             return model
+        for options in self.cfg.get("custom_hooks") or []:
+            if options.get("type") in ("FreezeHook", "solo.FreezeHook"):
+                count = HOOKS.build(options).freeze(model)
+                self.logger.info(f"{count} parameters are frozen")
         synchronised = [name for name, part in model.named_modules() if isinstance(part, nn.SyncBatchNorm)]
         if synchronised and get_world_size() > 1 and not torch.cuda.is_available():
             raise ConfigError(
@@ -117,15 +126,26 @@ class SOLORunner(Runner):
         checkpoint = load_checkpoint(filename)
         initializes_training = isinstance(self._train_loop, BaseLoop) and not self._resume
         if initializes_training:
-            share = count_fitting(trained_model(self.model), checkpoint, source=f"checkpoint {filename}")
-            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
-            self.logger.info(f"{share} of the model's tensors start as in {filename}")
+            self._start_from(checkpoint, source=filename)
             return checkpoint
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_weights(trained_model(self.model), checkpoint, source=f"checkpoint {filename}")
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint
+
+    def _start_from(self, checkpoint: dict, *, source: str) -> None:
+        """Initialise the model with what fits, the rows of classes by the names of the classes."""
+        model = trained_model(self.model)
+        classes = (getattr(self.train_dataloader.dataset, "metainfo", None) or {}).get("classes") or ()
+        rows = move_class_rows(checkpoint, model.state_dict(), classes, source=f"checkpoint {source}")
+        if rows is not None:
+            self.logger.info(f"Classes of {source}: {rows}")
+        share = count_fitting(model, checkpoint, source=f"checkpoint {source}")
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        load_fitting_weights(model, checkpoint)
+        self._has_loaded = True
+        self.logger.info(f"{share} of the model's tensors start as in {source}")
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue a training; paths in the checkpoint are confined to the work folder, configs not evaluated.
@@ -168,6 +188,10 @@ def train(
     auto_scale_lr: bool = False,
     seed: int | None = None,
     deterministic: bool = False,
+    batch_size: int | Literal["auto"] | None = None,
+    val_loss: bool = False,
+    freeze: Sequence[str] = (),
+    trackers: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     launcher: str = "none",
 ) -> SOLORunner:
@@ -183,6 +207,10 @@ def train(
         auto_scale_lr: scale the learning rate by the real batch size over `auto_scale_lr.base_batch_size`.
         seed: random seed; by default the config's.
         deterministic: use deterministic operations only (`randomness.deterministic`), as the CPU always does.
+        batch_size: images a step and process; "auto" measures a step and chooses what fits; by default the config's.
+        val_loss: compute the loss on the validation data too.
+        freeze: shell patterns of parameter names that are not trained.
+        trackers: names of `solo.engine.trackers.TRACKERS` to log to as well.
         overrides: config values by dotted key.
         launcher: "none", "pytorch", "slurm" or "mpi".
 
@@ -201,6 +229,14 @@ def train(
         use_auto_scale_lr(config, config_path)
     _set_randomness(config, seed=seed, deterministic=deterministic)
     _set_resume(config, resume)
+    if val_loss:
+        _add_hook(config, "ValidationLossHook")
+    if freeze:
+        _add_hook(config, "FreezeHook", names=list(freeze))
+    for name in trackers:
+        add_tracker(config, name, project=Path(config_path).stem)
+    if batch_size is not None:
+        _set_batch_size(config, batch_size, amp=amp, launcher=launcher)
     if config.get("load_from"):
         checkpoint = load_checkpoint(config.load_from)  # fail before data and model are built
         if config.get("resume"):
@@ -215,6 +251,8 @@ def train(
             remove_unfinished(config.work_dir)
         runner = _build_runner(config, config_path)
         runner.train()
+        if is_main_process():
+            runner.logger.info(training_summary(runner, config_path, has_overrides=bool(overrides)))
     return runner
 
 
@@ -341,6 +379,24 @@ def _set_resume(config: Config, resume: str | os.PathLike[str] | None) -> None:
     if resume is not None:
         config.resume = True
         config.load_from = str(resume)
+
+
+def _set_batch_size(config: Config, batch_size: int | Literal["auto"], *, amp: bool, launcher: str) -> None:
+    if batch_size == "auto":
+        if launcher != NO_LAUNCHER:
+            raise ConfigError("--batch-size auto measures in one process; with a launcher give a number")
+        with build_errors():
+            chosen = choose_batch_size(config, amp=amp)
+        scale = config.get("auto_scale_lr") or {}
+        factor = chosen.size / scale.get("base_batch_size", config.train_dataloader.batch_size)
+        is_scaled = scale.get("enable", False)
+        rate = f"scaled by {factor:g}" if is_scaled else f"as configured (--auto-scale-lr would scale it by {factor:g})"
+        # The runner, which has the log, is built later.
+        print(f"--batch-size auto: {chosen.size}, for a step needs {chosen.reason}. Learning rate {rate}")
+        batch_size = chosen.size
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size must be at least 1, or auto, got {batch_size}")
+    config.train_dataloader.batch_size = batch_size
 
 
 def _add_hook(config: Config, hook_type: str, **options: Any) -> None:

@@ -106,7 +106,10 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path | None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3 if metrics else 2)
     losses = [key for key in _keys(records.train) if "loss" in key]
-    _plot(panels[0], records.train, losses, axis="iter", title="losses", label="iteration")
+    validated = [{**record, "iter": _iteration(records, record)} for record in records.val]
+    val_losses = [key for key in _keys(validated) if key.startswith("val_loss")]
+    both = [*records.train, *validated]
+    _plot(panels[0], both, [*losses, *val_losses], axis="iter", title="losses", label="iteration")
     rates = [key for key in _keys(records.train) if key.endswith("lr")][:1]
     _plot(panels[1], records.train, rates, axis="iter", title="learning rate", label="iteration")
     if metrics:
@@ -127,6 +130,14 @@ def _drop_repeated(records: TrainingRecords, start: Record) -> None:
     if records.train and start["iter"] <= (last := records.train[-1]["iter"]):
         scale = (start["iter"] - 1) / last
         records.train = [{**record, "iter": record["iter"] * scale} for record in records.train]
+
+
+def _iteration(records: TrainingRecords, validation: Record) -> float:
+    """The iteration of a validation, whose step is an epoch in an epoch-based training."""
+    if "epoch" not in records.train[0]:
+        return validation["step"]
+    before = [record["iter"] for record in records.train if record["epoch"] <= validation["step"]]
+    return before[-1] if before else 0
 
 
 def _position(record: Record) -> tuple[float, float]:
