@@ -14,6 +14,7 @@ ONNX = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "onnxslim>=0.1.50"
 OPENVINO = ["openvino>=2025.0", *ONNX[:2]]  # a graph is written by way of ONNX
 VIDEO = ["av>=14"]
 INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
+HUB = ["huggingface_hub>=0.34"]
 DEVELOPMENT = ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
@@ -65,7 +66,8 @@ setup(
         "openvino": OPENVINO,
         "int8": INT8,
         "video": VIDEO,
-        "dev": [*DEVELOPMENT, *ONNX, *OPENVINO, *INT8, *VIDEO],
+        "hub": HUB,
+        "dev": [*DEVELOPMENT, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO],
         "docs": DOCUMENTATION,
     },
     cmdclass={"build_py": BuildWithConfigs},

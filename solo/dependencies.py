@@ -23,6 +23,7 @@ REQUIRED = {
 # Module -> distribution, what it is for and what to install: solo works without them.
 OPTIONAL = {
     "matplotlib": ("matplotlib", "training curves as an image", "matplotlib"),
+    "huggingface_hub": ("huggingface_hub", "checkpoints of the Hugging Face Hub", "solov2[hub]"),
     "onnx": ("onnx", "export", "solov2[onnx]"),
     "onnxruntime": ("onnxruntime", "exported models in ONNX files", "solov2[onnx]"),
     "openvino": ("openvino", "exported models on Intel hardware", "solov2[openvino]"),

@@ -19,6 +19,7 @@ from solo.checkpoints.fitting import (
     read_preprocessing,
     shipped_configs,
 )
+from solo.checkpoints.hub import local_checkpoint
 from solo.checkpoints.loading import check_finite, check_fit, load_checkpoint
 from solo.checkpoints.saving import save_atomically
 from solo.checkpoints.source import SourceCheckpoint, file_sha256, read_source
@@ -56,7 +57,7 @@ def import_checkpoint(
     """Convert a checkpoint of another code base for the model of a config.
 
     Args:
-        source: the file to read.
+        source: the file to read, or `hf://ORG/REPO/FILE`.
         target: the file to write; the report is written to `TARGET.report.json`.
         config: config of the model to fill.
         overrides: config values by dotted key, as in `--cfg-options`.
@@ -75,7 +76,7 @@ def import_checkpoint(
             message names the configs that it fits.
         OutputError: the target or its report is the source or the config, or exists and `overwrite` is False.
     """
-    source, target, config = Path(source).expanduser(), Path(target).expanduser(), find_config(config)
+    source, target, config = _local_path(source), Path(target).expanduser(), find_config(config)
     settings = load_config(config, overrides)
     check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, *config_files(config)])
     read = read_source(source, weights_key=weights_key)
@@ -120,7 +121,7 @@ def export_checkpoint(
         ConfigError, OutputError: as `import_checkpoint`.
         CheckpointError: the source does not fit the model, or mmdetection has no name for a tensor.
     """
-    source, target, config = Path(source).expanduser(), Path(target).expanduser(), find_config(config)
+    source, target, config = _local_path(source), Path(target).expanduser(), find_config(config)
     settings = load_config(config, overrides)
     check_outputs([target, _report_path(target)], overwrite=overwrite, inputs=[source, *config_files(config)])
     checkpoint = load_checkpoint(source)
@@ -175,6 +176,10 @@ def _class_names(
             return tuple(names)
     report.notes.append(f"the names of the {num_classes} classes are unknown; results have numbers")
     return None
+
+
+def _local_path(source: str | os.PathLike[str]) -> Path:
+    return Path(local_checkpoint(source)).expanduser()
 
 
 def _report_path(target: Path) -> Path:

@@ -80,11 +80,6 @@ def parse_hub_name(name: str) -> HubFile:
     return HubFile(match["repo"], match["file"], match["revision"], match["sha256"])
 
 
-def use_offline() -> None:
-    """Download nothing in this process: files of the Hub come from its cache."""
-    os.environ[OFFLINE_VARIABLE] = "1"
-
-
 def _download(wanted: HubFile, *, name: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from solo.checkpoints.hub import local_checkpoint
 from solo.checkpoints.reading import read_file
 from solo.checkpoints.source import WRAPPER_PREFIX
 from solo.errors import CheckpointError
+
+SAFETENSORS_META = "solo"
+"""Key of a safetensors file's header that holds `meta` as JSON."""
 
 MAX_NAMES_IN_MESSAGE = 5
 # Of mmdetection, WXinlong/SOLO and AdelaiDet.
@@ -21,7 +27,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Load a checkpoint onto the CPU.
 
     Args:
-        path: file that a training run of `solo` or a conversion has written.
+        path: file that a training, a conversion or `solo publish` has written; `hf://ORG/REPO/FILE` is downloaded.
 
     Returns:
         The checkpoint: `state_dict`, without the prefix `module.` of a distributed wrapper, and what was saved with it
@@ -30,7 +36,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged, carries code, or holds no `state_dict`.
     """
+    path = local_checkpoint(path)
     checkpoint = read_file(path)
+    if Path(path).suffix.lower() == ".safetensors":
+        checkpoint = {"state_dict": checkpoint, "meta": _read_safetensors_meta(path)}
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
         found = f"keys {shorten(list(checkpoint))}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise CheckpointError(f"checkpoint {path}: expected a dict with `state_dict`, found {found}")
@@ -40,6 +49,20 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     _require(meta, dict, "meta", source=f"checkpoint {path}")
     _require(meta.get("dataset_meta") or {}, dict, "meta.dataset_meta", source=f"checkpoint {path}")
     return checkpoint
+
+
+def _read_safetensors_meta(path: str) -> dict[str, Any]:
+    """What `solo publish` stores beside the weights; nothing in files of others."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get(SAFETENSORS_META, "{}")
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError):
+        meta = None
+    _require(meta, dict, SAFETENSORS_META, source=f"checkpoint {path}")
+    return dict(meta)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], *, source: str = "checkpoint") -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from mmengine.config import Config
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from solo.checkpoints.saving import save_atomically
 from solo.checkpoints.source import file_sha256
 from solo.config.load import config_files, load_config
 from solo.config.names import find_config
-from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message, printable
+from solo.errors import CheckpointError, DataError, missing_file_message, printable
 from solo.output_files import check_outputs, write_output
 
 CONFIG, CARD = "config.py", "README.md"
@@ -102,7 +101,13 @@ def model_card(
     front += [f"license: {json.dumps(licence)}"] if licence else []
     lines = [*front, "---", "", "# Instance segmentation with SOLOv2", ""]
     lines += [f"{parameters / 1e6:.1f} million parameters, {len(classes)} classes: {_text(', '.join(classes))}.", ""]
-    lines += ["## Use", "", "```bash", "pip install solov2", f"solo predict photo.jpg --config {CONFIG} --checkpoint {file}"]
+    lines += [
+        "## Use",
+        "",
+        "```bash",
+        "pip install solov2",
+        f"solo predict photo.jpg --config {CONFIG} --checkpoint {file}",
+    ]
     lines += ["```", "", "## Measured", "", *_measured_lines(measured), ""]
     lines += ["## Licence", "", f"Weights: {_text(licence) or 'not stated'}.", ""]
     return "\n".join(lines)
@@ -120,7 +125,11 @@ def _measured_lines(measured: Mapping[str, Any] | None) -> list[str]:
         cells = " | ".join("-" if value is None or value < 0 else f"{value:.3f}" for value in values)
         lines.append(f"| {_text(one['name'])} | {cells} |")
     merged, split = measured["merged"]["number"], measured["split"]["number"]
-    return [*lines, "", f"At the best threshold {merged} masks hold several objects, {split} objects have several masks."]
+    return [
+        *lines,
+        "",
+        f"At the best threshold {merged} masks hold several objects, {split} objects have several masks.",
+    ]
 
 
 def _text(words: str) -> str:

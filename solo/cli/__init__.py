@@ -33,6 +33,7 @@ SUBCOMMANDS = {
     "compare": Subcommand("solo.cli.compare", "compare the detections of two models, with intervals"),
     "predict": Subcommand("solo.cli.predict", "find the instances of image files"),
     "export": Subcommand("solo.cli.export", "export a checkpoint to ONNX, OpenVINO or torch.export"),
+    "publish": Subcommand("solo.cli.publish", "write a model's weights, config and card into a folder"),
     "config": Subcommand("solo.cli.config", "print, list or copy configs"),
     "data": Subcommand("solo.cli.data", "check and reduce annotation files"),
     "convert": Subcommand("solo.cli.convert", "convert weights of other implementations"),

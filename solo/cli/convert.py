@@ -7,7 +7,7 @@ import argparse
 from solo.checkpoints.convert import AUTO, MMDET, export_checkpoint, import_checkpoint
 from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.state_dict import OURS
-from solo.cli.options import add_config_options
+from solo.cli.options import add_config_options, add_offline_option, set_offline
 from solo.cli.result_options import add_overwrite_option
 from solo.errors import printable
 
@@ -35,11 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="accept the image normalisation and backbone style of the config, whatever the source usually has",
     )
     add_overwrite_option(parser)
+    add_offline_option(parser)
     add_config_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert and print the report."""
+    set_offline(arguments)
     if arguments.to == MMDET:
         report = export_checkpoint(
             arguments.source,

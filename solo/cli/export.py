@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from solo.cli.options import add_config_options
+from solo.cli.options import add_config_options, add_offline_option, set_offline
 from solo.cli.result_options import add_overwrite_option
 from solo.errors import printable
 from solo.export.exporting import export_model
@@ -46,11 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="PATH", help="the file, or OpenVINO's folder (default: beside the checkpoint)")
     add_overwrite_option(parser)
+    add_offline_option(parser)
     add_config_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Export and print where the file is."""
+    set_offline(arguments)
     options = ExportOptions(
         format=arguments.format,
         contract=arguments.contract,

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from solo.checkpoints.hub import OFFLINE_VARIABLE
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
 from solo.runtime.sessions import RuntimeOptions
@@ -99,6 +100,19 @@ def _parse_pairs(words: Sequence[str]) -> dict[str, Any]:
         except (SyntaxError, ValueError):
             values[key] = text
     return values
+
+
+def add_offline_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--offline`, for commands that take checkpoints; `set_offline` applies it."""
+    parser.add_argument(
+        "--offline", action="store_true", help="download nothing: hf://... checkpoints come from the Hub's cache"
+    )
+
+
+def set_offline(arguments: argparse.Namespace) -> None:
+    """Keep to the cache of the Hub if `--offline` was given."""
+    if arguments.offline:
+        os.environ[OFFLINE_VARIABLE] = "1"
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from solo.cli.options import add_config_options, add_deployment_options, parse_deployment, parse_runtime_options
+from solo.checkpoints.hub import local_checkpoint
+from solo.cli.options import (
+    add_config_options,
+    add_deployment_options,
+    add_offline_option,
+    parse_deployment,
+    parse_runtime_options,
+    set_offline,
+)
 from solo.cli.predicting import add_prediction_options, predict_images
 from solo.config import config_files, load_config
 from solo.engine.malloc import keep_freed_memory
@@ -23,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: merge several views of each image")
     add_deployment_options(parser, default="auto")
+    add_offline_option(parser)
     add_config_options(parser)
 
 
@@ -33,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: a checkpoint has no config, or an exported file has options of one.
     """
     keep_freed_memory()
+    set_offline(arguments)
+    arguments.checkpoint = local_checkpoint(arguments.checkpoint)
     return predict_images(arguments, lambda: _open_predictor(arguments))
 
 

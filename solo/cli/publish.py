@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from solo.checkpoints.hub import use_offline
 from solo.checkpoints.publishing import publish
-from solo.cli.options import add_config_options, add_offline_option
+from solo.cli.options import add_config_options, add_offline_option, set_offline
 from solo.cli.result_options import add_overwrite_option
 from solo.errors import printable
 
@@ -28,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the files and print their names."""
-    if arguments.offline:
-        use_offline()
+    set_offline(arguments)
     files = publish(
         arguments.checkpoint,
         arguments.folder,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from solo.checkpoints.hub import local_checkpoint
 from solo.cli.options import (
     add_config_options,
     add_deployment_options,
     add_launcher_options,
+    add_offline_option,
     parse_deployment,
     parse_runtime_options,
     set_local_rank,
+    set_offline,
 )
 from solo.cli.result_options import add_overwrite_option, score
 from solo.engine.malloc import keep_freed_memory
@@ -33,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation with scales and flips")
     add_deployment_options(parser, default="none")
+    add_offline_option(parser)
     add_config_options(parser)
     add_launcher_options(parser)
 
@@ -41,10 +45,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Test."""
     keep_freed_memory()
     set_local_rank(arguments)
-    parse = parse_runtime_options if is_exported(arguments.checkpoint) else parse_deployment
+    set_offline(arguments)
+    checkpoint = local_checkpoint(arguments.checkpoint)
+    parse = parse_runtime_options if is_exported(checkpoint) else parse_deployment
     test(
         arguments.config,
-        arguments.checkpoint,
+        checkpoint,
         work_dir=arguments.work_dir,
         out=arguments.out,
         report=arguments.report,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Literal
 
-from solo.cli.options import add_config_options, add_launcher_options, set_local_rank
+from solo.cli.options import (
+    add_config_options,
+    add_launcher_options,
+    add_offline_option,
+    set_local_rank,
+    set_offline,
+)
 from solo.engine.malloc import keep_freed_memory
 from solo.engine.runner import train
 from solo.engine.trackers import TRACKERS
@@ -47,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use deterministic operations only (equal runs on a GPU; slower)",
     )
+    add_offline_option(parser)
     add_config_options(parser)
     add_launcher_options(parser)
 
@@ -55,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train."""
     keep_freed_memory()
     set_local_rank(arguments)
+    set_offline(arguments)
     train(
         arguments.config,
         work_dir=arguments.work_dir,

@@ -20,8 +20,10 @@ from torch import nn
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.class_rows import move_class_rows
 from solo.checkpoints.fitting import check_preprocessing
+from solo.checkpoints.hub import local_checkpoint
 from solo.checkpoints.loading import check_resumable, count_fitting, load_fitting_weights
 from solo.checkpoints.saving import remove_unfinished
+from solo.checkpoints.source import file_sha256
 from solo.compat import build_errors
 from solo.config import config_files, load_config
 from solo.config.overrides import (
@@ -238,6 +240,7 @@ def train(
     if batch_size is not None:
         _set_batch_size(config, batch_size, amp=amp, launcher=launcher)
     if config.get("load_from"):
+        _fetch_start(config)
         checkpoint = load_checkpoint(config.load_from)  # fail before data and model are built
         if config.get("resume"):
             check_resumable(checkpoint, source=f"checkpoint {config.load_from}")
@@ -302,6 +305,7 @@ def test(
     Raises:
         UserError: config, data or checkpoint cannot be used, or they differ from those of the resumed evaluation.
     """
+    checkpoint = local_checkpoint(checkpoint)
     config = load_config(config_path, overrides=overrides)
     require_parts(config, ("model", "test_dataloader", "test_cfg", "test_evaluator"), config_path=config_path)
     weights = _set_tested_model(config, checkpoint, deployment=deployment, tta=tta)
@@ -379,6 +383,14 @@ def _set_resume(config: Config, resume: str | os.PathLike[str] | None) -> None:
     if resume is not None:
         config.resume = True
         config.load_from = str(resume)
+
+
+def _fetch_start(config: Config) -> None:
+    """Replace a name on the Hub by its file; name and sha256 stay in the config, which the training logs."""
+    path = local_checkpoint(config.load_from)
+    if path != config.load_from:
+        config.loaded_from_hub = dict(name=config.load_from, sha256=file_sha256(path))
+        config.load_from = path
 
 
 def _set_batch_size(config: Config, batch_size: int | Literal["auto"], *, amp: bool, launcher: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import numpy as np
 
+from solo.checkpoints.hub import local_checkpoint
 from solo.errors import ConfigError, DataError
 from solo.inference.instances import Instances
 from solo.inference.sources import Frame, Source, open_source
@@ -57,8 +58,8 @@ class SOLOPredictor:
         Args:
             config: a config file, the name of a config that comes with solo, or a loaded config; or, alone, an exported
                 file: *.onnx, *.pt2, or the folder of an OpenVINO model.
-            checkpoint: the weights that a training wrote. An exported file is taken here too; it needs no config, and
-                `config` is not read.
+            checkpoint: the weights that a training wrote, or `hf://ORG/REPO/FILE` of the Hugging Face Hub. An exported
+                file is taken here too; it needs no config, and `config` is not read.
             device: "cpu", "cuda", ...; None selects the GPU if there is one, else the CPU. OpenVINO has "gpu" and
                 "npu", and None selects its CPU.
             tta: test-time augmentation: predict several views of each image, flipped and resized, and merge them.
@@ -74,6 +75,7 @@ class SOLOPredictor:
             ExportedModelError: the exported file is missing, foreign, damaged or unsafe, or its runtime is not
                 installed.
         """
+        checkpoint = None if checkpoint is None else local_checkpoint(checkpoint)
         file = next((path for path in (checkpoint, config) if is_exported(path)), None)
         self.model: Any
         self.device: Any
