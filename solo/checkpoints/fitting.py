@@ -41,7 +41,8 @@ def model_on_meta(config: Config) -> nn.Module:
     """
     init_default_scope(config.get("default_scope") or SCOPE)
     options = {**config.model}
-    options["backbone"] = {**options["backbone"], "init_cfg": None}
+    if "backbone" in options:
+        options["backbone"] = {**options["backbone"], "init_cfg": None}
     with torch.device("meta"):
         return MODELS.build(options)
 

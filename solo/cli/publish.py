@@ -1,4 +1,4 @@
-"""Publish a trained model as a folder: weights alone, config, and a card with what was measured; nothing is uploaded."""
+"""Write a trained model into a folder: weights alone, config, and a card with measurements. Nothing is uploaded."""
 
 from __future__ import annotations
 
