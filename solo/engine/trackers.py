@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,9 +32,11 @@ def add_tracker(config: Config, name: str, *, project: str) -> None:
         raise ConfigError(f"--log {name}: unknown, expected one of {', '.join(TRACKERS)}")
     if importlib.util.find_spec(name) is None:
         raise ConfigError(f"--log {name}: the package {name} is not installed; `pip install {name}` brings it")
+    # mmengine's default, a folder of files, is refused by MLflow 3.
+    server = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.abspath(config.work_dir)}/mlflow.db"
     backends = {
         "wandb": dict(type="WandbVisBackend", init_kwargs=dict(project=project, dir=config.work_dir)),
-        "mlflow": dict(type="MLflowVisBackend", exp_name=project, save_dir=config.work_dir),
+        "mlflow": dict(type="MLflowVisBackend", exp_name=project, save_dir=config.work_dir, tracking_uri=server),
         "trackio": dict(type="TrackioVisBackend", project=project),
     }
     if not config.get("visualizer"):
@@ -56,9 +60,8 @@ class TrackioVisBackend(BaseVisBackend):
         self._module: Any = None
 
     def _init_env(self) -> None:
-        import trackio  # not installed everywhere
-
-        self._run, self._module = trackio.init(project=self._project), trackio
+        self._module = importlib.import_module("trackio")  # not installed everywhere
+        self._run = self._module.init(project=self._project)
 
     @property
     def experiment(self) -> Any:

@@ -68,7 +68,7 @@ def loss_loader(loader: Any) -> Any:
     Raises:
         ConfigError: there is no loader, or its data set has no pipeline of its own.
     """
-    dataset = (loader or {}).get("dataset") or {}
+    dataset: Any = (loader or {}).get("dataset") or {}
     if "pipeline" not in dataset:
         raise ConfigError("ValidationLossHook: val_dataloader.dataset has no pipeline of its own")
     loader = copy.deepcopy(loader)
