@@ -10,6 +10,7 @@
 | `_find_bases_by_name` | `_base_` may be the name of a config that comes with solo | - |
 | `mmcv_full_available` | mmengine needs `pkgutil.find_loader` (removed in Python 3.14) | mmengine > 0.10.7 |
 | `_silence_warnings` | mmengine warns about its own classes and about scopes without a registry | mmengine > 0.10.7 |
+| `_import_quietly` | what mmengine imports of torch 2.4 warns on every start | torch > 2.4 |
 
 The versions are the newest ones, which still need the patch. `build_errors` reads the frames of mmengine's builders; it
 patches nothing.
@@ -26,6 +27,7 @@ import reprlib
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -45,6 +47,7 @@ def apply() -> None:
     if any(isinstance(finder, _MissingExtensionFinder) for finder in sys.meta_path):
         return
     sys.meta_path.append(_MissingExtensionFinder())
+    _import_quietly()
     _load_safely()
     _save_atomically()
     _replace("mmengine.utils.package_utils", "is_installed", is_installed)
@@ -233,6 +236,13 @@ def _replace(module_name: str, name: str, replacement: Callable[..., Any]) -> No
 
 
 # -------------------------------------------------------------------------------------------------------- --- warnings
+def _import_quietly() -> None:
+    """Import, without its warning, a module of torch that mmengine imports, and that insists on being heard."""
+    if torch.distributed.is_available():
+        with warnings.catch_warnings(record=True):
+            importlib.import_module("torch.distributed.optim")
+
+
 def _silence_warnings() -> None:
     """Silence warnings that mmengine's own code causes: `CheckpointHook` uses the deprecated `FileClient`."""
     file_client: Any = importlib.import_module("mmengine.fileio.file_client")

@@ -110,6 +110,17 @@ class FullDiskHook(Hook):
             resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
 
+@HOOKS.register_module(force=True)
+class LargeCheckpointHook(Hook):
+    """Adds megabytes to each checkpoint."""
+
+    def __init__(self, *, megabytes: int) -> None:
+        self.megabytes = megabytes
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ballast"] = torch.zeros(self.megabytes * 2**18)
+
+
 @DATASETS.register_module(force=True)
 class SquareImages(Dataset):
     """Images with one square of the class "bright" each."""

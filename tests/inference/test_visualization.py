@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
+from solo.errors import printable
 from solo.inference.visualization import draw_instances, instance_color, legible_magnification
 from tests.helpers.limits import run_limited
 
@@ -183,3 +184,5 @@ def test_class_name_that_cannot_be_shown(name: str) -> None:
     instances = rectangles((10, 10, 110, 70))
     outcome = run_limited(lambda: str(draw_instances(blank(), instances, (name,), draw_labels=True).shape))
     assert outcome == str((HEIGHT, WIDTH, 3))
+    drawn, shown = (draw_instances(blank(), instances, (text,)) for text in (name, printable(name)))
+    assert np.array_equal(drawn, shown), "control characters are escaped"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def model(tmp_path: Path) -> tuple[Path, Path]:
     return write_config(tmp_path), write_checkpoint(tmp_path / "weights.pth")
 
 
+@pytest.mark.long
 def test_out_of_a_test_is_no_file_that_exists(model: tuple[Path, Path], tmp_path: Path) -> None:
     config, checkpoint = model
     annotations = next((tmp_path / "data").glob("*.json"), None)
@@ -31,6 +33,8 @@ def test_out_of_a_test_is_no_file_that_exists(model: tuple[Path, Path], tmp_path
     assert "is a file that this command reads" in done.stderr
 
 
+@pytest.mark.long
+@pytest.mark.timeout(400)
 def test_nothing_that_a_command_reads_is_replaced_even_with_overwrite(model: tuple[Path, Path], tmp_path: Path) -> None:
     """Config, base config and checkpoint, each in the place of a result."""
     base, checkpoint = model
@@ -55,6 +59,7 @@ def test_nothing_that_a_command_reads_is_replaced_even_with_overwrite(model: tup
     assert "is a file that this command reads" in done.stderr
 
 
+@pytest.mark.long
 def test_data_of_a_test_is_not_replaced_and_the_refusal_comes_before_the_test(
     model: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -72,6 +77,27 @@ def test_a_full_disk_costs_no_ap_table(model: tuple[Path, Path], tmp_path: Path)
     done = run_tool("test.py", *model, "--out", "/dev/full", folder=tmp_path)
     assert len(ap_table(done.stdout)) == 2
     assert (done.returncode, done.stderr) == (2, "error: /dev/full cannot be written: No space left on device\n")
+
+
+ESCAPES = "\x1b]0;title\x07\u202e"
+
+
+def test_odd_names_cost_no_result_and_reach_the_terminal_escaped(model: tuple[Path, Path], tmp_path: Path) -> None:
+    """Names of files that are not UTF-8 or as long as names can be, and of classes that no text file can hold."""
+    config, image = model[0], (tmp_path / "data" / "0.png").read_bytes()
+    names = [os.fsdecode(b"odd\xff.png"), f"{'x' * 251}.png", f"deep/{'x' * 251}.png", f"escapes{ESCAPES}.png"]
+    (tmp_path / "odd" / "deep").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "odd" / name).write_bytes(image)
+    (tmp_path / "odd" / f"damaged{ESCAPES}.png").write_bytes(b"no image")
+    checkpoint = write_checkpoint(tmp_path / "odd.pth", classes=("dark", f"bright\ud800{ESCAPES}"))
+    done = run_tool("predict.py", "odd", "odd/deep", "--config", config, "--checkpoint", checkpoint, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "damaged\\x1b]0;title\\x07\\u202e.png" in done.stderr
+    assert not set("\x1b\x07\u202e") & set(done.stdout + done.stderr)
+    content = json.loads((tmp_path / "predictions" / "predictions.json").read_text())
+    assert len(content["images"]) == len(content["annotations"]) == len(names)
+    assert len(list((tmp_path / "predictions").glob("*.png"))) == len(names)
 
 
 def test_a_terminated_prediction_leaves_what_it_found(model: tuple[Path, Path], tmp_path: Path) -> None:

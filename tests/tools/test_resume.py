@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from solo.checkpoints.saving import UNFINISHED
 from solo.engine.hooks.curves import read_records
 from tests.helpers.commands import group_is_alive
 from tests.helpers.paths import CONFIGS, ROOT
@@ -30,6 +32,11 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=10),
     dict(type="CosineAnnealingLR", by_epoch=True, begin=0, end={epochs}, T_max={epochs}, convert_to_iter_based=True),
 ]
+"""
+
+LARGE_CHECKPOINTS = """
+custom_imports = dict(imports=["tests.helpers.fakes"], allow_failed_imports=False)
+custom_hooks = [*_base_.custom_hooks, dict(type="LargeCheckpointHook", megabytes=100)]
 """
 
 
@@ -100,6 +107,40 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
     assert not (killed / f"epoch_{EPOCHS}.pth").exists()
     finish(start(config, killed, "--resume"), killed)
     assert_equal(killed, uninterrupted)
+
+
+def wait_for_a_save(work_dir: Path, process: subprocess.Popen[bytes]) -> None:
+    """Return while a checkpoint is being written."""
+    while process.poll() is None:
+        if work_dir.is_dir() and any(work_dir.glob(f"*{UNFINISHED}")):
+            return
+        time.sleep(0.001)
+    pytest.fail("no save was seen")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_equals_uninterrupted(uninterrupted: Path, tmp_path: Path, seed: int) -> None:
+    """Twice in a save, and between the processes, steps and epochs as it happens; each time it is resumed."""
+    moments = random.Random(seed)
+    config, killed = write_config(tmp_path), tmp_path / "killed"
+    # A large checkpoint takes longer to write.
+    config.write_text(config.read_text() + LARGE_CHECKPOINTS)
+    steps = len(losses(uninterrupted))
+    for kill_in_save in moments.sample([True, True, False, False, False], k=5):
+        process = start(config, killed, "--resume")
+        if kill_in_save:
+            wait_for_a_save(killed, process)
+        else:
+            done = max(losses(killed), default=0) if killed.is_dir() else 0
+            wait_for_iteration(killed, moments.randint(min(done + 1, steps - 1), steps - 1), process)
+            time.sleep(moments.uniform(0, 0.3))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finish(start(config, killed, "--resume"), killed)
+    assert_equal(killed, uninterrupted)
+    assert not list(killed.glob(f"*{UNFINISHED}"))
 
 
 @pytest.mark.long
