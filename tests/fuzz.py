@@ -300,6 +300,53 @@ def fuzz_files(count: int, *, seed: int, folder: Path) -> Counter[str]:
     return found
 
 
+def fuzz_evaluations(count: int, *, seed: int, folder: Path) -> Counter[str]:
+    """Damage annotation files and detections: both backends evaluate what is left, to the same AP."""
+    generator = random.Random(seed)
+    found: Counter[str] = Counter(evaluations=count)
+    for number in range(count):
+        content = sound_content(30, folder, generator)
+        damaged = [
+            damaged_annotation(found, generator) if generator.random() < 0.3 else found
+            for found in content["annotations"]
+        ]
+        path = folder / "annotations.json"
+        path.write_text(json.dumps({**content, "annotations": damaged}))
+        detections = [noisy_detections(image, content["annotations"], generator) for image in content["images"]]
+        with in_time(f"evaluation {number}"):
+            outcomes = {evaluated(path, detections, backend=name) for name in ("hotcoco", "pycocotools")}
+        assert len(outcomes) == 1, f"evaluation {number}: {outcomes}"
+        found["without objects" if max(outcomes.pop()) < 0 else "equal"] += 1
+    return found
+
+
+def noisy_detections(
+    image: dict[str, Any], annotations: list[dict[str, Any]], generator: random.Random
+) -> dict[str, Any]:
+    """Detections near the objects of an image: moved, of any class, some empty and some twice."""
+    height, width = image["height"], image["width"]
+    boxes = [found["bbox"] for found in annotations if found["image_id"] == image["id"]]
+    masks = np.zeros((len(boxes), height, width), bool)
+    for mask, (x, y, box_width, box_height) in zip(masks, boxes, strict=True):
+        left, top = (max(0, int(side) + generator.randrange(-2, 3)) for side in (x, y))
+        mask[top : top + int(box_height), left : left + generator.choice([int(box_width), 1, 0])] = True
+    fields = dict(
+        labels=torch.tensor([generator.randrange(3) for _ in boxes], dtype=torch.int64),
+        scores=torch.tensor([generator.choice([0.0, 0.5, 0.5, generator.random(), 1.0]) for _ in boxes]),
+        bboxes=torch.tensor([[x, y, x + w, y + h] for x, y, w, h in boxes], dtype=torch.float32).reshape(-1, 4),
+        masks=torch.from_numpy(masks),
+    )
+    return dict(img_id=image["id"], pred_instances=fields)
+
+
+def evaluated(path: Path, detections: list[dict[str, Any]], *, backend: str) -> tuple[float, ...]:
+    metric = CocoMaskMetric(ann_file=str(path), backend=backend)
+    metric.dataset_meta = dict(classes=[f"class {number}" for number in (1, 2, 3)], category_ids=(1, 2, 3))
+    for entry in detections:
+        metric.process(None, [entry])
+    return tuple(metric.evaluate(len(detections)).values())
+
+
 def fuzz_images(count: int, *, seed: int, folder: Path) -> Counter[str]:
     """Damage every image file: it is trained on, or another one in its place, and that is counted."""
     generator = random.Random(seed)
@@ -506,6 +553,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--annotations", type=int, default=10_000)
     parser.add_argument("--files", type=int, default=1_000)
+    parser.add_argument("--evaluations", type=int, default=1_000)
     parser.add_argument("--images", type=int, default=1_000)
     parser.add_argument("--image-sizes", type=int, default=10_000)
     parser.add_argument("--checkpoints", type=int, default=10_000)
@@ -521,6 +569,7 @@ def main() -> None:
         image_sizes=fuzz_image_sizes,
         checkpoints=fuzz_checkpoints,
         records=fuzz_records,
+        evaluations=fuzz_evaluations,  # last: hotcoco's threads do not survive a fork
     )
     for name, part in parts.items():
         if not getattr(arguments, name):

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz import fuzz_annotations, fuzz_checkpoints, fuzz_files, fuzz_image_sizes, fuzz_images, fuzz_records
+import pytest
+
+from tests.fuzz import (
+    fuzz_annotations,
+    fuzz_checkpoints,
+    fuzz_evaluations,
+    fuzz_files,
+    fuzz_image_sizes,
+    fuzz_images,
+    fuzz_records,
+)
 
 SEED = 5
 
@@ -45,3 +55,10 @@ def test_damaged_records_of_evaluations(tmp_path: Path) -> None:
     found = fuzz_records(200, seed=SEED, folder=tmp_path)
     assert sum(found.values()) == 400
     assert min(found["equal"], found["refused"]) > 10
+
+
+def test_damaged_annotations_are_evaluated_equally_by_both_backends(tmp_path: Path) -> None:
+    pytest.importorskip("hotcoco", reason="needs hotcoco")
+    found = fuzz_evaluations(60, seed=SEED, folder=tmp_path)
+    assert found["equal"] + found["without objects"] == 60
+    assert found["equal"] > 40

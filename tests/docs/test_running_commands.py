@@ -1,0 +1,142 @@
+"""The commands of each page run one after the other, with small data, small stand-ins of the configs, random weights.
+
+What needs other machines, many GPUs or minutes is in `NOT_RUN`, with the reason; its words still go through its parser
+(`test_commands.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from solo.cli import main
+from tests.helpers.documented import is_config, write_random_weights, write_reader_folder, write_small_config
+from tests.helpers.pages import shell_lines, words_of
+from tests.helpers.paths import ROOT
+
+# Start of a command -> why it does not run here.
+NOT_RUN = {
+    "make ": "the set-up of a clone, or all tests; `make demo` is `solo demo`, which test_newcomer.py runs",
+    "source ": "belongs to the shell",
+    "pip ": "installs; test_wheel.py installs the wheel",
+    "pre-commit ": "installs a hook of git",
+    "scp ": "needs another machine",
+    "tensorboard ": "serves until it is stopped",
+    "bash tools/": "many GPUs, or a cluster: test_launch_scripts.py runs the scripts with two processes",
+    "torchrun ": "many GPUs: test_launch_scripts.py runs it with two processes",
+    "python -m pytest ": "runs tests",
+    "python benchmarks/scaling.py ": "tests/benchmarks/test_scaling.py runs it",
+    "solo benchmark ": "minutes of measurements: tests/benchmarks runs each subject on a tiny model",
+}
+# Pages that other tests of this folder run, in processes of their own and with the real models.
+OTHER_TESTS = {"docs/getting_started.md": "test_newcomer.py", "docs/deploy.md": "test_deploy.py"}
+PAGES = {page: [line for found, line in shell_lines() if found == page] for page, _ in shell_lines()}
+WRITTEN_BY = {"--out", "--out-dir", "--work-dir", "--show-dir", "--copy"}
+
+
+def runs_here(command: str) -> bool:
+    return not without_variables(command).startswith(tuple(NOT_RUN))
+
+
+def without_variables(command: str) -> str:
+    """The words of a command after its variables and before its comment, each followed by a blank."""
+    return "".join(f"{word} " for word in words_of(command))
+
+
+PAGES_RUN = [page for page, lines in PAGES.items() if page not in OTHER_TESTS and any(map(runs_here, lines))]
+
+
+@pytest.fixture(scope="module")
+def reader_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reader")
+    write_reader_folder(folder)
+    return folder
+
+
+class Reader:
+    """Types the commands of a page in a folder."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def run(self, command: str) -> None:
+        """Run a command in this process; it has to succeed."""
+        words = [os.path.expandvars(localised(word)) for word in shlex.split(command, comments=True)]
+        if words[0] == "export":
+            self._set(words[1])
+            return
+        while re.match(r"[A-Z_]+=", words[0]):
+            self._set(words.pop(0))
+        words = [self._with_small_config(word) for word in words]
+        if words[1] == "train":
+            words = with_options(words, epochs=2 if "--resume" in words else 1)
+        self._bring_weights(words)
+        assert words[0] == "solo", f"`{command}`: run it here, or give the reason in NOT_RUN"
+        self._monkeypatch.setattr(sys, "argv", words)
+        assert main() == 0, command
+
+    def _set(self, assignment: str) -> None:
+        self._monkeypatch.setenv(*assignment.split("=", 1))
+
+    def _with_small_config(self, word: str) -> str:
+        if not is_config(word):
+            return word
+        target = Path(f"{word.removesuffix('.py')}.py")
+        if not Path(f"{target}.small").exists():
+            write_small_config(word, target)
+            Path(f"{target}.small").touch()
+        return str(target)
+
+    def _bring_weights(self, words: list[str]) -> None:
+        """Weights that a command reads: the last that were trained in that folder, or random ones."""
+        config = next((Path(word) for word in words if word.endswith(".py")), None)
+        for place, word in enumerate(words):
+            path = Path(word)
+            is_read = path.suffix == ".pth" and words[place - 1] not in WRITTEN_BY
+            if words[1] == "convert":
+                is_read &= place == 2
+            if not is_read or path.exists() or config is None:
+                continue
+            if trained := sorted(path.parent.glob("epoch_*.pth")):
+                shutil.copy(trained[-1], path)
+            else:
+                write_random_weights(config, path, dialect="mmdet" if words[1] == "convert" else None)
+
+
+def localised(word: str) -> str:
+    """The word with `/datasets/` inside of the folder."""
+    return word.replace("/datasets/", f"{Path.cwd()}/datasets/")
+
+
+def with_options(words: list[str], *, epochs: int) -> list[str]:
+    return [*words, *([] if "--cfg-options" in words else ["--cfg-options"]), f"train_cfg.max_epochs={epochs}"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", PAGES_RUN)
+def test_commands_of_a_page_run(
+    page: str, reader_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "reader"
+    shutil.copytree(reader_folder, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    reader = Reader(monkeypatch)
+    for command in filter(runs_here, PAGES[page]):
+        reader.run(command)
+
+
+def test_pages_and_commands_that_do_not_run_exist() -> None:
+    commands = [without_variables(command) for lines in PAGES.values() for command in lines]
+    for start in NOT_RUN:
+        assert start == "torchrun " or any(command.startswith(start) for command in commands), start
+    for page, test in OTHER_TESTS.items():
+        assert page in PAGES
+        assert (ROOT / "tests" / "docs" / test).is_file()
