@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -128,9 +129,12 @@ def test_commands_of_a_page_run(
     shutil.copytree(reader_folder, folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("DATA_ROOT", raising=False)
-    reader = Reader(monkeypatch)
-    for command in filter(runs_here, PAGES[page]):
-        reader.run(command)
+    reader, on_sigterm = Reader(monkeypatch), signal.getsignal(signal.SIGTERM)
+    try:
+        for command in filter(runs_here, PAGES[page]):
+            reader.run(command)
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)  # `solo predict` replaces it for the rest of its process
 
 
 def test_pages_and_commands_that_do_not_run_exist() -> None:

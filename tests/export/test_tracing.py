@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.export import ExportedProgram
 
+from solo.errors import ExportError
 from solo.export.graph import DetectionsGraph, ExportedGraph, RawGraph
 from solo.export.tracing import trace
 from tests.helpers.exported import DATA_DEPENDENT, operators
@@ -40,6 +41,20 @@ def test_any_size_and_batch(kind: str) -> None:
     names = operators(program)
     assert not [name for name in names for part in DATA_DEPENDENT if part in name]
     check_same(program, graph, (1, 96, 96), (2, 160, 96), (4, 96, 128))
+
+
+def test_a_torch_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("of torch")
+
+    monkeypatch.setattr("torch.export.export", fail)
+    graph = RawGraph(build_random(tiny_config())).eval()
+    monkeypatch.setattr("solo.export.tracing.OLDEST_TESTED_TORCH", "99.1")
+    with pytest.raises(ExportError, match=r"torch \S+ cannot trace this model \(AssertionError\); .* torch 99\.1 and"):
+        trace(graph, size=None, batch=None)
+    monkeypatch.setattr("solo.export.tracing.OLDEST_TESTED_TORCH", "1.0")
+    with pytest.raises(AssertionError, match="of torch"):
+        trace(graph, size=None, batch=None)
 
 
 def test_one_size_of_raw_outputs() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.torch_version import TorchVersion
 
 from solo.export.graph import ExportedGraph
+from solo.export.tracing import OLDEST_TESTED_TORCH
 from solo.masks.resize import resize_masks
 from solo.models import SOLOv2
 from tests.helpers.tiny_model import build_random
@@ -19,6 +22,10 @@ from tests.helpers.tiny_model import build_random
 NEAR_THRESHOLD = 2e-3
 """Masks of 8 bits may differ from the model's where its probability is this close to the threshold."""
 
+needs_tested_torch = pytest.mark.skipif(
+    TorchVersion(torch.__version__) < OLDEST_TESTED_TORCH,
+    reason=f"exports are tested with torch {OLDEST_TESTED_TORCH} and newer",
+)
 DATA_DEPENDENT = (
     "nonzero",
     "index_put",

@@ -13,6 +13,7 @@ from torch import Tensor
 from solo.ops import deform_conv2d
 from tests.helpers.counters import OperationCounter
 from tests.helpers.deform_conv_oracle import loop_oracle, tensors
+from tests.helpers.exported import needs_tested_torch
 
 GEOMETRIES = [
     pytest.param(dict(), id="plain"),
@@ -266,6 +267,7 @@ class _Layer(torch.nn.Module):
         return deform_conv2d(inputs, self.weight, offsets, mask=mask.sigmoid(), padding=1)
 
 
+@needs_tested_torch
 def test_export_with_sides_that_vary(generator: torch.Generator) -> None:
     layer = _Layer().eval()
     sides = {axis: torch.export.Dim(name, min=2, max=64) for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}

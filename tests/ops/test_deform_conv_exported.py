@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from solo.ops import deform_conv2d
+from tests.helpers.exported import needs_tested_torch
 
 GROUPS = 2
 
@@ -18,6 +19,7 @@ class Deformed(nn.Module):
         return deform_conv2d(inputs, weight, offsets, mask=mask, padding=1, deform_groups=GROUPS)
 
 
+@needs_tested_torch
 @pytest.mark.parametrize("scale", [0.5, 5.0, 1e9])
 def test_samples_anywhere(scale: float) -> None:
     generator = torch.Generator().manual_seed(0)

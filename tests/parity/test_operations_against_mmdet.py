@@ -39,9 +39,9 @@ def count_operations(count: int) -> OperationCounter:
     return counter
 
 
-@pytest.mark.parametrize(("count", "kernels", "views"), [(7, 600, 520), (28, 640, 540)])
+@pytest.mark.parametrize(("count", "kernels", "views"), [(7, 600, 540), (28, 640, 570)])
 def test_operations_of_a_step(count: int, kernels: int, views: int) -> None:
-    """Upper bounds: the step launches few operations, however many objects the images have."""
+    """Upper bounds, also with torch 2.4: the step launches few operations, however many objects the images have."""
     ours = count_operations(count)
     assert sum(ours.kernels.values()) <= kernels
     assert sum(ours.views.values()) <= views

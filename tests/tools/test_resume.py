@@ -119,7 +119,7 @@ def wait_for_a_save(work_dir: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random_moments_equals_uninterrupted(uninterrupted: Path, tmp_path: Path, seed: int) -> None:
     """Twice in a save, and between the processes, steps and epochs as it happens; each time it is resumed."""
@@ -128,7 +128,7 @@ def test_killed_at_random_moments_equals_uninterrupted(uninterrupted: Path, tmp_
     # A large checkpoint takes longer to write.
     config.write_text(config.read_text() + LARGE_CHECKPOINTS)
     steps = len(losses(uninterrupted))
-    for kill_in_save in moments.sample([True, True, False, False, False], k=5):
+    for kill_in_save in moments.sample([True, True, False, False], k=4):
         process = start(config, killed, "--resume")
         if kill_in_save:
             wait_for_a_save(killed, process)
