@@ -6,6 +6,8 @@ What needs other machines, many GPUs or minutes is in `NOT_RUN`, with the reason
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import os
 import re
 import shlex
@@ -17,13 +19,18 @@ from pathlib import Path
 import pytest
 
 from solo.cli import main
+from solo.runtime.__main__ import main as runtime_main
 from tests.helpers.documented import is_config, write_random_weights, write_reader_folder, write_small_config
+from tests.helpers.exported import needs_tested_torch
 from tests.helpers.pages import shell_lines, words_of
 from tests.helpers.paths import ROOT
+from tests.helpers.videos import gray_frames, write_video
 
 # Start of a command -> why it does not run here.
 NOT_RUN = {
     "make ": "the set-up of a clone, or all tests; `make demo` is `solo demo`, which test_newcomer.py runs",
+    "find ": "not of solo; what it lists is the input of the next command",
+    "solo predict rtsp:": "needs a camera",
     "source ": "belongs to the shell",
     "pip ": "installs; test_wheel.py installs the wheel",
     "pre-commit ": "installs a hook of git",
@@ -36,9 +43,13 @@ NOT_RUN = {
     "solo benchmark ": "minutes of measurements: tests/benchmarks runs each subject on a tiny model",
 }
 # Pages that other tests of this folder run, in processes of their own and with the real models.
-OTHER_TESTS = {"docs/getting_started.md": "test_newcomer.py", "docs/deploy.md": "test_deploy.py"}
+OTHER_TESTS = {"docs/getting_started.md": "test_newcomer.py"}
 PAGES = {page: [line for found, line in shell_lines() if found == page] for page, _ in shell_lines()}
 WRITTEN_BY = {"--out", "--out-dir", "--work-dir", "--show-dir", "--copy"}
+
+
+def needs_module(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}")
 
 
 def runs_here(command: str) -> bool:
@@ -50,6 +61,10 @@ def without_variables(command: str) -> str:
     return "".join(f"{word} " for word in words_of(command))
 
 
+MARKS = {
+    "docs/deploy.md": [needs_tested_torch, needs_module("onnxruntime")],
+    "docs/prediction.md": [needs_module("av")],
+}
 PAGES_RUN = [page for page, lines in PAGES.items() if page not in OTHER_TESTS and any(map(runs_here, lines))]
 
 
@@ -57,6 +72,8 @@ PAGES_RUN = [page for page, lines in PAGES.items() if page not in OTHER_TESTS an
 def reader_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
     write_reader_folder(folder)
+    if importlib.util.find_spec("av") is not None:
+        write_video(folder / "clip.mp4", gray_frames(6))
     return folder
 
 
@@ -78,9 +95,13 @@ class Reader:
         if words[1] == "train":
             words = with_options(words, epochs=2 if "--resume" in words else 1)
         self._bring_weights(words)
-        assert words[0] == "solo", f"`{command}`: run it here, or give the reason in NOT_RUN"
+        program = main
+        if words[:3] == ["python", "-m", "solo.runtime"]:
+            words, program = words[2:], runtime_main
+        assert words[0].startswith("solo"), f"`{command}`: run it here, or give the reason in NOT_RUN"
         self._monkeypatch.setattr(sys, "argv", words)
-        assert main() == 0, command
+        self._monkeypatch.setattr(sys, "stdin", io.StringIO("photos/0.jpg\nphotos/1.jpg\n"))
+        assert program() == 0, command
 
     def _set(self, assignment: str) -> None:
         self._monkeypatch.setenv(*assignment.split("=", 1))
@@ -121,7 +142,7 @@ def with_options(words: list[str], *, epochs: int) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", PAGES_RUN)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=MARKS.get(page, ())) for page in PAGES_RUN])
 def test_commands_of_a_page_run(
     page: str, reader_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,9 +17,12 @@ from solo.checkpoints.dialects import DIALECTS
 from solo.checkpoints.state_dict import convert_from_ours
 from solo.config import load_config
 from solo.config.names import list_configs
+from solo.datasets import SHAPES_CLASSES
 from solo.datasets.coco_classes import COCO_CLASSES
+from solo.masks.rle import encode_masks
 from solo.registry import MODELS
 from tests.helpers.pages import described_configs
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny_model import tiny_config
 
 HEIGHT, WIDTH, SCALE = 96, 128, (128, 96)
@@ -44,6 +47,8 @@ def write_reader_folder(folder: Path) -> None:
     for number, photo in enumerate(photos):
         (folder / "photos" / f"{number}.jpg").write_bytes(photo.read_bytes())
     (folder / "photo.jpg").write_bytes(photos[0].read_bytes())
+    for name in ("a.json", "b.json"):
+        write_perfect_results(folder / "data/coco/annotations/instances_val2017.json", folder / name)
     for name, text in described_configs().items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -70,9 +75,28 @@ def write_split(root: Path, name: str, *, classes: Sequence[str], count: int) ->
     (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
 
 
+def write_perfect_results(annotations: Path, target: Path) -> None:
+    """The objects of an annotation file as detections in COCO's results format."""
+    keys = ("image_id", "category_id", "bbox")
+    found = json.loads(annotations.read_text())["annotations"]
+    masks = [encode_masks(_rectangle(entry["bbox"])[None])[0] for entry in found]
+    results = [
+        {**{key: entry[key] for key in keys}, "segmentation": mask, "score": 0.9}
+        for entry, mask in zip(found, masks, strict=True)
+    ]
+    target.write_text(json.dumps(results))
+
+
+def _rectangle(box: Sequence[int]) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[box[1] : box[1] + box[3], box[0] : box[0] + box[2]] = True
+    return mask
+
+
 def write_small_config(name: str, target: Path) -> None:
     """Write the config of this name or path with a tiny model and small images; no curves, no worker processes."""
-    config = load_config(name)
+    config = load_config(str(ROOT / name) if name.startswith("configs/") else name)
+    target.parent.mkdir(parents=True, exist_ok=True)
     config.model = ConfigDict({**tiny_config(), "num_classes": config.model.num_classes})
     for key, value in config.items():
         if key.endswith(("_dataloader", "_pipeline", "tta_pipeline")):
@@ -109,13 +133,13 @@ def write_random_weights(config: Path, target: Path, *, dialect: str | None = No
     weights = MODELS.build(loaded.model).state_dict()
     if dialect is not None:
         weights = convert_from_ours(weights, dialect=DIALECTS[dialect])[0]
-    classes = tuple(
-        loaded.get("classes") or {1: ("nucleus",), 3: MY_CLASSES, 80: COCO_CLASSES}[loaded.model.num_classes]
-    )
+    candidates = (("nucleus",), MY_CLASSES, SHAPES_CLASSES, COCO_CLASSES)
+    (classes,) = (names for names in candidates if len(names) == loaded.model.num_classes)
     target.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=classes))), target)
 
 
 def is_config(word: str) -> bool:
-    """Whether a word of a command is a config: the name of one that comes with solo, or one that a page describes."""
-    return word in list_configs() or word in described_configs()
+    """Whether a word is a config: name or path of one that comes with solo, or a file that a page describes."""
+    is_shipped = word in list_configs() or (word.startswith("configs/") and (ROOT / word).is_file())
+    return is_shipped or word in described_configs()
