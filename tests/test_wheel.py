@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -104,3 +105,12 @@ def test_a_newcomer_needs_no_clone(bin_folder: Path, tmp_path: Path) -> None:
     )
     assert out.startswith("2 images, ")
     assert (tmp_path / "predictions" / "predictions.json").is_file()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_demo_needs_no_clone(bin_folder: Path, tmp_path: Path) -> None:
+    few = [f"test_dataloader.dataset.{key}={count}" for key, count in (("num_train", 4), ("num_val", 2))]
+    execute(bin_folder / "solo", "demo", "--cfg-options", *SMALL, *few, folder=tmp_path)
+    summary = json.loads((tmp_path / "work_dirs" / "demo" / "summary.json").read_text())
+    assert len(list((tmp_path / summary["visualisations"]).glob("*.png"))) == 2
