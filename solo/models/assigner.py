@@ -101,10 +101,10 @@ class GridAssigner:
             raise ValueError(f"object label {outside[0]} in the data, but the model has {self.num_classes} classes")
         image_of_object = np.arange(len(ground_truth)).repeat([len(image.labels) for image in ground_truth])
 
-        is_positive, cells = self._match(boxes, centers, mask_size)  # (N, L, 3, 3) each
+        is_positive, cells = self.match(boxes, centers, mask_size)  # (N, L, 3, 3) each
         where = is_positive.nonzero()
         positives = np.array([image_of_object[where[0]], cells[where], where[0]])  # (3, P) image, cell, object
-        claims = self._sort_by_priority(positives, boxes)  # (3, P)
+        claims = self.sort_by_priority(positives, boxes)  # (3, P)
         cell_labels = np.full((len(ground_truth), self.grid.num_cells), self.num_classes)  # (B, S)
         # NumPy keeps the last of repeated indices: the object of the highest priority wins the cell.
         cell_labels[claims[0], claims[1]] = labels[claims[2]]
@@ -147,8 +147,17 @@ class GridAssigner:
             chosen = chosen[_select_most_central(positives[:, chosen], rows, limit=self.max_positives)]
         return chosen
 
-    def _match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
-        """Match the 3x3 cells around each centre on each level: (N, L, 3, 3) is positive, and cell index."""
+    def match(self, boxes: Floats, centers: Floats, mask_size: tuple[int, int]) -> tuple[Bools, Integers]:
+        """Match objects with cells, each image on its own: what is positive before cells are shared.
+
+        Args:
+            boxes: (N, 4) x1 y1 x2 y2 in pixels of the padded input.
+            centers: (N, 2) x y of the mass centres, likewise; NaN matches nothing.
+            mask_size: (h, w) of the mask features; the padded input is four times as large.
+
+        Returns:
+            (N, L, 3, 3) whether each of the 3x3 cells around the centre is positive on each level, and its index.
+        """
         sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
         with np.errstate(invalid="ignore", over="ignore"):
             scales = np.sqrt(sides[:, :1] * sides[:, 1:])  # (N, 1)
@@ -175,7 +184,7 @@ class GridAssigner:
         # Clamp inf and NaN so that the int64 cast is defined; such points match no cell.
         return np.fmin(np.fmax(quotient, -INT_CAST_BOUND), INT_CAST_BOUND).astype(np.int64)
 
-    def _sort_by_priority(self, positives: Integers, boxes: Floats) -> Integers:
+    def sort_by_priority(self, positives: Integers, boxes: Floats) -> Integers:
         """Sort the positives (3, P), which are sorted by object, so that the last one of a cell is to win it."""
         if self.shared_cell == "later":
             return positives
