@@ -57,7 +57,7 @@ setup(
     author="The solo authors",
     license="Apache-2.0",
     packages=find_packages(include=["solo", "solo.*"]),
-    package_data={"solo": ["py.typed"]},
+    package_data={"solo": ["py.typed", "datasets/insight/*.html"]},
     python_requires=">=3.10",
     entry_points={"console_scripts": ["solo = solo.cli:main"]},
     install_requires=runtime_requirements(),

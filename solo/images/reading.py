@@ -77,6 +77,42 @@ def read_annotated_image(
         UnreadableImageError: As for `read_image`.
         DataError: The image has another size than the annotated one.
     """
+    content, stored, upright = _read_checked(path, annotated=annotated, max_pixels=max_pixels)
+    image = _decode(content, path, apply_orientation=annotated in (None, upright))
+    size = image.shape[:2]
+    if size not in (stored, stored[::-1]):
+        raise UnreadableImageError(
+            path, f"its header says {stored[1]} x {stored[0]} pixels, but the image has another size"
+        )
+    if annotated not in (None, size):
+        raise _size_error(path, size, annotated)
+    return image
+
+
+def check_image_file(
+    path: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None = None
+) -> bytes:
+    """Check all that can be known of an image without decoding it: header, number of pixels, end, annotated size.
+
+    Args:
+        path: As for `read_image`.
+        annotated: As for `read_annotated_image`.
+        max_pixels: As for `read_image`.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        UnreadableImageError: As for `read_image`, but damage between header and end is not found.
+        DataError: The image has another size than the annotated one.
+    """
+    return _read_checked(path, annotated=annotated, max_pixels=max_pixels)[0]
+
+
+def _read_checked(
+    path: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None
+) -> tuple[bytes, tuple[int, int], tuple[int, ...]]:
+    """The content of an image file after the checks, (height, width) as stored, and with the orientation applied."""
     max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
     content = read_file(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
     header = read_header(content)
@@ -93,15 +129,7 @@ def read_annotated_image(
     upright = stored[::-1] if header.is_turned else stored
     if annotated not in (None, stored, upright):
         raise _size_error(path, upright, annotated)
-    image = _decode(content, path, apply_orientation=annotated in (None, upright))
-    size = image.shape[:2]
-    if size not in (stored, stored[::-1]):
-        raise UnreadableImageError(
-            path, f"its header says {stored[1]} x {stored[0]} pixels, but the image has another size"
-        )
-    if annotated not in (None, size):
-        raise _size_error(path, size, annotated)
-    return image
+    return content, stored, upright
 
 
 def _size_error(path: str | os.PathLike[str], size: tuple[int, ...], annotated: tuple[int, int]) -> DataError:

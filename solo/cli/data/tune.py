@@ -24,6 +24,7 @@ from solo.datasets.insight.tuning import Budget, TuningOption, TuningResult, tun
 from solo.output_files import check_outputs, write_output
 
 DEFAULT_BASE = "solov2-nano_custom"
+_LOST = dict(zip(REASONS, ("no pixel", "range", "area", "cells", "limits"), strict=True))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +95,7 @@ def _rows(result: TuningResult) -> list[tuple[str, TuningOption]]:
 
 
 def _as_table(result: TuningResult) -> str:
-    header = ["input", "num_grids", "train cost", "test cost", *REASONS, "lost", "AP bound", ""]
+    header = ["input", "num_grids", "train cost", "test cost", *_LOST.values(), "lost", "AP bound", ""]
     rows = [
         [
             str(option.plan),
@@ -113,6 +114,9 @@ def _as_table(result: TuningResult) -> str:
         [
             f"{result.num_objects} objects in {result.num_images} images were looked at; at most {result.most_objects} "
             "objects in one image",
+            "shares of the objects lost: "
+            + ", ".join(f"{short} = {reason}" for reason, short in _LOST.items())
+            + "; costs are pixels of network input relative to the base",
             format_table(header, rows),
             f"proposed: {chosen.plan}, num_grids {list(chosen.grid.num_grids)}, max_per_img "
             f"{chosen.limits.max_per_img}, nms_pre {chosen.limits.nms_pre}, max_dets {chosen.limits.max_dets}",

@@ -84,23 +84,18 @@ class AnnotationSource:
         return [found[index] for index in np.sort(chosen)]
 
 
-def open_sources(
-    paths: Sequence[str | os.PathLike[str]], *, images: Sequence[str | os.PathLike[str]] | None = None
-) -> list[AnnotationSource]:
-    """Open several annotation files.
-
-    Args:
-        paths: The files.
-        images: A folder for each, or one for all; None looks for each.
+def pair_folders(
+    paths: Sequence[str | os.PathLike[str]], images: Sequence[str | os.PathLike[str]] | None
+) -> list[str | os.PathLike[str] | None]:
+    """The image folder of each annotation file: one for each or one for all; None where none is given.
 
     Raises:
-        DataError: A file cannot be read, or there are several folders, but not one for each file.
+        DataError: There are several folders, but not one for each file.
     """
     if images and len(images) not in (1, len(paths)):
         raise DataError(f"{len(images)} image folders for {len(paths)} annotation files; give one, or one for each")
     folders: list[str | os.PathLike[str] | None] = list(images or [None])
-    folders *= len(paths) // len(folders)
-    return [AnnotationSource.open(path, images=folder) for path, folder in zip(paths, folders, strict=True)]
+    return folders * len(paths) if len(folders) == 1 else folders
 
 
 def _likely_folders(path: Path) -> list[Path]:
