@@ -35,7 +35,7 @@ SUBCOMMANDS = {
     "export": Subcommand("solo.cli.export", "export a checkpoint to ONNX, OpenVINO or torch.export"),
     "publish": Subcommand("solo.cli.publish", "write a model's weights, config and card into a folder"),
     "config": Subcommand("solo.cli.config", "print, list or copy configs"),
-    "data": Subcommand("solo.cli.data", "check and reduce annotation files"),
+    "data": Subcommand("solo.cli.data", "check, count, tune, split, merge and browse data sets"),
     "convert": Subcommand("solo.cli.convert", "convert weights of other implementations"),
     "benchmark": Subcommand("solo.cli.benchmark", "measure speed and memory"),
     "flops": Subcommand("solo.cli.flops", "count parameters and operations of a model"),

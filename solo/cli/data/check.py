@@ -15,7 +15,7 @@ from solo.datasets.insight.findings import findings_table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The files, where their images are, and the form of the report."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="annotation file; the one to train on first")
-    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="image folder, one or one a file (default: found)")
+    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="image folder, for all or for each file")
     parser.add_argument("--no-images", action="store_true", help="check the annotations alone")
     parser.add_argument("--strict", action="store_true", help="exit code 1 for warnings too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The files, their images, and the file to write."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="annotation file")
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write")
-    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="image folder, one or one a file (default: found)")
+    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="image folder, for all or for each file")
     parser.add_argument("--rename", nargs="+", default=[], metavar="OLD=NEW", help="give classes another name first")
     add_overwrite_option(parser)
 

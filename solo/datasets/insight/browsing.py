@@ -1,4 +1,4 @@
-"""A web page of training samples: images after the training pipeline, masks, grid cells, and what is dropped and why."""
+"""A web page of training samples: images after the pipeline, masks, grid cells, and what is dropped and why."""
 
 from __future__ import annotations
 

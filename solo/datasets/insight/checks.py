@@ -71,8 +71,7 @@ def check_sources(
             findings += found
             hashes.append(digests)
         elif with_images:
-            text = "no image is beside the file; name their folder with --images, or check without them by --no-images"
-            findings.append(judge("images", str(path), [image["file_name"] for image in source.checked.images] or ["no image records"], text=text))
+            findings.append(_images_not_found(source))
         findings += [*_check_masks(source), *_check_classes(source)]
         sources.append(source)
     if with_images and len(hashes) == len(sources):
@@ -95,6 +94,12 @@ def _check_annotations(source: AnnotationSource, *, seconds: float) -> Iterator[
 
 
 # --------------------------------------------------------------------------------------------------------- image files
+def _images_not_found(source: AnnotationSource) -> Finding:
+    text = "no image is beside the file; name their folder with --images, or check without them by --no-images"
+    names = [image["file_name"] for image in source.checked.images]
+    return judge("images", str(source.path), names or ["the file has no images"], text=text)
+
+
 def _check_image_files(source: AnnotationSource, *, is_training: bool) -> tuple[list[Finding], dict[str, str]]:
     """Missing, unreadable and wrongly annotated images; and the hash of each readable file by its path."""
     clock, name = _Clock(), str(source.path)
@@ -189,7 +194,7 @@ def _odd_masks(image: AnnotatedImage) -> tuple[list[int], list[int], list[int], 
     is_repeated = np.ones(len(keys), np.bool_)
     is_repeated[first] = False
     odd = (is_tiny, is_thin, is_off, is_repeated)
-    return tuple(np.flatnonzero(each & is_object).tolist() for each in odd)  # type: ignore[return-value]
+    return tuple(np.flatnonzero(each & is_object).tolist() for each in odd)
 
 
 # ------------------------------------------------------------------------------------------------------------- classes

@@ -64,7 +64,7 @@ def resize_objects(objects: OrdinaryObjects, size: tuple[int, int]) -> SizedObje
     """
     original = objects.masks.height, objects.masks.width
     runs = objects.masks.resize(size).transformed_runs()
-    areas, centers = areas_and_centers(runs)
+    _, centers = areas_and_centers(runs)
     windows = downsample_windows(runs, height=size[0], width=size[1], stride=MASK_STRIDE)
     # A window has the pixels of one mask, column by column, and nothing else.
     bounds = np.append(windows.starts, len(windows.pixels))
@@ -75,7 +75,9 @@ def resize_objects(objects: OrdinaryObjects, size: tuple[int, int]) -> SizedObje
         boxes=(objects.boxes * factors).astype(np.float32),
         centers=centers,
         areas=np.diff(counts),
-        ious=_measure_ious(pack_windows(windows, size=mask_size), objects.rles, image_size=size, original_size=original),
+        ious=_measure_ious(
+            pack_windows(windows, size=mask_size), objects.rles, image_size=size, original_size=original
+        ),
     )
 
 

@@ -74,9 +74,7 @@ class AnnotationSource:
     def sample(self, count: int, *, seed: int = 0, with_objects: bool = True) -> list[SourceImage]:
         """Sample at most `count` different images, in the order of the file; by default those that have objects."""
         found = [
-            image
-            for image in self.images()
-            if not with_objects or not all(image.annotated.instances.ignore_flags)
+            image for image in self.images() if not with_objects or not all(image.annotated.instances.ignore_flags)
         ]
         if len(found) <= count:
             return found
@@ -94,8 +92,9 @@ def pair_folders(
     """
     if images and len(images) not in (1, len(paths)):
         raise DataError(f"{len(images)} image folders for {len(paths)} annotation files; give one, or one for each")
-    folders: list[str | os.PathLike[str] | None] = list(images or [None])
-    return folders * len(paths) if len(folders) == 1 else folders
+    if not images:
+        return [None] * len(paths)
+    return list(images) * (len(paths) if len(images) == 1 else 1)
 
 
 def _likely_folders(path: Path) -> list[Path]:

@@ -140,16 +140,14 @@ def _count_contents(source: AnnotationSource) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _assign(
-    counts: npt.NDArray[np.int64], fractions: npt.NDArray[np.float64], *, seed: int
-) -> list[tuple[int, int]]:
+def _assign(counts: npt.NDArray[np.int64], fractions: npt.NDArray[np.float64], *, seed: int) -> list[tuple[int, int]]:
     """(group, part) of each of G groups, given what they hold (G, K); no part stays empty."""
     totals = counts.sum(axis=0).clip(min=1)
     lacking = np.outer(fractions, totals).astype(np.float64)  # (parts, K)
     shuffled = np.random.default_rng(seed).permutation(len(counts))
     shares = counts / totals  # (G, K): the rarer a class, the larger the share of a group that has it
     order = shuffled[np.argsort(-shares[shuffled].max(axis=1), kind="stable")]
-    assigned = []
+    assigned: list[tuple[int, int]] = []
     for position, group in enumerate(order.tolist()):
         empty = [part for part in range(len(fractions)) if part not in {part for _, part in assigned}]
         scores = (shares[group] * lacking / totals / fractions[:, None]).sum(axis=1)

@@ -11,7 +11,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Align columns: the first to the left, the others to the right. Control characters are escaped."""
     lines = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(pairs)).rstrip()
-        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
-    )
+    aligned = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    for line, cells in zip(lines, aligned, strict=True):
+        cells[0] = line[0].ljust(widths[0])
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)

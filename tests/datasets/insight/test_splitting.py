@@ -83,7 +83,9 @@ def test_written_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert f"image folder of all parts: {tmp_path}" in capsys.readouterr().out
     parts = [json.loads((tmp_path / f"split/instances_{name}.json").read_text()) for name in ("train", "val")]
     whole = json.loads(images.path.read_text())
-    assert sorted((image for part in parts for image in part["images"]), key=lambda image: image["id"]) == whole["images"]
+    assert (
+        sorted((image for part in parts for image in part["images"]), key=lambda image: image["id"]) == whole["images"]
+    )
     assert sum(len(part["annotations"]) for part in parts) == len(whole["annotations"]), "crowd regions too"
     assert {entry["id"] for part in parts for entry in part["annotations"]} == {e["id"] for e in whole["annotations"]}
     for part in parts:
