@@ -35,7 +35,8 @@ class BaseSettings(NamedTuple):
     def assigner(self, grid: Grid) -> GridAssigner:
         """The config's assigner with some grid; any label is accepted."""
         options = {**self.assigner_options, "grid": grid, "num_classes": np.iinfo(np.int64).max}
-        return TASK_UTILS.build(options)  # type: ignore[no-any-return]
+        assigner: GridAssigner = TASK_UTILS.build(options)
+        return assigner
 
 
 def read_settings(config: Config, sizes: Sequence[tuple[int, int]]) -> BaseSettings:

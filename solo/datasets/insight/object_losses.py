@@ -143,9 +143,9 @@ def _match(
     for height, width in np.unique(sizes, axis=0).tolist():
         rows = np.flatnonzero((sizes == (height, width)).all(axis=1))
         is_positive, cells = assigner.match(boxes[rows], centers[rows], (height // MASK_STRIDE, width // MASK_STRIDE))
-        on_level = is_positive.any(axis=(2, 3))  # (n, L)
-        takes_part[rows] = on_level.any(axis=1)
-        levels[rows] = np.where(on_level.any(axis=1), on_level.argmax(axis=1), -1)
+        on_level: npt.NDArray[np.bool_] = is_positive.reshape(len(rows), grid.num_levels, -1).max(axis=2)  # (n, L)
+        takes_part[rows] = on_level.max(axis=1)
+        levels[rows] = np.where(takes_part[rows], on_level.argmax(axis=1), -1)
         where = is_positive.nonzero()
         inputs, index = np.unique(group[rows], return_inverse=True)
         positives = np.array([index[where[0]], cells[where], where[0]])  # (3, P) input, cell, object

@@ -115,7 +115,7 @@ def _median_area(option: TuningOption) -> float:
 def _model(result: TuningResult, config: Config) -> dict[str, Any]:
     chosen, model = result.chosen, config.model
     changed: dict[str, Any] = {"num_classes": _Name("len(classes)")}
-    grid = {}
+    grid: dict[str, Any] = {}
     if chosen.grid.num_grids != tuple(model.grid.num_grids):
         grid["num_grids"] = list(chosen.grid.num_grids)
     if chosen.grid.scale_ranges != result.base.grid.scale_ranges:
@@ -123,7 +123,7 @@ def _model(result: TuningResult, config: Config) -> dict[str, Any]:
     if grid:
         changed["grid"] = grid
     limits = chosen.limits
-    post = {"nms_pre": limits.nms_pre, "max_per_img": limits.max_per_img}
+    post: dict[str, Any] = {"nms_pre": limits.nms_pre, "max_per_img": limits.max_per_img}
     if limits.min_area_factor != result.base.limits.min_area_factor:
         post["min_area_factor"] = limits.min_area_factor
     changed["postprocess"] = post
@@ -190,7 +190,7 @@ def _test_steps(steps: Sequence[Mapping[str, Any]], chosen: TuningOption) -> lis
 
 def _plain(step: Mapping[str, Any]) -> dict[str, Any]:
     """A step without mmengine's types."""
-    return Config(dict(step=step)).to_dict()["step"]  # type: ignore[no-any-return]
+    return Config(dict(step=step)).to_dict()["step"]
 
 
 def _data_lines(train: AnnotationSource, val: AnnotationSource | None) -> str:

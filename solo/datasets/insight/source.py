@@ -94,7 +94,7 @@ def pair_folders(
         raise DataError(f"{len(images)} image folders for {len(paths)} annotation files; give one, or one for each")
     if not images:
         return [None] * len(paths)
-    return list(images) * (len(paths) if len(images) == 1 else 1)
+    return [*images] * (len(paths) if len(images) == 1 else 1)
 
 
 def _likely_folders(path: Path) -> list[Path]:
