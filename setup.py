@@ -15,7 +15,7 @@ OPENVINO = ["openvino>=2025.0", *ONNX[:2]]  # a graph is written by way of ONNX
 VIDEO = ["av>=14"]
 INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 HUB = ["huggingface_hub>=0.34"]
-DEVELOPMENT = ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]
+DEVELOPMENT = ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
 
@@ -62,6 +62,7 @@ setup(
     entry_points={"console_scripts": ["solo = solo.cli:main"]},
     install_requires=runtime_requirements(),
     extras_require={
+        "bands": ["tifffile"],
         "onnx": ONNX,
         "openvino": OPENVINO,
         "int8": INT8,

@@ -38,7 +38,7 @@ STANDS_ON = {
     "models": {"mmengine", "numpy", "torch"},
 }
 # mmdet's transforms call methods of `InstanceMasks` that give mmdet's own types; these import it when they are called.
-IMPORTED_LATE = {"masks": {"mmdet"}}
+IMPORTED_LATE = {"masks": {"mmdet"}, "images": {"tifffile"}}
 NUMPY_ALONE = ["column_runs", "polygon_runs", "resize_taps", "rle", "segmentations", "transformed_runs"]
 
 

@@ -92,7 +92,7 @@ def read_preprocessing(config: Config) -> Preprocessing:
     """Read what `model.data_preprocessor` of a config does to an image."""
     options: dict[str, Any] = config.model.get("data_preprocessor") or {}
     order = "RGB" if options.get("bgr_to_rgb", True) else "BGR"
-    return Preprocessing(order, _triple(options.get("mean", (0, 0, 0))), _triple(options.get("std", (1, 1, 1))))
+    return Preprocessing(order, _floats(options.get("mean", (0, 0, 0))), _floats(options.get("std", (1, 1, 1))))
 
 
 def compare_conventions(config: Config, dialect: Dialect) -> list[str]:
@@ -116,7 +116,7 @@ def check_preprocessing(checkpoint: Mapping[str, Any], config: Config, *, source
     if not recorded:
         return
     try:
-        needed = Preprocessing(recorded["channel_order"], _triple(recorded["mean"]), _triple(recorded["std"]))
+        needed = Preprocessing(recorded["channel_order"], _floats(recorded["mean"]), _floats(recorded["std"]))
     except (KeyError, TypeError, ValueError):
         expected = "channel_order, mean and std"
         raise CheckpointError(f"{source}: expected {expected} in meta.preprocessing, found {recorded!r:.80}") from None
@@ -130,13 +130,12 @@ def _compare_preprocessing(needed: Preprocessing, config: Config) -> list[str]:
     return [
         f"model.data_preprocessor.{key}: the weights need {expected}, the config has {value}"
         for key, expected, value in zip(("bgr_to_rgb", "mean", "std"), *sides, strict=True)
-        if not np.allclose(expected, value, rtol=RELATIVE_TOLERANCE, atol=0)
+        if np.shape(expected) != np.shape(value) or not np.allclose(expected, value, rtol=RELATIVE_TOLERANCE, atol=0)
     ]
 
 
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
-    first, second, third = map(float, values)
-    return first, second, third
+def _floats(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, values))
 
 
 def _shapes(weights: Shapes) -> dict[str, torch.Size]:

@@ -94,7 +94,8 @@ def _fold_norms(model: BaseModel, device: torch.device) -> None:
     homes = {name.partition(".")[0] for name, part in model.named_modules() if isinstance(part, _BatchNorm)}
     # The heads take as long for a small sample as for a large one.
     network = model.backbone if homes == {"backbone"} else model
-    sample = torch.randn((1, 3, SAMPLE_SIDE, SAMPLE_SIDE), generator=torch.Generator().manual_seed(0))
+    channels = len(getattr(model.data_preprocessor, "mean", range(3)))
+    sample = torch.randn((1, channels, SAMPLE_SIDE, SAMPLE_SIDE), generator=torch.Generator().manual_seed(0))
     norms = fold_norms(network, sample.to(device))
     if norms.kept:
         MMLogger.get_current_instance().warning(

@@ -28,11 +28,12 @@ def count_flops(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     Returns:
         Operations by part: `backbone`, `neck`, `mask_feature`, `head`, and their sum, `total`.
     """
+    channels = len(getattr(model.data_preprocessor, "mean", range(3)))
     counter = FlopCounterMode(depth=2, display=False)
     # The counter's hooks fail on parameters among the outputs that require a gradient.
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with counter, torch.no_grad(), torch.device("meta"):
-        model.eval().requires_grad_(False)(torch.empty(1, 3, *size))
+        model.eval().requires_grad_(False)(torch.empty(1, channels, *size))
     for parameter in trained:
         parameter.requires_grad_()
     counts = counter.get_flop_counts()

@@ -26,6 +26,7 @@ from solo.checkpoints.saving import remove_unfinished
 from solo.checkpoints.source import file_sha256
 from solo.compat import build_errors
 from solo.config import config_files, load_config
+from solo.config.channels import check_channels
 from solo.config.overrides import (
     encode_masks_for_evaluation,
     log_metrics_by_iteration,
@@ -416,6 +417,7 @@ def _add_hook(config: Config, hook_type: str, **options: Any) -> None:
 
 
 def _build_runner(config: Config, config_path: str) -> SOLORunner:
+    check_channels(config)
     encode_masks_for_evaluation(config)
     pin_memory_for_gpus_only(config)
     set_worker_options(config)

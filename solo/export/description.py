@@ -43,11 +43,11 @@ def describe_export(
         ExportError: the test pipeline does something that the metadata cannot express.
     """
     model: Any = graph.model
-    raw: dict[str, int] = {}
+    further: dict[str, Any] = _read_scaling(pipeline)
     if options.contract == "raw":
         channels = model.mask_feature.predictor.conv.out_channels
         kernels = model.head.kernel_predictor.out_channels
-        raw = dict(mask_channels=channels, kernel_size=kernel_size(kernels, channels=channels))
+        further |= dict(mask_channels=channels, kernel_size=kernel_size(kernels, channels=channels))
     resize, resize_size = ("fit", options.size) if options.size else _read_resize(pipeline, config)
     # Only torch tells maps of one pixel from larger ones; the other formats take them all.
     is_restricted = options.format == "pt2" and options.fixed_size is None
@@ -59,6 +59,7 @@ def describe_export(
         channel_order="RGB" if model.data_preprocessor.bgr_to_rgb else "BGR",
         mean=_floats(graph.mean),
         std=_floats(graph.std),
+        channels=len(graph.mean),
         pad_value=tuple(map(int, _floats(graph.pad_value))),
         resize=resize,
         resize_size=resize_size,
@@ -66,7 +67,7 @@ def describe_export(
         min_size=MIN_DYNAMIC_SIZE if is_restricted else SIZE_DIVISOR,
         input_size=options.fixed_size,
         batch_size=options.batch,
-        **raw,
+        **further,
         precision=options.precision,
         postprocess=read_settings(graph),
         checkpoint_sha256=_sha256(checkpoint),
@@ -123,8 +124,15 @@ def _read_resize(pipeline: Sequence[Mapping[str, Any]], config: Config) -> tuple
     return "edges", (min(width, height), max(width, height))
 
 
+def _read_scaling(pipeline: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
+    """The scaling that the pipeline's LoadImage states."""
+    load = next((step for step in pipeline if str(step["type"]).rpartition(".")[2] == "LoadImage"), {})
+    names = ("value_range", "percentiles")
+    return {name: tuple(map(float, load[name])) for name in names if load.get(name) is not None}
+
+
 def _floats(values: Any) -> tuple[float, ...]:
-    """Three numbers as written in the config: float32 has no more digits."""
+    """Numbers as written in the config: float32 has no more digits."""
     return tuple(float(f"{value:.7g}") for value in values.flatten().tolist())
 
 

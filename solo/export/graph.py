@@ -57,11 +57,11 @@ class ExportedGraph(nn.Module, ABC):
         """Compute the outputs, in the order of their names in `solo.runtime.metadata`.
 
         Args:
-            images: (B, 3, H, W) uint8 in the channel order of the network, H and W divisible by 32.
+            images: (B, C, H, W) uint8 in the channel order of the network, H and W divisible by 32.
         """
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 to float32, zero where all channels have the value of the padding."""
+        """(B, C, H, W) uint8 to float32, zero where all channels have the value of the padding."""
         images = images.float()
         difference = (images - self.pad_value).abs().sum(dim=1, keepdim=True)  # of integers: exact
         return (images - self.mean) / self.std * difference.clamp(max=1)

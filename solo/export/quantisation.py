@@ -37,7 +37,7 @@ def int8_quantiser(data: Path, *, metadata: ModelMetadata, format: str) -> Calla
     nncf.set_log_level(logging.ERROR)
 
     def batches() -> Iterator[dict[str, npt.NDArray[np.uint8]]]:
-        for image in load_images(data, limit=CALIBRATION_IMAGES):
+        for image in load_images(data, limit=CALIBRATION_IMAGES, pixels=metadata.pixel_format):
             inputs, _ = prepare_batch([image] * (metadata.batch_size or 1), metadata)
             yield {INPUT_NAME: inputs.numpy()}
 

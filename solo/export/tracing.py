@@ -41,7 +41,7 @@ def trace(graph: ExportedGraph, *, size: tuple[int, int] | None, batch: int | No
             SIZE_DIVISOR * Dim(name, min=MIN_DYNAMIC_SIZE // SIZE_DIVISOR) for name in ("rows", "columns")
         )
     height, width = size or SAMPLE_SIZE
-    images = torch.zeros((batch or SAMPLE_BATCH, 3, height, width), dtype=torch.uint8)
+    images = torch.zeros((batch or SAMPLE_BATCH, len(graph.mean), height, width), dtype=torch.uint8)
     try:
         with torch.no_grad():
             return torch.export.export(graph, (images,), dynamic_shapes={INPUT_NAME: dims or None}, strict=False)

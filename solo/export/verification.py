@@ -18,6 +18,7 @@ from solo.datasets.shapes.rendering import render_image
 from solo.errors import ExportError
 from solo.export.files import RunFile
 from solo.export.graph import ExportedGraph
+from solo.images.pixels import BGR, PixelFormat
 from solo.images.reading import read_image
 from solo.inference.sources.paths import find_images
 from solo.masks.resize import resize_masks
@@ -80,7 +81,7 @@ def verify(run: RunFile, graph: ExportedGraph, *, metadata: ModelMetadata, data:
         data: folder of images; None for drawn shapes.
     """
     found = Differences()
-    images = list(load_images(data, limit=MAX_IMAGES))
+    images = list(load_images(data, limit=MAX_IMAGES, pixels=metadata.pixel_format))
     singles = [[image] for image in images]
     # Images of several sizes share a batch too, where the graph takes it.
     batches = [*singles, images[:2]] if metadata.batch_size is None else singles
@@ -115,8 +116,8 @@ def check(found: Differences, *, metadata: ModelMetadata) -> None:
         raise ExportError(f"the exported file does not agree with the model and was removed: {problem}")
 
 
-def load_images(data: Path | None, *, limit: int) -> Iterator[Image]:
-    """The first images of a folder, or drawn ones: (H, W, 3) BGR.
+def load_images(data: Path | None, *, limit: int, pixels: PixelFormat = BGR) -> Iterator[Image]:
+    """The first images of a folder, or drawn ones, whose colours are repeated: (H, W, C) BGR.
 
     Raises:
         DataError: the folder has none, or one cannot be read.
@@ -124,22 +125,23 @@ def load_images(data: Path | None, *, limit: int) -> Iterator[Image]:
     if data is None:
         for index, (height, width) in enumerate(DRAWN_SHAPES):
             image, _ = render_image(rng=np.random.default_rng([index]), size=DRAWN_SIDE)
-            yield np.ascontiguousarray(image[: int(height * DRAWN_SIDE), : int(width * DRAWN_SIDE)])
+            part = image[: int(height * DRAWN_SIDE), : int(width * DRAWN_SIDE)]
+            yield np.ascontiguousarray(part[..., np.arange(pixels.channels) % 3])
         return
     for path in find_images([str(data)])[:limit]:
-        yield read_image(path)
+        yield read_image(path, pixels=pixels)
 
 
 def prepare_batch(images: Sequence[Image], metadata: ModelMetadata) -> tuple[Tensor, list[tuple[int, int]]]:
-    """Resize and pad images as the metadata says: (B, 3, H, W) uint8, and their (height, width) without padding."""
+    """Resize and pad images as the metadata says: (B, C, H, W) uint8, and their (height, width) without padding."""
     sizes = [metadata.resized_size(*image.shape[:2]) for image in images]
     height, width = metadata.padded_size(sizes)
-    batch = np.empty((len(images), height, width, 3), np.uint8)
-    batch[:] = metadata.pad_value
+    batch = np.empty((len(images), metadata.channels, height, width), np.uint8)
+    batch[:] = np.array(metadata.pad_value, np.uint8)[:, None, None]
     for row, image, (rows, columns) in zip(batch, images, sizes, strict=True):
         resized = image if image.shape[:2] == (rows, columns) else cv2.resize(image, (columns, rows))
-        row[:rows, :columns] = resized[..., ::-1] if metadata.channel_order == "RGB" else resized
-    return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2))), sizes
+        row[:, :rows, :columns] = metadata.to_network(resized)
+    return torch.from_numpy(batch), sizes
 
 
 @torch.no_grad()

@@ -14,17 +14,23 @@ JPEG_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, for each way of coding
 _STANDALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # markers without a length
 _CODESTREAM = b"\xff\x4f\xff\x51"
-_WIDTH, _HEIGHT, _ORIENTATION, _EXTRA_SAMPLES = 256, 257, 274, 338
+_WIDTH, _HEIGHT, _ORIENTATION, _BANDS, _EXTRA_SAMPLES = 256, 257, 274, 277, 338
 _PREMULTIPLIED_ALPHA, _STRAIGHT_ALPHA = 1, 2
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
 
 
 class ImageHeader(NamedTuple):
-    """Size of the stored pixels, and whether the EXIF orientation swaps width and height."""
+    """Size of the stored pixels, EXIF orientation, and number of bands of a TIFF file."""
 
     width: int
     height: int
-    is_turned: bool
+    orientation: int = 1  # 1 to 8
+    bands: int = 3  # of other formats not read
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the orientation swaps width and height."""
+        return self.orientation >= 5
 
 
 def read_header(content: bytes) -> ImageHeader | None:
@@ -33,7 +39,10 @@ def read_header(content: bytes) -> ImageHeader | None:
         width, height = _read_size(content)
     except (struct.error, KeyError, ValueError):
         return None
-    return ImageHeader(width, height, _read_orientation(content) >= 5) if width > 0 < height else None
+    if width <= 0 or height <= 0:
+        return None
+    orientation = _read_orientation(content)
+    return ImageHeader(width, height, orientation if orientation in range(1, 9) else 1, _read_bands(content))
 
 
 def keep_tiff_bands(content: bytes) -> bytes:
@@ -141,6 +150,13 @@ def _read_tiff_fields(content: bytes, start: int = 0) -> dict[int, int]:
         if kind in codes:
             (fields[tag],) = struct.unpack_from(order + codes[kind], content, offset)
     return fields
+
+
+def _read_bands(content: bytes) -> int:
+    """Samples of a pixel of a TIFF file; 3 for other formats."""
+    if not content.startswith((b"II", b"MM")):
+        return 3
+    return _read_tiff_fields(content).get(_BANDS, 1)
 
 
 def _read_orientation(content: bytes) -> int:

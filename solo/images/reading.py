@@ -1,8 +1,9 @@
-"""Reads image files of all common formats as 8-bit BGR, with numpy and OpenCV alone."""
+"""Reads image files of all common formats as arrays of 8 bits, with numpy and OpenCV alone."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from typing import Any
@@ -12,9 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from solo.errors import DataError, missing_file_message
-from solo.images.header import FORMATS, JPEG_SCAN, JPEG_START, PNG_START, jpeg_segments, keep_tiff_bands, read_header
-
-Image = npt.NDArray[np.uint8]
+from solo.images.header import (
+    FORMATS,
+    JPEG_SCAN,
+    JPEG_START,
+    PNG_START,
+    ImageHeader,
+    jpeg_segments,
+    keep_tiff_bands,
+    read_header,
+)
+from solo.images.pixels import BGR, MAX_CHANNELS, Image, PixelFormat
 
 # OpenCV reports damaged files on stderr; the exception raised here replaces that.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -22,6 +31,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 MAX_PIXELS = 2**27  # 11585 x 11585, which take 0.4 GB as 8-bit BGR
 MAX_PIXELS_VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"  # OpenCV reads it too; its own default is 2**30
 _MAX_BYTES_PER_PIXEL = 8  # of a file: 16-bit BGRA without compression
+_FROM_COLOR = (1, 3)  # channels that are made of a file's colours; others are its bands
+_MAX_OPENCV_BANDS = 4
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND"
 
 
@@ -44,27 +55,34 @@ class UnreadableImageError(DataError):
         return self.path if self.reason is None else f"image {self.path} cannot be read: {self.reason}"
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Image:
+def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None, pixels: PixelFormat = BGR) -> Image:
     """Read an image with its EXIF orientation applied.
 
-    Grayscale and palette images are converted to colour, alpha is dropped, 16 bits are scaled to 8.
+    Unless `pixels` says otherwise, grayscale and palette images are converted to colour, alpha is dropped, and 16 bits
+    are scaled to 8.
 
     Args:
         path: A regular file; pipes and devices are refused.
         max_pixels: Larger images are refused before they are decoded; None is the environment variable
             OPENCV_IO_MAX_IMAGE_PIXELS, or 2**27.
+        pixels: Channels and scaling.
 
     Returns:
-        (H, W, 3) BGR.
+        (H, W, 3) BGR, or as many channels as `pixels` says.
 
     Raises:
         UnreadableImageError: The file is missing, truncated, too large or not an image.
+        DataError: It has other channels or values than `pixels` says.
     """
-    return read_annotated_image(path, annotated=None, max_pixels=max_pixels)
+    return read_annotated_image(path, annotated=None, max_pixels=max_pixels, pixels=pixels)
 
 
 def read_annotated_image(
-    path: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    annotated: tuple[int, int] | None,
+    max_pixels: int | None = None,
+    pixels: PixelFormat = BGR,
 ) -> Image:
     """Read an image as `read_image` does, but not rotated if only the unrotated pixels have the annotated size.
 
@@ -72,13 +90,16 @@ def read_annotated_image(
         path: As for `read_image`.
         annotated: (height, width) that the annotation gives; None if it gives none.
         max_pixels: As for `read_image`.
+        pixels: As for `read_image`.
 
     Raises:
         UnreadableImageError: As for `read_image`.
-        DataError: The image has another size than the annotated one.
+        DataError: The image has another size than the annotated one; also as for `read_image`.
     """
-    content, stored, upright = _read_checked(path, annotated=annotated, max_pixels=max_pixels)
-    image = _decode(content, path, apply_orientation=annotated in (None, upright))
+    content, header, upright = _read_checked(path, annotated=annotated, max_pixels=max_pixels)
+    stored = header.height, header.width
+    orientation = header.orientation if annotated in (None, upright) else 1
+    image = _decode(content, path, bands=header.bands, orientation=orientation, pixels=pixels)
     size = image.shape[:2]
     if size not in (stored, stored[::-1]):
         raise UnreadableImageError(
@@ -111,8 +132,8 @@ def check_image_file(
 
 def _read_checked(
     path: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None
-) -> tuple[bytes, tuple[int, int], tuple[int, ...]]:
-    """The content of an image file after the checks, (height, width) as stored, and with the orientation applied."""
+) -> tuple[bytes, ImageHeader, tuple[int, ...]]:
+    """The content and header of an image file after the checks, and (height, width) with the orientation applied."""
     max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
     content = read_file(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
     header = read_header(content)
@@ -129,7 +150,7 @@ def _read_checked(
     upright = stored[::-1] if header.is_turned else stored
     if annotated not in (None, stored, upright):
         raise _size_error(path, upright, annotated)
-    return content, stored, upright
+    return content, header, upright
 
 
 def _size_error(path: str | os.PathLike[str], size: tuple[int, ...], annotated: tuple[int, int]) -> DataError:
@@ -179,10 +200,15 @@ def _open_regular(path: str, flags: int) -> int:
     raise IsADirectoryError if stat.S_ISDIR(mode) else OSError(errno.EINVAL, "it is not a regular file")
 
 
-def _decode(content: bytes, path: str | os.PathLike[str], *, apply_orientation: bool) -> Image:
+def _decode(
+    content: bytes, path: str | os.PathLike[str], *, bands: int, orientation: int, pixels: PixelFormat
+) -> Image:
+    if bands > _MAX_OPENCV_BANDS:
+        return pixels.convert(turn(_decode_bands(content, path, bands=bands), orientation), path)
+    is_color = pixels.channels in _FROM_COLOR
     # Unlike IMREAD_UNCHANGED, these flags keep 16 bits and still apply the orientation.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    if not apply_orientation:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if is_color else cv2.IMREAD_UNCHANGED
+    if is_color and orientation == 1:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(keep_tiff_bands(content), np.uint8), flags)
@@ -190,7 +216,38 @@ def _decode(content: bytes, path: str | os.PathLike[str], *, apply_orientation: 
         raise UnreadableImageError(path, f"it cannot be decoded ({error.err})") from None
     if image is None:
         raise UnreadableImageError(path, "it is damaged")
-    return as_bgr(image, path)
+    return pixels.convert(image if is_color else turn(image, orientation), path)
+
+
+def _decode_bands(content: bytes, path: str | os.PathLike[str], *, bands: int) -> npt.NDArray[Any]:
+    """(H, W, bands) of a TIFF file of more bands than OpenCV decodes, which come in the order of the file."""
+    if bands > MAX_CHANNELS:
+        raise UnreadableImageError(path, f"it has {bands} bands, more than {MAX_CHANNELS}")
+    try:
+        import tifffile
+    except ImportError:
+        raise UnreadableImageError(
+            path, f"it has {bands} bands; more than {_MAX_OPENCV_BANDS} need tifffile: pip install 'solov2[bands]'"
+        ) from None
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            page = file.pages[0]
+            image, axes = page.asarray(), page.axes
+    except Exception as error:  # of tifffile's own and of the decoders that it calls
+        raise UnreadableImageError(path, f"it cannot be decoded ({' '.join(str(error).split())[:200]})") from None
+    order = [axes.find(axis) for axis in "YXS"]
+    if image.ndim != 3 or min(order) < 0:
+        raise UnreadableImageError(path, f"its axes are {axes}, expected rows, columns and bands")
+    return np.transpose(image, order)
+
+
+def turn(image: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Apply an EXIF orientation, 1 to 8, to (H, W) or (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        image = np.swapaxes(image, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return image[:, ::-1] if orientation in (2, 3, 6, 7) else image
 
 
 def _refuse_truncated(content: bytes, path: str | os.PathLike[str]) -> None:
@@ -203,22 +260,3 @@ def _refuse_truncated(content: bytes, path: str | os.PathLike[str]) -> None:
             raise UnreadableImageError(path, f"the JPEG file is truncated ({len(content)} bytes without an end marker)")
     if content.startswith(PNG_START) and content.rfind(_PNG_END) < 0:
         raise UnreadableImageError(path, f"the PNG file is truncated ({len(content)} bytes without an end chunk)")
-
-
-def as_bgr(image: npt.NDArray[Any], path: str | os.PathLike[str]) -> Image:
-    """Convert (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 8 or 16 bits to (H, W, 3) of 8 bits.
-
-    Raises:
-        DataError: It is none of these; the message names `path`.
-    """
-    if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)  # image / 257, rounded to the nearest
-    if image.dtype != np.uint8:
-        raise DataError(f"image {path}: expected unsigned 8 or 16 bits, got {image.dtype}")
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[..., 0]
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    if image.ndim != 3 or image.shape[2] not in (3, 4) or 0 in image.shape:
-        raise DataError(f"image {path}: expected (H, W), (H, W, 3) or (H, W, 4), got the shape {image.shape}")
-    return np.ascontiguousarray(image[..., :3])

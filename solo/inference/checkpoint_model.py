@@ -17,9 +17,12 @@ from mmengine.structures import BaseDataElement
 
 from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.fitting import check_preprocessing
+from solo.config.channels import check_channels
 from solo.config.load import configured_class_names, load_config
+from solo.datasets.transforms.load_image import LoadImage
 from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
+from solo.images.reading import read_image
 from solo.inference.instances import Instances
 from solo.inference.tta.config import single_view_pipeline, tta_model, tta_pipeline
 from solo.masks.encoding import encode_bitmaps
@@ -55,7 +58,10 @@ class CheckpointModel:
         init_default_scope(config.get("default_scope") or SCOPE)
         self.device = _device(device)
         steps = tta_pipeline(config) if tta else single_view_pipeline(config)
+        check_channels(config)
         self._pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+        loaders = [step for step in self._pipeline.transforms if isinstance(step, LoadImage)]
+        self._load = loaders[0] if loaders else LoadImage()
         model_config = {**config.model}
         if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
             model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
@@ -69,6 +75,16 @@ class CheckpointModel:
         deploy(self.model, deployment or DeploymentOptions.recommended(self.device))
         if tta:
             self.model = _with_views(config, self.model)
+
+    def read_image(self, image: Image) -> np.ndarray:
+        """Read a file, or convert an array, as the pipeline does: (H, W, C) of the model's channels, 8 bits.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+        if isinstance(image, np.ndarray):
+            return self._load.pixels.convert(image, "given as an array")
+        return read_image(image, max_pixels=self._load.max_pixels, pixels=self._load.pixels)
 
     # Not `inference_mode`: training could not use tensors that the model caches here.
     @torch.no_grad()

@@ -31,6 +31,8 @@ class _Model(Protocol):
 
     def predict(self, images: Sequence[Image]) -> list[Instances]: ...
 
+    def read_image(self, image: Image) -> np.ndarray: ...
+
 
 class SOLOPredictor:
     """A trained model, from a checkpoint or an exported file, that predicts the instances of images.
@@ -101,7 +103,8 @@ class SOLOPredictor:
 
         Args:
             images: a path, an array as `cv2.imread` returns it (uint8 or uint16; (H, W, 3) BGR, (H, W, 4) BGRA or
-                (H, W) gray), or a sequence of them. Files are rotated by their EXIF orientation.
+                (H, W) gray; of the model's channels, if these are others), or a sequence of them. Files are rotated by
+                their EXIF orientation.
             batch_size: how many images go through the model at once.
 
         Returns:
@@ -154,6 +157,21 @@ class SOLOPredictor:
         opened = source if isinstance(source, Source) else open_source(source, stride=vid_stride)
         opened.connect()
         return predict_stream(self, opened, batch_size=batch_size)
+
+    def read_image(self, image: Image) -> np.ndarray:
+        """Read a file as the model does: the channels of its config, deep images scaled as its config says.
+
+        Args:
+            image: a path, or an array, which is converted likewise.
+
+        Returns:
+            (H, W, C) uint8, BGR of three channels. Given to the predictor it is taken as it is;
+            `solo.images.pixels.to_bgr` makes an image to look at of it.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+        return self._model.read_image(image)
 
 
 def _open_exported(file: str, *, device: Any, tta: bool, options: Any) -> Any:

@@ -30,6 +30,8 @@ def predict_stream(predict: Predict, source: Source, *, batch_size: int = 1) -> 
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if hasattr(predict, "read_image"):
+        source.read_images_with(predict.read_image)
     frames = source.frames(depth=2 * batch_size)
     try:
         while batch := list(itertools.islice(frames, batch_size)):

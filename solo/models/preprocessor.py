@@ -26,13 +26,14 @@ class ImagePreprocessor(BaseDataPreprocessor):
     Args:
         mean: Mean of each channel, in the order after the swap, in units of 0 to 255.
         std: Standard deviation of each channel, likewise.
-        bgr_to_rgb: Convert BGR images to RGB.
+        bgr_to_rgb: Convert BGR images to RGB: swap the first and the third channel.
         padded_sizes: (H, W) of batches in training: each is padded to the smallest of these that holds its images, or
             as above if none does. Multi-scale training then has few sizes, which bounds how often `torch.compile`
             compiles and cuDNN searches, at the cost of computing on the padding. None pads as above.
 
     Raises:
-        ValueError: 32 does not divide a padded size.
+        ValueError: 32 does not divide a padded size, mean and std differ in length, or channels are swapped that are
+            not there.
     """
 
     def __init__(
@@ -44,6 +45,10 @@ class ImagePreprocessor(BaseDataPreprocessor):
         padded_sizes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(non_blocking=True)
+        if len(mean) != len(std) or not mean or (bgr_to_rgb and len(mean) < 3):
+            raise ValueError(
+                f"mean and std need one number for each channel, got {len(mean)} and {len(std)}; bgr_to_rgb needs three"
+            )
         for size in padded_sizes or ():
             if len(size) != 2 or any(side % SIZE_DIVISOR or side <= 0 for side in size):
                 raise ValueError(f"padded_sizes are (H, W) divisible by {SIZE_DIVISOR}; got {tuple(size)}")
@@ -56,12 +61,18 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """Prepare a batch.
 
         Args:
-            data: `inputs`, a list of (3, H, W) images of any size; `data_samples`, a list of as many samples, or None.
+            data: `inputs`, a list of (C, H, W) images of any size; `data_samples`, a list of as many samples, or None.
             training: Whether `padded_sizes` apply.
 
         Returns:
-            `inputs` (B, 3, H, W) in the type of the model's weights, and the given `data_samples`.
+            `inputs` (B, C, H, W) in the type of the model's weights, and the given `data_samples`.
         """
+        for image in data["inputs"]:
+            if len(image) != len(self.mean):
+                raise ValueError(
+                    f"an image has {len(image)} channels, but model.data_preprocessor.mean has {len(self.mean)}: set "
+                    "LoadImage(channels=...) in every pipeline, mean, std and model.backbone.in_channels alike"
+                )
         images = [self._normalize(image) for image in data["inputs"]]
         height, width = self._padded_size(images, self.padded_sizes if training else [])
         batch = torch.stack([F.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in images])
@@ -73,9 +84,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return next((size for size in sizes if size[0] >= height and size[1] >= width), smallest)
 
     def _normalize(self, image: Tensor) -> Tensor:
-        # Images are transposed views of (H, W, 3) arrays; to copy them is fastest on the device.
+        # Images are transposed views of (H, W, C) arrays; to copy them is fastest on the device.
         image = image.to(self.device, non_blocking=True).contiguous()
         if self.bgr_to_rgb:
-            image = image.flip(0)
+            image = torch.cat([image[:3].flip(0), image[3:]]) if len(image) > 3 else image.flip(0)
         # Half-precision weights (`model.bfloat16()`) need inputs of their own dtype.
         return ((image.float() - self.mean) / self.std).to(self.mean.dtype)

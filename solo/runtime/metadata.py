@@ -3,7 +3,9 @@
 It is stored under the name `METADATA_KEY`: an entry of ONNX's `metadata_props`, an entry of OpenVINO's `rt_info`, an
 extra file of a .pt2 archive. Files are untrusted: every size is checked before anything is allocated by it.
 
-**Input** of both contracts: `images` (B, 3, H, W) uint8, channels in the order `channel_order`. The graph normalises.
+**Input** of both contracts: `images` (B, C, H, W) uint8 of `channels` channels, the first three in the order
+`channel_order`, further ones as in the file. The graph normalises. Images of more than 8 bits are scaled by
+`value_range` or by the `percentiles` of each channel, as `solo.images.pixels.PixelFormat` says.
 Each image is resized as `resized_size` says (OpenCV's bilinear interpolation, the default of `cv2.resize`), then padded
 at the bottom and right with the colour `pad_value` to the size that `padded_size` gives for all images of the batch.
 Pixels of exactly this colour become exactly zero, as the padding of training is.
@@ -45,7 +47,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from solo.errors import DataError, ExportedModelError, printable
+from solo.images.pixels import PixelFormat
 
 METADATA_KEY = "solo"
 CONTRACT_VERSION = 1
@@ -62,6 +68,8 @@ PRECISIONS = ("float32", "float16", "int8")
 NMS_KERNELS = ("gaussian", "linear")
 RESIZES = ("none", "edges", "fit", "exact")
 MASK_STRIDE = 4
+# Absent from earlier files, for which the defaults hold.
+_ADDED_LATER = {"channels", "value_range", "percentiles"}
 
 MAX_JSON_BYTES = 2**23
 MAX_CLASSES = 100_000
@@ -128,6 +136,9 @@ class ModelMetadata:
         min_size: least H and W.
         input_size: (H, W) where the graph takes this size alone; None where it takes every size.
         batch_size: B where the graph takes this many images alone; None where it takes any number.
+        channels: of `images`; 1 is grayscale.
+        value_range: (low, high), the values of images of more than 8 bits that become 0 and 255; None for their range.
+        percentiles: (low, high) in percent, whose values in each channel become 0 and 255; None for none.
         mask_channels: E; None for contract "detections".
         kernel_size: k; None for contract "detections".
         precision: "float32", "float16" or "int8", of the convolutions.
@@ -155,6 +166,9 @@ class ModelMetadata:
     min_size: int
     input_size: tuple[int, ...] | None = None
     batch_size: int | None = None
+    channels: int = 3
+    value_range: tuple[float, ...] | None = None
+    percentiles: tuple[float, ...] | None = None
     mask_channels: int | None = None
     kernel_size: int | None = None
     precision: str = "float32"
@@ -185,6 +199,18 @@ class ModelMetadata:
     def num_cells(self) -> int:
         """S, cells of all levels."""
         return sum(side**2 for side in self.postprocess.num_grids)
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """How the values of image files become bytes."""
+        return PixelFormat(channels=self.channels, value_range=self.value_range, percentiles=self.percentiles)
+
+    def to_network(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """(C, h, w) in the order of `images` from (h, w, C) BGR, or (h, w) of one channel."""
+        channels = image.reshape(*image.shape[:2], self.channels).transpose(2, 0, 1)
+        if self.channel_order != "RGB":
+            return channels
+        return channels[::-1] if self.channels == 3 else channels[[2, 1, 0, *range(3, self.channels)]]
 
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that an image of this size is resized to, with mmcv's rounding.
@@ -265,12 +291,18 @@ class ModelMetadata:
         _check_choice(self.channel_order, "channel_order", CHANNEL_ORDERS)
         _check_choice(self.precision, "precision", PRECISIONS)
         _check_choice(self.resize, "resize", RESIZES)
-        three, pair = range(3, 4), range(2, 3)
-        _check_tuple(self.pad_value, "pad_value", lengths=three, least=0, most=255)
+        try:
+            self.pixel_format  # noqa: B018  # checks the values
+        except (TypeError, ValueError) as error:
+            raise ExportedModelError(f"metadata: {printable(str(error))}") from None
+        if self.channel_order == "RGB" and self.channels < 3:
+            raise _error("channel_order", f"BGR for {self.channels} channels", self.channel_order)
+        each, pair = range(self.channels, self.channels + 1), range(2, 3)
+        _check_tuple(self.pad_value, "pad_value", lengths=each, least=0, most=255)
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if not isinstance(values, tuple) or len(values) != 3:
-                raise _error(name, "three numbers", values)
+            if not isinstance(values, tuple) or len(values) != self.channels:
+                raise _error(name, f"{self.channels} numbers", values)
             for value in values:
                 _check_number(value, name, may_be_negative=name == "mean")
         _check_integer(self.size_divisor, "size_divisor", most=1024)
@@ -291,7 +323,8 @@ def _arguments(values: Any, record: type[Any], name: str) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ExportedModelError(f"{name}: expected an object, found {type(values).__name__}")
     names = [field.name for field in fields(record)]
-    missing, unknown = [key for key in names if key not in values], [key for key in values if key not in names]
+    missing = [key for key in names if key not in values and key not in _ADDED_LATER]
+    unknown = [key for key in values if key not in names]
     if missing or unknown:
         problem = f"{missing[0]!r} is missing" if missing else f"{printable(unknown[0])!r:.80} is unknown"
         raise ExportedModelError(f"{name}: {problem}; export the checkpoint again")

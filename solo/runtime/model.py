@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from solo.errors import DataError, ExportedModelError
-from solo.images.reading import MAX_PIXELS, as_bgr, read_image
+from solo.images.reading import MAX_PIXELS, read_image
 from solo.inference.instances import Instances
 from solo.masks.array_encoding import encode_resized_arrays
 from solo.runtime.metadata import MASK_STRIDE, ModelMetadata
@@ -55,13 +55,13 @@ class ExportedModel:
         """Predict the instances of a batch of files or arrays.
 
         Args:
-            images: paths, or arrays of 8 or 16 bits: (H, W, 3) BGR, (H, W, 4) BGRA or (H, W) gray.
+            images: paths, or arrays as `SOLOPredictor` takes them.
 
         Raises:
             DataError: an image cannot be used, or does not fit the model.
             ExportedModelError: the file does not do what its metadata say.
         """
-        arrays = [self._read(image) for image in images]
+        arrays = [self.read_image(image) for image in images]
         resized = [self._resize(array) for array in arrays]
         return self.detect(resized, original_sizes=[(array.shape[0], array.shape[1]) for array in arrays])
 
@@ -69,7 +69,7 @@ class ExportedModel:
         """Detect the objects of resized images.
 
         Args:
-            images: (h, w, 3) BGR, of the size that `metadata.resized_size` gives.
+            images: (h, w, C) BGR, of the size that `metadata.resized_size` gives.
             original_sizes: (height, width) of the original images.
 
         Raises:
@@ -89,8 +89,16 @@ class ExportedModel:
             ]
         return results
 
-    def _read(self, image: Image) -> Pixels:
-        return as_bgr(image, "given as an array") if isinstance(image, np.ndarray) else read_image(image)
+    def read_image(self, image: Image) -> Pixels:
+        """Read a file, or convert an array, to (H, W, C) of the model's channels, scaled to 8 bits.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+        pixels = self.metadata.pixel_format
+        if isinstance(image, np.ndarray):
+            return pixels.convert(image, "given as an array")
+        return read_image(image, pixels=pixels)
 
     def _resize(self, image: Pixels) -> Pixels:
         height, width = self.metadata.resized_size(*image.shape[:2])
@@ -104,14 +112,13 @@ class ExportedModel:
         return resized
 
     def _batch(self, images: Sequence[Pixels], *, count: int) -> Pixels:
-        """(count, 3, H, W) input of the graph; images that are missing are padding alone."""
+        """(count, C, H, W) input of the graph; images that are missing are padding alone."""
         height, width = self.metadata.padded_size((image.shape[0], image.shape[1]) for image in images)
         _check_image_pixels(count * height, width)
-        batch = np.empty((count, 3, height, width), np.uint8)
+        batch = np.empty((count, self.metadata.channels, height, width), np.uint8)
         batch[:] = np.array(self.metadata.pad_value, np.uint8)[:, None, None]
         for place, image in zip(batch, images, strict=False):
-            channels = image[..., ::-1] if self.metadata.channel_order == "RGB" else image
-            place[:, : image.shape[0], : image.shape[1]] = channels.transpose(2, 0, 1)
+            place[:, : image.shape[0], : image.shape[1]] = self.metadata.to_network(image)
         return batch
 
     def _check(self, outputs: Outputs, *, count: int) -> None:

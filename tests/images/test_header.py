@@ -45,6 +45,7 @@ def test_orientation_is_the_one_that_opencv_applies(file_format: str, orientatio
     assert header is not None
     assert (header.height, header.width) == GRAY.shape
     decoded = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    assert header.orientation == orientation
     assert decoded.shape[:2] == (GRAY.shape[::-1] if header.is_turned else GRAY.shape)
 
 
@@ -55,12 +56,12 @@ def test_comments_in_a_pnm_header() -> None:
 
 
 def test_os2_bitmap_and_bottom_up_height() -> None:
-    assert read_header(b"BM" + bytes(12) + b"\x0c\0\0\0\x39\0\x21\0") == (57, 33, False)
-    assert read_header(b"BM" + bytes(12) + b"\x28\0\0\0\x39\0\0\0\xdf\xff\xff\xff") == (57, 33, False)
+    assert read_header(b"BM" + bytes(12) + b"\x0c\0\0\0\x39\0\x21\0") == (57, 33, 1, 3)
+    assert read_header(b"BM" + bytes(12) + b"\x28\0\0\0\x39\0\0\0\xdf\xff\xff\xff") == (57, 33, 1, 3)
 
 
 def test_a_second_jpeg_2000_codestream_does_not_hide_the_size() -> None:
     small = cv2.imencode(".jp2", np.ascontiguousarray(GRAY[:32, :50]))[1].tobytes()
     large = cv2.imencode(".jp2", GRAY)[1].tobytes()
     start = small.index(b"\xff\x4f\xff\x51")
-    assert read_header(large[:32] + small[start:] + large[32:]) == (57, 33, False)
+    assert read_header(large[:32] + small[start:] + large[32:]) == (57, 33, 1, 3)

@@ -40,8 +40,8 @@ class Preprocessing(NamedTuple):
     """Normalisation of the images that weights were trained on."""
 
     channel_order: str  # "RGB" or "BGR"
-    mean: tuple[float, float, float]  # per channel in that order, in units of 0 to 255
-    std: tuple[float, float, float]  # per channel, in the same units
+    mean: tuple[float, ...]  # per channel in that order, in units of 0 to 255
+    std: tuple[float, ...]  # per channel, in the same units
 
 
 IMAGENET = Preprocessing("RGB", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from solo.errors import DataError
 from solo.registry import TRANSFORMS
 
 # Rows of Y, I and Q over R, G and B, and back.
@@ -52,7 +53,14 @@ class RandomDistort(BaseTransform):
         self.prob = prob
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change `results["img"]`, (H, W, 3) BGR of any dtype."""
+        """Change `results["img"]`, (H, W, 3) BGR of any dtype.
+
+        Raises:
+            DataError: it has another number of channels.
+        """
+        shape = results["img"].shape
+        if len(shape) != 3 or shape[2] != 3:
+            raise DataError(f"RandomDistort changes colours of 3 channels; the image has the shape {shape}")
         for name in np.random.permutation(list(CHANGES)):
             if np.random.rand() < self.prob:
                 amount = np.float32(np.random.uniform(*self.ranges[name]))

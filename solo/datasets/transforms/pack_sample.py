@@ -29,7 +29,7 @@ _GROUND_TRUTH_KEYS = ("gt_bboxes", "gt_bboxes_labels", "gt_masks")
 class PackSample(BaseTransform):
     """Pack an image and, when they were loaded, its objects.
 
-    Returns `dict(inputs=(3, H, W) uint8 BGR tensor, data_samples=BaseDataElement)`. With ground truth the sample holds
+    Returns `dict(inputs=(C, H, W) uint8 BGR tensor, data_samples=BaseDataElement)`. With ground truth the sample holds
     `gt_instances` of arrays, which leave a worker as a few kilobytes without shared memory: labels (N,) int64, bboxes
     (N, 4) float32 x1 y1 x2 y2 and centers (N, 2) float32 x y in pixels of the transformed image, and masks at stride 4
     (`MaskWindows` of (N, ceil(H/4), ceil(W/4))). Crowd regions and objects without a pixel left are not in it.
@@ -104,9 +104,11 @@ def _check_sizes(masks: InstanceMasks, *, num_boxes: int, results: dict[str, Any
 
 
 def _channels_first(image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """A view (3, H, W) of an image (H, W, 3), copied only when transforms have left it cropped or flipped."""
+    """A view (C, H, W) of an image (H, W, C), copied only when transforms have left it cropped or flipped."""
+    if image.ndim == 2:  # OpenCV drops the axis of a single channel
+        image = image[..., None]
     flipped = tuple(axis for axis in (0, 1) if image.strides[axis] < 0)
     if flipped:
         # mmcv flips by a view; OpenCV copies the mirrored pixels several times faster than numpy.
-        image = cv2.flip(np.ascontiguousarray(np.flip(image, flipped)), _OPENCV_FLIPS[flipped])
+        image = cv2.flip(np.ascontiguousarray(np.flip(image, flipped)), _OPENCV_FLIPS[flipped]).reshape(image.shape)
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

@@ -10,7 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from solo.datasets import LoadImage
-from solo.engine.data_loader import image_paths
+from solo.engine.data_loader import image_paths, inner_datasets
+from solo.images.pixels import to_bgr
 from solo.inference.visualization import (
     PNG_MARK,
     draw_instances,
@@ -59,6 +60,7 @@ class VisualizationHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Create the folder, or find the images of the data set in it."""
         self.show_dir.mkdir(parents=True, exist_ok=True)
+        self._load = _loader_of(runner.test_dataloader.dataset)
         self._images_there = set(inputs_within(self.show_dir, image_paths(runner.test_dataloader.dataset)))
 
     def after_test_iter(
@@ -75,7 +77,7 @@ class VisualizationHook(Hook):
             if self.max_images is not None and self._written >= self.max_images:
                 return
             height, width = sample.ori_shape[:2]
-            image = self._load(dict(img_path=sample.img_path, height=height, width=width))["img"]
+            image = to_bgr(self._load(dict(img_path=sample.img_path, height=height, width=width))["img"])
             magnify = legible_magnification(height, width)
             drawn = draw_instances(image, sample.pred_instances, classes, score_thr=self.score_thr, magnify=magnify)
             path = self.show_dir / f"{self._stems.take(Path(sample.img_path).stem)}.png"
@@ -87,3 +89,10 @@ class VisualizationHook(Hook):
     def after_test(self, runner: Runner) -> None:
         """Log where the visualisations are."""
         runner.logger.info(f"Wrote {self._written} visualisations to {self.show_dir}")
+
+
+def _loader_of(dataset: Any) -> LoadImage:
+    """The transform that loads the images of a dataset, which scales those of more than 8 bits."""
+    pipelines = (getattr(inner, "pipeline", None) for inner in inner_datasets(dataset))
+    steps = (step for pipeline in pipelines for step in getattr(pipeline, "transforms", ()))
+    return next((step for step in steps if isinstance(step, LoadImage)), LoadImage())

@@ -17,7 +17,7 @@ class Frame:
     """An image that is predicted, and where it comes from.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR.
+        image: (H, W, 3) uint8 BGR; of an image file (H, W, C), if the model takes C channels.
         index: number in its source from 0 on: of the image among the images, of the frame in its video, or of the frame
             among those that a camera or stream sent.
         time: seconds since the start of the video or of the stream; None for an image file.

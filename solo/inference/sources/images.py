@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from solo.errors import DataError
 from solo.images.reading import read_image
@@ -19,6 +22,7 @@ class ImageFiles:
         """Take the files and the name of the results of each."""
         self.files = files
         self.names = names
+        self.read: Callable[[Path], npt.NDArray[np.uint8]] = read_image
 
     def connect(self) -> None:
         """Nothing is checked: one broken file must not keep the others from being predicted."""
@@ -31,7 +35,7 @@ class ImageFiles:
         """Read the files in order."""
         for index, (path, name) in enumerate(zip(self.files, self.names, strict=True)):
             try:
-                image = read_image(path)
+                image = self.read(path)
             except DataError as error:
                 report.skipped.append(str(error) if str(path) in str(error) else f"{path}: {error}")
                 continue

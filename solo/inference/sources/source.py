@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
 
 from solo.errors import DataError, printable
 from solo.inference.sources.frames import Frame, Part, SourceReport
@@ -58,6 +61,12 @@ class Source:
     def has_video(self) -> bool:
         """Whether some frames belong to a video or stream."""
         return any(not isinstance(part, ImageFiles) for part in self.parts)
+
+    def read_images_with(self, read: Callable[[Path], npt.NDArray[np.uint8]]) -> None:
+        """Read image files by a function, such as a model's, which takes other channels and scales deep images."""
+        for part in self.parts:
+            if isinstance(part, ImageFiles):
+                part.read = read
 
     def connect(self) -> None:
         """Open cameras and streams, and look into the videos.

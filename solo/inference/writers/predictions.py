@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from solo.errors import OutputError
+from solo.images.pixels import to_bgr
 from solo.inference.instances import Instances
 from solo.inference.sources.frames import Frame
 from solo.inference.visualization import PNG_MARK, legible_magnification, write_visualization
@@ -75,7 +76,7 @@ class PredictionWriter:
         image: dict[str, Any] = dict(id=self._spool.num_images + 1, file_name=frame.path)
         if frame.time is None:
             image["visualization"] = f"{frame.name}.png"
-            drawn = instances.plot(frame.image, score_thr=0.0, magnify=legible_magnification(height, width))
+            drawn = instances.plot(to_bgr(frame.image), score_thr=0.0, magnify=legible_magnification(height, width))
             write_visualization(self.folder / image["visualization"], drawn)
         else:
             image.update(frame=frame.index, time=round(frame.time, 6))

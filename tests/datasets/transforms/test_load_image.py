@@ -45,7 +45,36 @@ def test_array_instead_of_a_path(given: np.ndarray) -> None:
     assert results["ori_shape"] == (12, 20)
 
 
-@pytest.mark.parametrize("given", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize("given", [np.zeros((4, 4, 3)), np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_unusable_array(given: np.ndarray) -> None:
     with pytest.raises(DataError, match="expected"):
         LoadImage()(dict(img=given))
+
+
+def test_channels_and_scaling(tmp_path: Path) -> None:
+    deep = np.arange(12 * 20 * 4, dtype=np.uint16).reshape(12, 20, 4)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    load = LoadImage(channels=4, value_range=[0, 959])
+    results = load(dict(img_path=str(tmp_path / "deep.png"), height=12, width=20))
+    np.testing.assert_array_equal(results["img"], np.rint(deep / 959 * 255))
+    assert results["img_shape"] == (12, 20)
+    again = load(dict(img=results["img"]))
+    np.testing.assert_array_equal(again["img"], results["img"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(channels=0),
+        dict(channels=True),
+        dict(channels=65),
+        dict(value_range=(5, 5)),
+        dict(value_range=(0, float("nan"))),
+        dict(value_range=4095),
+        dict(percentiles=(-1, 99)),
+        dict(percentiles=(1, 99), value_range=(0, 9)),
+    ],
+)
+def test_options_that_make_no_sense(options: dict) -> None:
+    with pytest.raises(ValueError, match=r"channels|value_range|percentiles"):
+        LoadImage(**options)
