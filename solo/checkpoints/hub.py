@@ -38,7 +38,7 @@ class HubFile(NamedTuple):
 
 
 def local_checkpoint(name: str | os.PathLike[str]) -> str:
-    """The path of a checkpoint: of a local file as it is given, of one of the Hub in its cache.
+    """The path of a checkpoint: of a local file as it is given, of a work folder its best one, of the Hub in its cache.
 
     A file of the Hub is downloaded if it is not in the cache, its sha256 compared and logged. `HF_ENDPOINT` names
     another server, `HF_HUB_OFFLINE=1` (`--offline`) keeps to the cache.
@@ -53,7 +53,7 @@ def local_checkpoint(name: str | os.PathLike[str]) -> str:
             "of the Hugging Face Hub can be given as hf://ORG/REPO/FILE"
         )
     if not text.startswith(SCHEME):
-        return text
+        return _of_folder(Path(text)) if os.path.isdir(text) else text
     wanted = parse_hub_name(text)
     path = _download(wanted, name=printable(text))
     found = file_sha256(path)
@@ -66,6 +66,19 @@ def local_checkpoint(name: str | os.PathLike[str]) -> str:
         )
     MMLogger.get_current_instance().info(f"{printable(text)} is {path}, sha256 {found}")
     return str(path)
+
+
+def _of_folder(folder: Path) -> str:
+    """The best checkpoint of a work folder, else the latest; the folder itself where there is none."""
+    found = [path for path in folder.glob("*.pth") if path.is_file()]
+    best = [path for path in found if path.name.startswith("best_")]
+    if not found:
+        return str(folder)
+    chosen = max(best or found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    MMLogger.get_current_instance().info(
+        f"Of {printable(str(folder))} the {'best' if best else 'latest'}: {chosen.name}"
+    )
+    return str(chosen)
 
 
 def parse_hub_name(name: str) -> HubFile:

@@ -38,7 +38,7 @@ def publish(
     licence: str = "",
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write `model.safetensors` (or `.pth`), `config.py` and `README.md` into a folder.
+    """Write `weights.safetensors` (or `.pth`), `config.py` and `README.md` into a folder.
 
     The weights are those that the checkpoint is tested with (the average, where one was trained), without the state of
     the training. The config is whole and loads nothing else; folders of the training are left out of it.
@@ -62,7 +62,7 @@ def publish(
         OutputError: a file exists, or cannot be written.
     """
     checkpoint, config, folder = local_checkpoint(checkpoint), find_config(config), Path(folder)
-    files = [folder / f"model.{format}", folder / CONFIG, folder / CARD]
+    files = [folder / f"weights.{format}", folder / CONFIG, folder / CARD]
     read = [checkpoint, *config_files(config), *([] if report is None else [report])]
     check_outputs(files, overwrite=overwrite, inputs=read)
     settings = load_config(config, overrides)

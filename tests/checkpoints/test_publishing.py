@@ -45,7 +45,7 @@ def model(tmp_path: Path) -> tuple[Path, Path]:
 def test_files_hold_the_model_and_nothing_else(model: tuple[Path, Path], tmp_path: Path, format: Any) -> None:
     config, checkpoint = model
     files = publish(checkpoint, tmp_path / "out", config=config, format=format)
-    assert [file.name for file in files] == [f"model.{format}", "config.py", "README.md"]
+    assert [file.name for file in files] == [f"weights.{format}", "config.py", "README.md"]
     before, after = load_checkpoint(checkpoint), load_checkpoint(files[0])
     assert after.keys() == {"state_dict", "meta"}
     assert all(torch.equal(after["state_dict"][name], value) for name, value in before["state_dict"].items())

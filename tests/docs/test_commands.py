@@ -71,8 +71,9 @@ def check_config(config: str | None, overrides: dict[str, Any] | None) -> None:
 
 
 def copied_configs() -> set[str]:
-    """Files that commands of the pages make by `solo config NAME --copy FILE`."""
-    return {name for _, command in shell_lines() for name in re.findall(r"^solo config \S+ --copy (\S+)$", command)}
+    """Files that commands of the pages make by `solo config NAME --copy FILE` and `solo data tune --write FILE`."""
+    made = r"^solo (?:config|data tune) .*--(?:copy|write) (\S+)$"
+    return {name for _, command in shell_lines() for name in re.findall(made, command)}
 
 
 @pytest.mark.parametrize(("page", "command"), list(shell_lines()))

@@ -26,6 +26,7 @@ from tests.helpers.pages import shell_lines, words_of
 from tests.helpers.paths import ROOT
 from tests.helpers.videos import gray_frames, write_video
 
+SEVEN = "test_train_your_own.py runs it on a labelme folder"
 # Start of a command -> why it does not run here.
 NOT_RUN = {
     "make ": "the set-up of a clone, or all tests; `make demo` is `solo demo`, which test_newcomer.py runs",
@@ -44,6 +45,18 @@ NOT_RUN = {
     "torchrun ": "many GPUs: test_launch_scripts.py runs it with two processes",
     "python -m pytest ": "runs tests",
     "python benchmarks/scaling.py ": "tests/benchmarks/test_scaling.py runs it",
+    "solo data convert labelled ": SEVEN,
+    "solo data split data/my_data/annotations/instances_train.json --out data/my_data/split ": SEVEN,
+    "solo data check data/my_data/split/": SEVEN,
+    "solo data browse data/my_data/split/": SEVEN,
+    "solo data tune data/my_data/split/": SEVEN,
+    "solo train my_tuned.py --work-dir ": SEVEN,
+    "solo test my_tuned.py ": SEVEN,
+    "solo predict photos/*.jpg --config my_tuned.py ": SEVEN,
+    "solo predict photo.jpg --config my_data.py --checkpoint hf://": "needs a file of the Hub: test_hub.py",
+    "solo publish ": "needs a report: test_publishing.py",
+    "solo compare ": "needs two files of results: tests/cli/test_compare.py",
+    "solo train solov2_r50_fpn_1x_coco --log ": "needs a package of its own: test_training_options.py",
     "solo benchmark ": "minutes of measurements: tests/benchmarks runs each subject on a tiny model",
 }
 # Pages that other tests of this folder run, in processes of their own and with the real models.

@@ -101,7 +101,9 @@ def _likely_folders(path: Path) -> list[Path]:
     """Folders that may hold the images of an annotation file, the likeliest first."""
     split = re.sub(r"^(instances|annotations)_|_annotations(\.coco)?$", "", path.stem)
     roots = [path.parent.parent, path.parent] if path.parent.name else [path.parent]
-    return [*(root / name for root in roots for name in (split, f"images/{split}", "images", "")), Path(".")]
+    folders = [root / name for root in roots for name in (split, f"images/{split}", "images", "")]
+    # The parts that `solo data split` writes keep their images in one folder, that of the file they come from.
+    return [*folders, Path("."), *(root / "train" for root in roots)]
 
 
 def _holds_one(folder: Path, names: Sequence[str]) -> bool:
