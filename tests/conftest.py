@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,27 +13,15 @@ from solo.errors import ExportError
 from tests.helpers.paths import SHARED
 
 
-@contextmanager
-def _skipped_where_torch_is_too_old() -> Iterator[None]:
-    """A torch that exports are not tested with may fail to trace a model; it then says so in this line."""
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Skip a test whose torch is older than exports are tested with and cannot trace the model: it says so."""
     try:
-        yield
+        return (yield)
     except ExportError as error:
         if "exports are tested with torch" not in str(error):
             raise
         pytest.skip(str(error))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call() -> Generator[None, object, object]:
-    with _skipped_where_torch_is_too_old():
-        return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup() -> Generator[None, object, object]:
-    with _skipped_where_torch_is_too_old():
-        return (yield)
 
 
 def _shared_folder(name: str) -> Path:

@@ -20,10 +20,12 @@ from solo.export.graph import DetectionsGraph
 from solo.export.tracing import MIN_DYNAMIC_SIZE, trace
 from solo.runtime import RuntimeOptions
 from solo.runtime.metadata import METADATA_KEY
+from tests.helpers.exported import needs_tested_torch
 from tests.helpers.model_metadata import model_metadata
 from tests.helpers.tiny_model import NUM_CLASSES, build_tiny
 
 MODEL = "models/model.json"
+pytestmark = needs_tested_torch
 
 
 @pytest.fixture(scope="module")
