@@ -1,7 +1,7 @@
 """The model, one step a file; `solov2.py` wires them."""
 
 from solo.models.assigner import GridAssigner
-from solo.models.backbones import MobileNetV3
+from solo.models.backbones import EfficientNetLite0, MobileNetV3, TimmBackbone
 from solo.models.criterion import DiceLoss, FocalLoss, QualityFocalLoss, SOLOv2Criterion
 from solo.models.grid import Grid
 from solo.models.mask_feature import MaskFeatureBranch
@@ -14,6 +14,7 @@ from solo.models.solov2_head import SOLOv2Head
 __all__ = [
     "DecoupledSOLOHead",
     "DiceLoss",
+    "EfficientNetLite0",
     "FocalLoss",
     "Grid",
     "GridAssigner",
@@ -27,4 +28,5 @@ __all__ = [
     "SOLOv2Criterion",
     "SOLOv2Head",
     "SOLOv2PostProcessor",
+    "TimmBackbone",
 ]

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
+from solo.errors import ConfigError
 from solo.masks.resize_taps import MASK_STRIDE
 from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
@@ -62,6 +63,7 @@ class SOLOv2(BaseModel):
         kernels = {} if mask_feature is None else {"kernel_channels": mask_feature["out_channels"] * kernel_size**2}
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
+        _check_channels(self.backbone, neck)
         self.mask_feature = None if mask_feature is None else MODELS.build(mask_feature)
         self.head = MODELS.build({**head, "grid": cells, "num_classes": num_classes, **kernels})
         self._coarse_strides = sorted(set(self.head.mask_strides) - {MASK_STRIDE})
@@ -151,6 +153,16 @@ class SOLOv2(BaseModel):
 def _to_array(values: Any) -> Any:
     """Convert tensors on any device, which samples of other pipelines than `PackSample` have."""
     return values.numpy(force=True) if isinstance(values, Tensor) else values
+
+
+def _check_channels(backbone: nn.Module, neck: dict[str, Any]) -> None:
+    """Compare the neck's channels with those of a backbone that tells its own."""
+    channels = getattr(backbone, "channels", None)
+    if channels is not None and list(neck["in_channels"]) != list(channels):
+        raise ConfigError(
+            f"model.neck.in_channels: expected {list(channels)}, the channels of the backbone's maps, "
+            f"got {list(neck['in_channels'])}"
+        )
 
 
 def _check_stride(mask_feats: Tensor, inputs: Tensor) -> None:
