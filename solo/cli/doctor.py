@@ -19,6 +19,9 @@ from solo.errors import printable
 MEND_CV2 = "pip install --force-reinstall --no-deps opencv-python-headless"
 
 
+WIDTH = max(map(len, (*REQUIRED, *OPTIONAL))) + 2
+
+
 class Problem(NamedTuple):
     """A required module that cannot be imported."""
 
@@ -33,16 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report; the exit code is 1 if a required module cannot be imported."""
-    print(f"{'solo':14}{__version__}")
-    print(f"{'python':14}{platform.python_version()} on {platform.system()} {platform.machine()}")
+    print(f"{'solo':{WIDTH}}{__version__}")
+    print(f"{'python':{WIDTH}}{platform.python_version()} on {platform.system()} {platform.machine()}")
     problems: list[Problem] = []
     for module in REQUIRED:
         problem = find_problem(module, broken=[earlier.module for earlier in problems])
-        print(f"{module:14}{'BROKEN' if problem else _version(module)}")
+        print(f"{module:{WIDTH}}{'BROKEN' if problem else _version(module)}")
         problems += [problem] if problem else []
     for module, (distribution, purpose, demand) in OPTIONAL.items():
         missing = f"not installed ({purpose}): pip install '{demand}'"
-        print(f"{module:14}{_version(module) if _is_installed(distribution) else missing}")
+        print(f"{module:{WIDTH}}{_version(module) if _is_installed(distribution) else missing}")
     print(_tested())
     if "torch" not in (problem.module for problem in problems):
         print(*describe_devices(), sep="\n")
@@ -75,15 +78,15 @@ def describe_devices() -> Iterator[str]:
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
     # Private, and the only way to ask; absent from some builds.
     has_bfloat16: Any = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    yield f"{'CPU':14}{threads}{_memory()}, bfloat16 {'by oneDNN' if has_bfloat16() else 'slow'}"
+    yield f"{'CPU':{WIDTH}}{threads}{_memory()}, bfloat16 {'by oneDNN' if has_bfloat16() else 'slow'}"
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
-        yield f"{f'cuda:{index}':14}{device.name}, {device.total_memory / 2**30:.0f} GiB"
+        yield f"{f'cuda:{index}':{WIDTH}}{device.name}, {device.total_memory / 2**30:.0f} GiB"
     if torch.backends.mps.is_available():
-        yield f"{'mps':14}available"
+        yield f"{'mps':{WIDTH}}available"
     if not torch.cuda.is_available():
         build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build for the CPU"
-        yield f"{'GPU':14}none usable; torch is {build}"
+        yield f"{'GPU':{WIDTH}}none usable; torch is {build}"
 
 
 def _remedy(module: str, reason: str) -> str:
@@ -129,4 +132,4 @@ def _memory() -> str:
 def _tested() -> str:
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     tested = f"Python {', '.join(TESTED_PYTHON)}; torch {', '.join(TESTED_TORCH)}"
-    return f"{'tested':14}{tested}" + ("" if here in TESTED_PYTHON else f" (this is Python {here})")
+    return f"{'tested':{WIDTH}}{tested}" + ("" if here in TESTED_PYTHON else f" (this is Python {here})")
