@@ -53,9 +53,8 @@ class TimmBackbone(BaseModule):
             raise ValueError(f"frozen_stages must be in [-1, {len(STRIDES)}], got {frozen_stages}")
         self.model_name, self.pretrained, self.norm_eval = model_name, pretrained, norm_eval
         self.frozen_stages, self._options = frozen_stages, dict(options or {})
-        self.body = self._create(pretrained=False)
-        self._info: Any = self.body.feature_info  # a module's attributes have no types
-        self.channels = tuple(self._info.channels())
+        self.body: Any = self._create(pretrained=False)  # timm's attributes of a module have no types
+        self.channels = tuple(self.body.feature_info.channels())
         for module in self._frozen():
             module.requires_grad_(False)
 
@@ -102,6 +101,6 @@ class TimmBackbone(BaseModule):
         children = dict(self.body.named_children())
         if self.frozen_stages <= 0:
             return list(children.values())[: self.frozen_stages + 1]
-        last = self._info.module_name()[self.frozen_stages - 1].replace(".", "_")
+        last = self.body.feature_info.module_name()[self.frozen_stages - 1].replace(".", "_")
         names = list(children)
         return [children[name] for name in names[: names.index(last) + 1]]
