@@ -53,7 +53,7 @@ class TimmBackbone(BaseModule):
             raise ValueError(f"frozen_stages must be in [-1, {len(STRIDES)}], got {frozen_stages}")
         self.model_name, self.pretrained, self.norm_eval = model_name, pretrained, norm_eval
         self.frozen_stages, self._options = frozen_stages, dict(options or {})
-        self.body: Any = self._create(pretrained=False)  # timm's attributes of a module have no types
+        self.body = self._create(pretrained=False)
         self.channels = tuple(self.body.feature_info.channels())
         for module in self._frozen():
             module.requires_grad_(False)
@@ -76,7 +76,7 @@ class TimmBackbone(BaseModule):
                     norm.eval()
         return self
 
-    def _create(self, *, pretrained: bool) -> nn.Module:
+    def _create(self, *, pretrained: bool) -> Any:
         try:
             import timm
         except ImportError as error:
@@ -93,8 +93,7 @@ class TimmBackbone(BaseModule):
             )
         # The last of each stride, should there be several.
         indices = [len(strides) - 1 - list(reversed(strides)).index(stride) for stride in STRIDES]
-        body: nn.Module = timm.create_model(self.model_name, out_indices=indices, **create)
-        return body
+        return timm.create_model(self.model_name, out_indices=indices, **create)
 
     def _frozen(self) -> list[nn.Module]:
         """The modules up to the last of `frozen_stages` maps; with 0 the first alone, the stem."""
