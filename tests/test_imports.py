@@ -17,7 +17,7 @@ MAY_KNOW = {
     "ops": set(),
     "masks": {"ops", "errors"},
     "structures.py": {"masks", "ops"},
-    "models": {"masks", "ops", "registry", "structures"},
+    "models": {"masks", "ops", "errors", "registry", "structures"},
     "images": {"errors"},
     "datasets": {"images", "masks", "ops", *EVERYWHERE},
     "datasets/insight": {"datasets", "images", "masks", "models", "ops", *EVERYWHERE},  # the assigner decides
@@ -38,7 +38,7 @@ STANDS_ON = {
     "models": {"mmengine", "numpy", "torch"},
 }
 # mmdet's transforms call methods of `InstanceMasks` that give mmdet's own types; these import it when they are called.
-IMPORTED_LATE = {"masks": {"mmdet"}, "images": {"tifffile"}}
+IMPORTED_LATE = {"masks": {"mmdet"}, "models": {"timm"}, "images": {"tifffile"}}
 NUMPY_ALONE = ["column_runs", "polygon_runs", "resize_taps", "rle", "segmentations", "transformed_runs"]
 
 
