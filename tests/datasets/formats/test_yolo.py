@@ -163,8 +163,15 @@ def test_where_images_are(tmp_path: Path) -> None:
 
 def test_commands_read_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_yolo(tmp_path / "data")
-    assert main(["data", "check", f"{tmp_path}/data/data.yaml"]) == 0
-    assert "4 images (2 without objects), 4 annotations: 4 objects" in capsys.readouterr().out
+    yaml_file = f"{tmp_path}/data/data.yaml"
+    assert main(["data", "stats", yaml_file]) == 0
+    assert main(["data", "split", yaml_file, "--out", f"{tmp_path}/split"]) == 0
+    parts = [f"{tmp_path}/split/instances_{split}.json" for split in ("train", "val")]
+    assert main(["data", "merge", *parts, "--out", f"{tmp_path}/merged.json"]) == 0
+    assert check_coco_file(tmp_path / "merged.json").used == 4
+    capsys.readouterr()
+    assert main(["data", "check", yaml_file]) == 0
+    assert f"file 1: {yaml_file}" in capsys.readouterr().out
     assert main(["data", "subset", f"{tmp_path}/data/data.yaml#val", f"{tmp_path}/s.json", "--images", "1"]) == 0
     assert check_coco_file(tmp_path / "s.json").used == 2
 
