@@ -82,7 +82,9 @@ def _neighbour(path: str) -> str | None:
     """The file of the same name with `val` in place of `train`, if there is one."""
     file = Path(path).expanduser()
     found = file.with_name(re.sub("train", "val", file.name))
-    return str(found) if found != file and found.is_file() else None
+    # A part of a YOLO data set is named FOLDER/data.yaml#train.
+    exists = Path(str(found).partition("#")[0]).is_file()
+    return str(found) if found != file and exists else None
 
 
 def _step(source: AnnotationSource) -> int:

@@ -56,6 +56,10 @@ class AnnotationSource:
         path = Path(path).expanduser()
         checked = read_annotations(path)
         names = [record["file_name"] for record in checked.images[:_FILES_TRIED]]
+        if names and all(map(os.path.isabs, names)):  # those of a YOLO data.yaml
+            folders = [os.path.dirname(record["file_name"]) for record in checked.images]
+            folder = Path(os.path.commonpath(folders))
+            return cls(path=path, checked=checked, folder=folder, has_images=_holds_one(folder, names))
         if images is not None:
             folder = Path(images).expanduser()
             if not folder.is_dir():

@@ -148,11 +148,13 @@ def _assign(counts: npt.NDArray[np.int64], fractions: npt.NDArray[np.float64], *
     shares = counts / totals  # (G, K): the rarer a class, the larger the share of a group that has it
     order = shuffled[np.argsort(-shares[shuffled].max(axis=1), kind="stable")]
     assigned: list[tuple[int, int]] = []
+    empty = set(range(len(fractions)))
     for position, group in enumerate(order.tolist()):
-        empty = [part for part in range(len(fractions)) if part not in {part for _, part in assigned}]
         scores = (shares[group] * lacking / totals / fractions[:, None]).sum(axis=1)
         must_fill = len(order) - position <= len(empty)
-        part = max(empty if must_fill else range(len(fractions)), key=lambda each: (scores[each], fractions[each]))
+        eligible = sorted(empty) if must_fill else range(len(fractions))
+        part = max(eligible, key=lambda each: (scores[each], fractions[each]))
         lacking[part] -= counts[group]
+        empty.discard(part)
         assigned.append((group, part))
     return assigned

@@ -6,6 +6,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
@@ -124,3 +126,22 @@ def test_a_proposal_of_whole_images_scales_the_steps_of_the_base(tmp_path: Path)
     assert resize.scale == test_resize.scale
     assert "tiles" not in config.model
     assert "no other images" in text, "the validation is of the training images"
+
+
+def test_yolo_data_sets_are_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        pixels = np.full((64, 64, 3), 50 + len(split), np.uint8)
+        cv2.imwrite(str(tmp_path / f"images/{split}/{split}.png"), pixels)
+        (tmp_path / f"labels/{split}/{split}.txt").write_text("0 0.1 0.1 0.4 0.1 0.4 0.4 0.1 0.4\n")
+    (tmp_path / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: [a]\n")
+    parts = [f"{tmp_path}/data.yaml#{split}" for split in ("train", "val")]
+    assert main(["data", "check", *parts]) == 0
+    assert main(["data", "tune", parts[0], "--write", str(tmp_path / "tuned.py")]) == 0
+    assert main(["data", "merge", *parts, "--out", str(tmp_path / "all.json")]) == 0
+    assert f"image folder, for data_prefix.img: {tmp_path}/images" in capsys.readouterr().out
+    config = load_config(tmp_path / "tuned.py")
+    init_default_scope("solo")
+    datasets = [DATASETS.build(config[f"{split}_dataloader"].dataset) for split in ("train", "val")]
+    assert [Path(dataset.get_data_info(0)["img_path"]).name for dataset in datasets] == ["train.png", "val.png"]
