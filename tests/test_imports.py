@@ -17,16 +17,17 @@ MAY_KNOW = {
     "ops": set(),
     "masks": {"ops", "errors"},
     "structures.py": {"masks", "ops"},
-    "models": {"masks", "ops", "errors", "registry", "structures"},
+    "tiles": {"errors", "masks"},
+    "models": {"masks", "ops", "errors", "registry", "structures", "tiles"},
     "images": {"errors"},
     "datasets": {"images", "masks", "ops", *EVERYWHERE},
     "datasets/insight": {"datasets", "images", "masks", "models", "ops", *EVERYWHERE},  # the assigner decides
     "evaluation": {"datasets", "images", "masks", "ops", *EVERYWHERE},
     "checkpoints": {"config", "datasets", "masks", "ops", *EVERYWHERE},
-    "runtime": {"cli", "errors", "images", "inference", "masks"},  # the command line in its __main__ alone
+    "runtime": {"cli", "errors", "images", "inference", "masks", "tiles"},  # the command line in its __main__ alone
     "export": {
         *("checkpoints", "config", "datasets", "deployment", "images", "inference"),
-        *("masks", "models", "ops", "runtime"),
+        *("masks", "models", "ops", "runtime", "tiles"),
         *EVERYWHERE,
     },
     "deployment": {"masks", "models", "ops", *EVERYWHERE},
@@ -34,6 +35,7 @@ MAY_KNOW = {
 STANDS_ON = {
     "images": {"cv2", "numpy"},
     "ops": {"torch"},
+    "tiles": {"cv2", "numpy"},
     "masks": {"cv2", "numpy", "torch"},
     "models": {"mmengine", "numpy", "torch"},
 }

@@ -16,6 +16,7 @@ from solo.cli.options import (
     set_offline,
 )
 from solo.cli.predicting import add_prediction_options, predict_images
+from solo.cli.tile_options import add_tile_options, parse_tiles
 from solo.config import config_files, load_config
 from solo.engine.malloc import keep_freed_memory
 from solo.errors import ConfigError
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", required=True, help="checkpoint, or exported file")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: merge several views of each image")
+    add_tile_options(parser)
     add_deployment_options(parser, default="auto")
     add_offline_option(parser)
     add_config_options(parser)
@@ -53,7 +55,9 @@ def _open_predictor(arguments: argparse.Namespace) -> tuple[SOLOPredictor, Seque
         if arguments.cfg_options:
             raise ConfigError(f"--cfg-options change nothing in the exported file {arguments.checkpoint}")
         options = parse_runtime_options(arguments.deploy)
-        predictor = SOLOPredictor(arguments.checkpoint, device=device, tta=arguments.tta, deployment=options)
+        predictor = SOLOPredictor(
+            arguments.checkpoint, device=device, tta=arguments.tta, deployment=options, **parse_tiles(arguments)
+        )
         return predictor, model_files(arguments.checkpoint)
     if arguments.config is None:
         raise ConfigError(f"checkpoint {arguments.checkpoint} needs --config; only exported files need none")
@@ -64,5 +68,6 @@ def _open_predictor(arguments: argparse.Namespace) -> tuple[SOLOPredictor, Seque
         device=device,
         tta=arguments.tta,
         deployment=parse_deployment(arguments.deploy),
+        **parse_tiles(arguments),
     )
     return predictor, [*config_files(config.filename), arguments.checkpoint]

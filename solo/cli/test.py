@@ -16,6 +16,7 @@ from solo.cli.options import (
     set_offline,
 )
 from solo.cli.result_options import add_overwrite_option, score
+from solo.cli.tile_options import add_tile_options, parse_tiles
 from solo.engine.malloc import keep_freed_memory
 from solo.engine.runner import test
 from solo.runtime.sessions import is_exported
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-images", type=int, help="maximum number of visualisations (default: all images)")
     parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation with scales and flips")
+    add_tile_options(parser)
     add_deployment_options(parser, default="none")
     add_offline_option(parser)
     add_config_options(parser)
@@ -61,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         classwise=arguments.classwise,
         resume=arguments.resume,
         tta=arguments.tta,
+        **parse_tiles(arguments),
         deployment=parse(arguments.deploy),
         overrides=arguments.cfg_options,
         launcher=arguments.launcher,

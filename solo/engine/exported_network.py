@@ -10,9 +10,11 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
 
 from solo.errors import ConfigError
+from solo.inference.instances import Instances
 from solo.registry import MODELS
 from solo.runtime.model import ExportedModel
 from solo.runtime.sessions import RuntimeOptions
+from solo.tiles import Tiles, check_unresized
 
 
 @MODELS.register_module()
@@ -22,6 +24,7 @@ class ExportedNetwork(BaseModel):
     Args:
         path: the file, or the folder of an OpenVINO model.
         options: arguments of `RuntimeOptions`; None for the defaults.
+        tiles: arguments of `solo.tiles.Tiles`; None for whole images.
 
     Attributes:
         num_classes: C.
@@ -31,8 +34,11 @@ class ExportedNetwork(BaseModel):
         ExportedModelError, ConfigError: as `ExportedModel`.
     """
 
-    def __init__(self, *, path: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, path: str, options: dict[str, Any] | None = None, tiles: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
+        self._tiles = None if tiles is None else Tiles(**tiles)
         self._exported = ExportedModel(path, options=RuntimeOptions(**options or {}))
         self.classes = self._exported.classes
         self.num_classes = len(self.classes)
@@ -58,10 +64,8 @@ class ExportedNetwork(BaseModel):
             ConfigError: the test pipeline makes other images than the file is to get.
         """
         samples: list[BaseDataElement] = data["data_samples"]
-        for sample in samples:
-            self._check_size(sample.img_shape[:2], sample.ori_shape[:2])
         images = [image.permute(1, 2, 0).numpy() for image in data["inputs"]]
-        found = self._exported.detect(images, original_sizes=[sample.ori_shape[:2] for sample in samples])
+        found = self._detect(images, samples)
         for sample, instances in zip(samples, found, strict=True):
             sample.pred_instances = InstanceData(
                 labels=torch.from_numpy(instances.labels),
@@ -70,6 +74,15 @@ class ExportedNetwork(BaseModel):
                 masks=list(instances.rles),
             )
         return samples
+
+    def _detect(self, images: list[Any], samples: list[BaseDataElement]) -> list[Instances]:
+        if self._tiles is not None:
+            for sample in samples:
+                check_unresized(sample.img_shape[:2], sample.ori_shape[:2])
+            return self._exported.predict(images, tiles=self._tiles)
+        for sample in samples:
+            self._check_size(sample.img_shape[:2], sample.ori_shape[:2])
+        return self._exported.detect(images, original_sizes=[sample.ori_shape[:2] for sample in samples])
 
     def _check_size(self, size: tuple[int, int], original: tuple[int, int]) -> None:
         expected = self._exported.metadata.resized_size(*original)
@@ -83,4 +96,5 @@ class ExportedNetwork(BaseModel):
 def use_exported(config: Config, path: str, options: RuntimeOptions | None) -> None:
     """Let a config test an exported file in place of its model."""
     values = None if options is None else dict(threads=options.threads, precision=options.precision)
-    config.model = ConfigDict(type="ExportedNetwork", path=path, options=values)
+    tiles = config.model.get("tiles")
+    config.model = ConfigDict(type="ExportedNetwork", path=path, options=values, tiles=tiles)

@@ -37,6 +37,7 @@ from solo.config.overrides import (
     use_amp,
     use_auto_scale_lr,
 )
+from solo.config.tiles import use_tiles
 from solo.deployment import DeploymentOptions
 from solo.engine.batch_size import choose_batch_size
 from solo.engine.data_loader import TimedDataLoader, image_paths, inner_datasets, set_worker_options
@@ -225,6 +226,7 @@ def train(
     """
     config = load_config(config_path, overrides=overrides)
     require_parts(config, ("model", "train_dataloader", "train_cfg", "optim_wrapper"), config_path=config_path)
+    use_tiles(config)
     config.work_dir = _make_work_dir(config, config_path, work_dir)
     if amp:
         use_amp(config)
@@ -274,6 +276,9 @@ def test(
     report: str | None = None,
     resume: bool = False,
     tta: bool = False,
+    tile: int | None = None,
+    overlap: float | None = None,
+    tile_scale: float | Sequence[int] | None = None,
     deployment: DeploymentOptions | RuntimeOptions | None = AS_TRAINED,
     overrides: Mapping[str, Any] | None = None,
     launcher: str = "none",
@@ -295,6 +300,10 @@ def test(
         resume: resume an interrupted evaluation of the work folder (the default in a restart by torchrun); images
             whose detections are on disk are neither loaded nor predicted.
         tta: test-time augmentation: the config's `tta_pipeline`, or scales and flips of its test pipeline.
+        tile: side of the tiles that images are cut into, pixels; 0 for whole images, None for the config's
+            `model.tiles`.
+        overlap: of the tiles, see `solo.tiles.Tiles`; None for the config's.
+        tile_scale: `scale` of the tiles, likewise.
         deployment: how the network is run; None for the recommended options of the device, or for the defaults of
             an exported file, which takes `RuntimeOptions`.
         overrides: config values by dotted key.
@@ -309,6 +318,9 @@ def test(
     checkpoint = local_checkpoint(checkpoint)
     config = load_config(config_path, overrides=overrides)
     require_parts(config, ("model", "test_dataloader", "test_cfg", "test_evaluator"), config_path=config_path)
+    tiles = use_tiles(config, size=tile, overlap=overlap, scale=tile_scale)
+    if tta and tiles is not None:
+        raise ConfigError("test-time augmentation predicts whole images; with --tta use --tile 0")
     weights = _set_tested_model(config, checkpoint, deployment=deployment, tta=tta)
     config.work_dir = _make_work_dir(config, config_path, work_dir)
     config.resume = False

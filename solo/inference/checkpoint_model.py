@@ -19,14 +19,17 @@ from solo.checkpoints import load_checkpoint, load_weights
 from solo.checkpoints.fitting import check_preprocessing
 from solo.config.channels import check_channels
 from solo.config.load import configured_class_names, load_config
+from solo.config.tiles import configured_tiles, without_resize
 from solo.datasets.transforms.load_image import LoadImage
 from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
 from solo.images.reading import read_image
+from solo.images.windows import open_image
 from solo.inference.instances import Instances
 from solo.inference.tta.config import single_view_pipeline, tta_model, tta_pipeline
-from solo.masks.encoding import encode_bitmaps
+from solo.models.tiles import pad_value, tile_objects
 from solo.registry import MODELS, SCOPE, TRANSFORMS
+from solo.tiles import TileBatch, TileObjects, Tiles, predict_by_tiles
 
 Image: TypeAlias = str | Path | np.ndarray
 
@@ -38,6 +41,7 @@ class CheckpointModel:
         classes: class names, from the checkpoint.
         model: the model in evaluation mode. It is deployed, so its weights have other names than the checkpoint's.
         device: where it runs.
+        tiles: those of the config; None if images are predicted whole.
     """
 
     def __init__(
@@ -62,7 +66,10 @@ class CheckpointModel:
         self._pipeline = Compose([TRANSFORMS.build(step) for step in steps])
         loaders = [step for step in self._pipeline.transforms if isinstance(step, LoadImage)]
         self._load = loaders[0] if loaders else LoadImage()
+        self._tile_pipeline = Compose([TRANSFORMS.build(step) for step in without_resize(steps)])
+        self.tiles = configured_tiles(config)
         model_config = {**config.model}
+        model_config.pop("tiles", None)  # each call has its own
         if "backbone" in model_config:  # the checkpoint holds the backbone: no pretrained file is needed
             model_config["backbone"] = {**model_config["backbone"], "init_cfg": None}
         if "postprocess" in model_config:
@@ -88,14 +95,31 @@ class CheckpointModel:
 
     # Not `inference_mode`: training could not use tensors that the model caches here.
     @torch.no_grad()
-    def predict(self, images: Sequence[Image]) -> list[Instances]:
-        """Predict the instances of a batch of paths or arrays, as `SOLOPredictor` takes them.
+    def predict(self, images: Sequence[Image], *, tiles: Tiles | None = None) -> list[Instances]:
+        """Predict the instances of a batch of paths or arrays, as `SOLOPredictor` takes them, whole or by tiles.
 
         Raises:
             DataError: a file is missing or is not an image.
         """
+        if tiles is not None:
+            return self._predict_tiles(images, tiles)
         batch = pseudo_collate([self._prepare(image) for image in images])
         return [self._to_instances(sample) for sample in self.model.test_step(batch)]
+
+    def _predict_tiles(self, images: Sequence[Image], tiles: Tiles) -> list[Instances]:
+        sources = [open_image(image, read=self.read_image) for image in images]
+        results = predict_by_tiles(sources, tiles=tiles, predict=self._predict_batch, pad_value=pad_value(self.model))
+        return [
+            Instances(**objects._asdict(), image_size=source.size, classes=self.classes)
+            for source, objects in zip(sources, results, strict=True)
+        ]
+
+    def _predict_batch(self, batch: TileBatch) -> list[TileObjects]:
+        prepared = [self._tile_pipeline(dict(img=image, img_path=None, img_id=0)) for image in batch.images]
+        sizes = zip(batch.image_sizes, batch.original_sizes, strict=True)
+        for each, (image_size, original_size) in zip(prepared, sizes, strict=True):
+            each["data_samples"].set_metainfo(dict(img_shape=image_size, ori_shape=original_size))
+        return [tile_objects(sample) for sample in self.model.test_step(pseudo_collate(prepared))]
 
     def _to_instances(self, sample: BaseDataElement) -> Instances:
         found = sample.pred_instances
@@ -103,8 +127,7 @@ class CheckpointModel:
             labels=found.labels.cpu().numpy(),
             scores=found.scores.cpu().numpy(),
             boxes=found.bboxes.cpu().numpy(),
-            # A model without SOLOv2's post-processor may return bitmaps.
-            rles=found.masks if isinstance(found.masks, list) else encode_bitmaps(found.masks).rles,
+            rles=tile_objects(sample).rles,
             image_size=sample.ori_shape[:2],
             classes=self.classes,
         )

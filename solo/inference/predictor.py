@@ -14,6 +14,7 @@ from solo.inference.instances import Instances
 from solo.inference.sources import Frame, Source, open_source
 from solo.inference.streaming import predict_stream
 from solo.runtime.sessions import RuntimeOptions, is_exported
+from solo.tiles import Tiles, choose_tiles
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,9 @@ _NEEDED_BY_CHECKPOINTS = {"torch", "mmengine", "mmcv", "mmdet"}
 class _Model(Protocol):
     classes: tuple[str, ...]
 
-    def predict(self, images: Sequence[Image]) -> list[Instances]: ...
+    tiles: Tiles | None
+
+    def predict(self, images: Sequence[Image], *, tiles: Tiles | None = None) -> list[Instances]: ...
 
     def read_image(self, image: Image) -> np.ndarray: ...
 
@@ -44,6 +47,7 @@ class SOLOPredictor:
         model: the model in evaluation mode. It is deployed, so its weights have other names than the checkpoint's.
             Of an exported file its `solo.runtime.ExportedModel`.
         device: where it runs: a `torch.device`, or the name that the runtime of the exported file has for it.
+        tiles: how images are cut into tiles; None if they are predicted whole.
     """
 
     def __init__(
@@ -53,6 +57,9 @@ class SOLOPredictor:
         device: str | torch.device | None = None,
         *,
         tta: bool = False,
+        tile: int | None = None,
+        overlap: float | None = None,
+        tile_scale: float | Sequence[int] | None = None,
         deployment: DeploymentOptions | RuntimeOptions | None = None,
     ) -> None:
         """Build the model of a config and fill it from a checkpoint, or open an exported file.
@@ -65,12 +72,17 @@ class SOLOPredictor:
             device: "cpu", "cuda", ...; None selects the GPU if there is one, else the CPU. OpenVINO has "gpu" and
                 "npu", and None selects its CPU.
             tta: test-time augmentation: predict several views of each image, flipped and resized, and merge them.
+            tile: side in pixels of the tiles that images are cut into, for images of any size; 0 for whole images. None
+                for the option `tiles` of the config's model, or of the exported file.
+            overlap: least overlap of neighbouring tiles, as a fraction of their side; None for the model's, or 0.2.
+            tile_scale: how images are resized before they are cut, see `solo.tiles.Tiles`; None for the model's, or 1.
             deployment: how the network is run; None for the recommended options of the device, which make it faster and
                 change scores by rounding (1e-5) alone. `DeploymentOptions()` leaves the model as it was trained. For an
                 exported file `RuntimeOptions`.
 
         Raises:
-            ConfigError: the config is missing, wrong, or has no test pipeline; the device is unavailable, or does not
+            ConfigError: the config is missing, wrong, or has no test pipeline; tiles are out of their bounds, or are to
+                be combined with test-time augmentation; the device is unavailable, or does not
                 support the deployment options; an exported file is to be run with options of a checkpoint, or reversed.
             CheckpointError: the checkpoint is missing, unsafe, does not fit the model, or needs another image
                 preprocessing.
@@ -91,33 +103,51 @@ class SOLOPredictor:
             opened = _open_checkpoint(config, checkpoint, device=device, tta=tta, deployment=deployment)
             self._model, self.model, self.device = opened, opened.model, opened.device
         self.classes = self._model.classes
+        self.tiles = choose_tiles(self._model.tiles, size=tile, overlap=overlap, scale=tile_scale)
+        if tta and self.tiles is not None:
+            raise ConfigError("test-time augmentation predicts whole images: tta=True needs tile=0")
 
     @overload
-    def __call__(self, images: Image, *, batch_size: int = 1) -> Instances: ...  # type: ignore[overload-overlap]  # str
+    def __call__(  # type: ignore[overload-overlap]  # str
+        self, images: Image, *, batch_size: int = 1, tile: int | None = None, overlap: float | None = None
+    ) -> Instances: ...
 
     @overload
-    def __call__(self, images: Sequence[Image], *, batch_size: int = 1) -> list[Instances]: ...
+    def __call__(
+        self, images: Sequence[Image], *, batch_size: int = 1, tile: int | None = None, overlap: float | None = None
+    ) -> list[Instances]: ...
 
-    def __call__(self, images: Image | Sequence[Image], *, batch_size: int = 1) -> Instances | list[Instances]:
+    def __call__(
+        self,
+        images: Image | Sequence[Image],
+        *,
+        batch_size: int = 1,
+        tile: int | None = None,
+        overlap: float | None = None,
+    ) -> Instances | list[Instances]:
         """Predict the instances of one image or of several.
 
         Args:
             images: a path, an array as `cv2.imread` returns it (uint8 or uint16; (H, W, 3) BGR, (H, W, 4) BGRA or
                 (H, W) gray; of the model's channels, if these are others), or a sequence of them. Files are rotated by
                 their EXIF orientation.
-            batch_size: how many images go through the model at once.
+            batch_size: how many images go through the model at once; of tiles `tiles.batch_size` do.
+            tile: side of the tiles for this call, pixels; 0 for whole images, None as the predictor was made.
+            overlap: their overlap, likewise.
 
         Returns:
             The instances of the image by descending score, in the pixels of the image; a list of them for a sequence.
 
         Raises:
             DataError: a file is missing or is not an image, or the argument is none of the above.
+            ConfigError: the tiles are out of their bounds.
             ValueError: batch_size is below 1.
         """
+        tiles = choose_tiles(self.tiles, size=tile, overlap=overlap)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if isinstance(images, (str, Path, np.ndarray)):
-            return self._model.predict([images])[0]
+            return self._model.predict([images], tiles=tiles)[0]
         if not isinstance(images, Sequence):
             raise DataError(f"expected an image ({_KINDS}) or a sequence of them, got {type(images).__name__}")
         for image in images:
@@ -125,7 +155,7 @@ class SOLOPredictor:
                 raise DataError(f"expected an image ({_KINDS}), got {type(image).__name__}")
         results: list[Instances] = []
         for start in range(0, len(images), batch_size):
-            results += self._model.predict(images[start : start + batch_size])
+            results += self._model.predict(images[start : start + batch_size], tiles=tiles)
         return results
 
     def stream(

@@ -13,8 +13,10 @@ from solo.errors import ConfigError
 from solo.masks.resize_taps import MASK_STRIDE
 from solo.models.grid import Grid
 from solo.models.preprocessor import SIZE_DIVISOR
+from solo.models.tiles import predict_samples
 from solo.registry import MODELS, TASK_UTILS
 from solo.structures import GridTargets, GroundTruth, Outputs, SOLOv2Outputs, gt_mask_key
+from solo.tiles import Tiles
 
 
 @MODELS.register_module(["SOLOv2", "SOLO"])
@@ -37,6 +39,8 @@ class SOLOv2(BaseModel):
         postprocess: config of the post-processing, with its `nms`.
         kernel_size: side k of the dynamic convolution, odd.
         data_preprocessor: config of the preprocessor.
+        tiles: arguments of `solo.tiles.Tiles`: validation and testing cut images into tiles and join their objects.
+            None for whole images.
         init_cfg: initial weights, in mmengine's form.
     """
 
@@ -54,10 +58,12 @@ class SOLOv2(BaseModel):
         mask_feature: dict[str, Any] | None = None,
         kernel_size: int = 1,
         data_preprocessor: dict[str, Any] | None = None,
+        tiles: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor and MODELS.build(data_preprocessor), init_cfg=init_cfg)
         self.num_classes = num_classes
+        self.tiles = None if tiles is None else Tiles(**tiles)
         cells = Grid(**grid)
         losses = {name: MODELS.build(criterion[name]) for name in ("loss_cls", "loss_mask")}
         kernels = {} if mask_feature is None else {"kernel_channels": mask_feature["out_channels"] * kernel_size**2}
@@ -104,6 +110,18 @@ class SOLOv2(BaseModel):
         if mode == "loss":
             return self.criterion(outputs, self.targets(inputs, data_samples))
         return self._detections(outputs, data_samples)
+
+    def test_step(self, data: dict[str, Any]) -> list[BaseDataElement]:
+        """Predict a batch of a loader: `inputs`, (3, H, W) uint8 images, and `data_samples`; by tiles if they are set.
+
+        Raises:
+            ConfigError: there are tiles, and the pipeline has resized the images.
+        """
+        if self.tiles is None:
+            return super().test_step(data)
+        return predict_samples(data, tiles=self.tiles, model=self, step=super().test_step)
+
+    val_step = test_step
 
     def targets(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> GridTargets:
         """Compute the targets of a batch, from the arguments of `forward` in mode "loss"."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from solo.cli.predicting import add_prediction_options, predict_images
 from solo.cli.running import run_command
+from solo.cli.tile_options import add_tile_options, parse_tiles
 from solo.inference.predictor import SOLOPredictor
 from solo.runtime.sessions import PRECISIONS, RuntimeOptions, model_files
 
@@ -20,11 +21,14 @@ def main() -> int:
     parser.add_argument("--device", help="cpu, cuda:N (ONNX Runtime), gpu or npu (OpenVINO) (default: the runtime's)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: the runtime's choice)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of OpenVINO (default: %(default)s)")
+    add_tile_options(parser)
     arguments = parser.parse_args()
     options = RuntimeOptions(threads=arguments.threads, precision=arguments.precision)
 
     def open_predictor() -> tuple[SOLOPredictor, list[Path]]:
-        predictor = SOLOPredictor(arguments.model, device=arguments.device, deployment=options)
+        predictor = SOLOPredictor(
+            arguments.model, device=arguments.device, deployment=options, **parse_tiles(arguments)
+        )
         return predictor, model_files(arguments.model)
 
     return predict_images(arguments, open_predictor)

@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from solo.errors import DataError, ExportedModelError
 from solo.images.reading import MAX_PIXELS, read_image
+from solo.images.windows import open_image
 from solo.inference.instances import Instances
 from solo.masks.array_encoding import encode_resized_arrays
 from solo.runtime.metadata import MASK_STRIDE, ModelMetadata
 from solo.runtime.raw import decode_raw
 from solo.runtime.sessions import Outputs, RuntimeOptions, open_session
+from solo.tiles import TileBatch, TileObjects, Tiles, predict_by_tiles
 
 Image: TypeAlias = str | Path | np.ndarray
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -30,6 +32,7 @@ class ExportedModel:
         metadata: what the file says about itself.
         classes: class names.
         device: where it runs, in the words of the runtime.
+        tiles: those of the file; None if images are predicted whole.
     """
 
     def __init__(self, path: str | Path, device: str | None = None, *, options: RuntimeOptions | None = None) -> None:
@@ -48,34 +51,47 @@ class ExportedModel:
         self.path = str(path)
         self.metadata: ModelMetadata = self._session.metadata
         self.classes = self.metadata.classes
+        self.tiles: Tiles | None = None
         self.device = self._session.device
         self._check_pixels()
 
-    def predict(self, images: Sequence[Image]) -> list[Instances]:
+    def predict(self, images: Sequence[Image], *, tiles: Tiles | None = None) -> list[Instances]:
         """Predict the instances of a batch of files or arrays.
 
         Args:
             images: paths, or arrays as `SOLOPredictor` takes them.
+            tiles: how images are cut into tiles, in place of the resizing of the metadata; None for whole images.
 
         Raises:
             DataError: an image cannot be used, or does not fit the model.
             ExportedModelError: the file does not do what its metadata say.
         """
+        if tiles is not None:
+            return self._predict_tiles(images, tiles)
         arrays = [self.read_image(image) for image in images]
         resized = [self._resize(array) for array in arrays]
         return self.detect(resized, original_sizes=[(array.shape[0], array.shape[1]) for array in arrays])
 
-    def detect(self, images: Sequence[Pixels], *, original_sizes: Sequence[Size]) -> list[Instances]:
+    def detect(
+        self,
+        images: Sequence[Pixels],
+        *,
+        original_sizes: Sequence[Size],
+        image_sizes: Sequence[Size] | None = None,
+    ) -> list[Instances]:
         """Detect the objects of resized images.
 
         Args:
             images: (h, w, C) BGR, of the size that `metadata.resized_size` gives.
             original_sizes: (height, width) of the original images.
+            image_sizes: (height, width) of the images without padding at the bottom and right; None without any.
 
         Raises:
             DataError, ExportedModelError: as `predict`.
         """
         size = self.metadata.batch_size or len(images)
+        if image_sizes is None:
+            image_sizes = [(image.shape[0], image.shape[1]) for image in images]
         results: list[Instances] = []
         for start in range(0, len(images), max(1, size)):
             part = images[start : start + size]
@@ -83,9 +99,11 @@ class ExportedModel:
             self._check(outputs, count=size)
             results += [
                 self._instances(
-                    tuple(output[index] for output in outputs), image.shape[:2], original_sizes[start + index]
+                    tuple(output[index] for output in outputs),
+                    image_sizes[start + index],
+                    original_sizes[start + index],
                 )
-                for index, image in enumerate(part)
+                for index in range(len(part))
             ]
         return results
 
@@ -99,6 +117,24 @@ class ExportedModel:
         if isinstance(image, np.ndarray):
             return pixels.convert(image, "given as an array")
         return read_image(image, pixels=pixels)
+
+    def _predict_tiles(self, images: Sequence[Image], tiles: Tiles) -> list[Instances]:
+        def predict(batch: TileBatch) -> list[TileObjects]:
+            found = self.detect(batch.images, original_sizes=batch.original_sizes, image_sizes=batch.image_sizes)
+            return [TileObjects(each.labels, each.scores, each.rles) for each in found]
+
+        colour = self.metadata.to_network(np.array(self.metadata.pad_value, np.uint8).reshape(1, 1, -1))
+        sources = [open_image(image, read=self.read_image) for image in images]
+        results = predict_by_tiles(
+            sources,
+            tiles=tiles,
+            predict=predict,
+            pad_value=colour.ravel().tolist(),
+        )
+        return [
+            Instances(**objects._asdict(), image_size=source.size, classes=self.classes)
+            for source, objects in zip(sources, results, strict=True)
+        ]
 
     def _resize(self, image: Pixels) -> Pixels:
         height, width = self.metadata.resized_size(*image.shape[:2])
