@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,3 +110,13 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     missing: Any = None
     monkeypatch.setitem(sys.modules, "huggingface_hub", missing)
     assert "`pip install solov2[hub]` brings it" in message(NAME)
+
+
+def test_a_work_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
+    """Else for its latest; a folder without checkpoints, such as an OpenVINO model, for itself."""
+    assert local_checkpoint(tmp_path) == str(tmp_path)
+    for age, name in enumerate(("epoch_2.pth", "epoch_10.pth", "best_coco_segm_mAP_epoch_2.pth", "epoch_11.pth")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 + age, 1000 + age))
+        expected = "best_coco_segm_mAP_epoch_2.pth" if age >= 2 else name
+        assert local_checkpoint(tmp_path) == str(tmp_path / expected)
