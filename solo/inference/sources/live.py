@@ -41,7 +41,7 @@ class LiveSource:
     files: Sequence[Path] = ()
 
     def __init__(
-        self, location: int | str, *, name: str, shown: str, stride: int = 1, max_reconnects: int = MAX_RECONNECTS
+        self, location: int | str, *, name: str, shown: str, stride: int = 1, max_reconnects: int | None = None
     ) -> None:
         """Take a camera's index or a URL; it is not opened yet.
 
@@ -50,13 +50,13 @@ class LiveSource:
             name: folder of the results of its frames.
             shown: what messages and results call it.
             stride: only every `stride`-th frame is given.
-            max_reconnects: attempts in a row, without a frame between, after which the source has ended.
+            max_reconnects: attempts in a row, without a frame between, after which the source has ended; None for 5.
         """
         self.name = name
         self._location = location
         self._shown = shown
         self._stride = stride
-        self._max_reconnects = max_reconnects
+        self._max_reconnects = MAX_RECONNECTS if max_reconnects is None else max_reconnects
         self._connection: Connection | None = None
         self._is_closed = threading.Event()
 

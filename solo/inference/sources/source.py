@@ -185,8 +185,8 @@ def _live_part(word: str | int | Path, *, stride: int, max_reconnects: int | Non
     text = str(word)
     location = int(text) if text.isdecimal() else text
     host = re.sub(r"[^A-Za-z0-9]+", "_", _shown(word).partition("://")[2] or _shown(word)).strip("_")
-    options = {} if max_reconnects is None else dict(max_reconnects=max_reconnects)
-    return LiveSource(location, name=UniqueStems().take(host), shown=_shown(word), stride=stride, **options)
+    name = UniqueStems().take(host)
+    return LiveSource(location, name=name, shown=_shown(word), stride=stride, max_reconnects=max_reconnects)
 
 
 def _is_live(word: str | int | Path) -> bool:
