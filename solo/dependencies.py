@@ -36,6 +36,7 @@ OPTIONAL = {
     ),
     "timm": ("timm", "backbones of timm", "solov2[timm]"),
     "nncf": ("nncf", "int8 models", "solov2[int8]"),
+    "trackers": ("trackers", "identities by ByteTrack", "solov2[track]"),
     "av": ("av", "videos and streams", "solov2[video]"),
 }
 

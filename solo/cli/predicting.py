@@ -19,6 +19,7 @@ from solo.inference.predict_files import PredictionSummary, predict_files
 from solo.inference.predictor import SOLOPredictor
 from solo.inference.sources import SourceReport, open_source
 from solo.inference.sources.paths import describe_suffixes
+from solo.inference.tracking import TRACKERS, make_tracker
 from solo.inference.writers import PREDICTIONS_FILE, ResultOptions
 
 
@@ -42,21 +43,27 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vid-stride", type=positive, default=1, help="predict every n-th frame of videos (default: %(default)s)"
     )
+    parser.add_argument(
+        "--track",
+        choices=TRACKERS,
+        help="identities across the frames of a video: bytetrack (pip install 'solov2[track]'), or iou, which joins "
+        "masks that overlap",
+    )
     add_overwrite_option(parser)
     _add_result_options(parser.add_argument_group("more results, in --out-dir"))
 
 
 def _add_result_options(group: argparse._ArgumentGroup) -> None:
     options = {
-        "txt": "labels/NAME.txt: YOLO's segmentation labels, and classes.txt",
-        "masks": "masks/NAME.png: label maps of 16 bits, 0 background, i + 1 instance i",
-        "coco": "coco.json: a COCO data set",
-        "labelme": "labelme/NAME.json: files of labelme",
-        "crops": "crops/CLASS/NAME_NUMBER.png: cut-outs with transparency",
-        "video": "NAME.mp4 of each video or stream, with the instances drawn (H.264)",
+        "--save-txt": "labels/NAME.txt: YOLO's segmentation labels, and classes.txt",
+        "--save-masks": "masks/NAME.png: label maps of 16 bits, 0 background, i + 1 instance i",
+        "--save-coco": "coco.json: a COCO data set",
+        "--save-labelme": "labelme/NAME.json: files of labelme",
+        "--save-crops": "crops/CLASS/NAME_NUMBER.png: cut-outs with transparency",
+        "--save-video": "NAME.mp4 of each video or stream, with the instances drawn (H.264)",
     }
     for name, text in options.items():
-        group.add_argument(f"--save-{name}", action="store_true", help=text)
+        group.add_argument(name, action="store_true", help=text)
     group.add_argument("--show", action="store_true", help="show the frames in a window; q ends the prediction")
     group.add_argument("--polygons", action="store_true", help="write polygons into coco.json, instead of RLEs")
     group.add_argument(
@@ -101,6 +108,7 @@ def predict_images(
     source = open_source(arguments.inputs, stride=arguments.vid_stride)
     if options.video and not source.has_video:
         raise ConfigError(f"--save-video: {printable(arguments.inputs[0])} holds no video")
+    tracker = make_tracker(arguments.track, score_thr=arguments.score_thr) if arguments.track else None
     if not source.is_live:
         source.connect()  # a video that cannot be opened is found before the model is loaded
     predictor, inputs = open_predictor()
@@ -113,6 +121,7 @@ def predict_images(
             score_thr=arguments.score_thr,
             batch_size=arguments.batch_size,
             options=options,
+            tracker=tracker,
             overwrite=arguments.overwrite,
             inputs=inputs,
             on_frame=lambda so_far: progress.update(so_far.images),

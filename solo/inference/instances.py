@@ -35,6 +35,8 @@ class Instances:
         rles: D masks in COCO's run-length encoding.
         image_size: (height, width) of the image, pixels.
         classes: class names.
+        ids: (D,) int64 identities across the frames of a video, -1 for objects that are not tracked; None without
+            tracking.
 
     Raises:
         ValueError: the fields do not have the same length, a label has no class name, or a mask another size.
@@ -46,6 +48,7 @@ class Instances:
     rles: Sequence[RLE]
     image_size: tuple[int, int]
     classes: Sequence[str]
+    ids: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Convert the fields to their types and check that they fit together."""
@@ -61,6 +64,9 @@ class Instances:
         for name, value in converted.items():
             object.__setattr__(self, name, value)
         lengths = {name: len(getattr(self, name)) for name in ("labels", "scores", "boxes", "rles")}
+        if self.ids is not None:
+            object.__setattr__(self, "ids", np.asarray(self.ids, np.int64))
+            lengths["ids"] = len(self.ids)
         if len(set(lengths.values())) > 1:
             raise ValueError(f"all fields must have one row for each instance, got {lengths}")
         if len(self) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
@@ -82,7 +88,9 @@ class Instances:
     def __getitem__(self, index: Index) -> Instances:
         rows = np.atleast_1d(np.arange(len(self))[index])
         rles = [self.rles[row] for row in rows]
-        return replace(self, labels=self.labels[rows], scores=self.scores[rows], boxes=self.boxes[rows], rles=rles)
+        ids = None if self.ids is None else self.ids[rows]
+        labels, scores, boxes = self.labels[rows], self.scores[rows], self.boxes[rows]
+        return replace(self, labels=labels, scores=scores, boxes=boxes, rles=rles, ids=ids)
 
     def __iter__(self) -> Iterator[Instances]:
         return (self[row] for row in range(len(self)))
@@ -135,13 +143,14 @@ class Instances:
             first_id: id of the first annotation; the others follow. COCO's evaluation needs ids above 0.
 
         Returns:
-            D dicts: id, image_id, category_id, bbox (x y width height), area, segmentation (RLE), iscrowd, score.
+            D dicts: id, image_id, category_id, bbox (x y width height), area, segmentation (RLE), iscrowd, score; and
+            track_id of those that are tracked.
         """
         ids = range(1, len(self.classes) + 1) if category_ids is None else category_ids
         boxes = self.boxes.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         columns = (self.labels.tolist(), boxes.tolist(), self.areas.tolist(), self.rles, self.scores.tolist())
-        return [
+        annotations = [
             dict(
                 id=first_id + row,
                 image_id=image_id,
@@ -154,6 +163,9 @@ class Instances:
             )
             for row, (label, box, area, rle, score) in enumerate(zip(*columns, strict=True))
         ]
+        for row in [] if self.ids is None else np.flatnonzero(self.ids >= 0).tolist():
+            annotations[row]["track_id"] = int(self.ids[row])  # type: ignore[index]
+        return annotations
 
     def to_supervision(self) -> Any:
         """Convert to `supervision.Detections`, with bitmaps as `mask` and names in `data["class_name"]`.
@@ -172,6 +184,7 @@ class Instances:
             mask=self.to_bool(),
             confidence=self.scores,
             class_id=self.labels,
+            tracker_id=self.ids,
             data={"class_name": np.array([self.classes[label] for label in self.labels], dtype=str)},
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from solo.inference.sources import Source, SourceReport
 from solo.inference.streaming import predict_stream
+from solo.inference.tracking import Tracker, track
 from solo.inference.writers import ResultOptions, ResultWriter
 
 
@@ -48,6 +49,7 @@ def predict_files(
     score_thr: float,
     batch_size: int = 1,
     options: ResultOptions | None = None,
+    tracker: Callable[[], Tracker] | None = None,
     overwrite: bool = False,
     inputs: Sequence[str | os.PathLike[str]] = (),
     on_frame: Callable[[PredictionSummary], None] | None = None,
@@ -64,6 +66,8 @@ def predict_files(
         score_thr: instances with a lower score are neither drawn nor written.
         batch_size: images that go through the model at once.
         options: what else is written; None for nothing.
+        tracker: makes a tracker for each video (see `solo.inference.tracking`); None for no identities. Objects with an
+            identity are kept whatever their score.
         overwrite: replace files of the results' names that no earlier prediction wrote.
         inputs: other files that were read, such as config and checkpoint.
         on_frame: called with the summary so far after each frame.
@@ -87,8 +91,11 @@ def predict_files(
             inputs=inputs,
         )
         with writer, contextlib.closing(predict_stream(predictor, source, batch_size=batch_size)) as results:
-            for frame, instances in results:
-                instances = instances[instances.scores >= score_thr]
+            for frame, instances in results if tracker is None else track(results, tracker):
+                is_kept = instances.scores >= score_thr
+                if instances.ids is not None:
+                    is_kept |= instances.ids >= 0
+                instances = instances[is_kept]
                 writer.write(frame, instances)
                 summary.images += 1
                 summary.objects += len(instances)

@@ -13,6 +13,8 @@ from solo.errors import ConfigError, DataError
 from solo.inference.instances import Instances
 from solo.inference.sources import Frame, Source, open_source
 from solo.inference.streaming import predict_stream
+from solo.inference.tracking import make_tracker
+from solo.inference.tracking import track as give_identities
 from solo.runtime.sessions import RuntimeOptions, is_exported
 from solo.tiles import Tiles, choose_tiles
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from solo.deployment import DeploymentOptions
 
 Image: TypeAlias = str | Path | np.ndarray
+TRACKING_SCORE = 0.3
 _KINDS = "a path, or an array of 8 or 16 bits: (H, W, 3) BGR or (H, W) gray"
 _NEEDED_BY_CHECKPOINTS = {"torch", "mmengine", "mmcv", "mmdet"}
 
@@ -164,6 +167,7 @@ class SOLOPredictor:
         *,
         batch_size: int = 1,
         vid_stride: int = 1,
+        track: str | None = None,
     ) -> Iterator[tuple[Frame, Instances]]:
         """Predict images, videos, a camera or a stream, frame by frame and in bounded memory.
 
@@ -176,17 +180,22 @@ class SOLOPredictor:
                 standard input, index of a camera, URL; several of those, or a `Source`.
             batch_size: how many images go through the model at once.
             vid_stride: only every n-th frame of videos, cameras and streams; a `Source` has its own.
+            track: give `instances.ids`, identities across the frames of a video: "bytetrack" (needs roboflow's
+                trackers) or "iou". Objects start a track with a score of 0.3.
 
         Yields:
             The frame (`frame.image`, `frame.index`, `frame.time`, `frame.path`, `frame.name`) and its instances.
 
         Raises:
             DataError: the source does not exist, holds nothing to predict, or cannot be opened.
+            ConfigError: the tracker is unknown, or its package is not installed.
             ValueError: batch_size or vid_stride is below 1.
         """
+        tracker = None if track is None else make_tracker(track, score_thr=TRACKING_SCORE)
         opened = source if isinstance(source, Source) else open_source(source, stride=vid_stride)
         opened.connect()
-        return predict_stream(self, opened, batch_size=batch_size)
+        results = predict_stream(self, opened, batch_size=batch_size)
+        return results if tracker is None else give_identities(results, tracker)
 
     def read_image(self, image: Image) -> np.ndarray:
         """Read a file as the model does: the channels of its config, deep images scaled as its config says.

@@ -65,6 +65,8 @@ def draw_instances(
 ) -> np.ndarray:
     """Draw filled masks, their contours and a label each; smaller objects lie on top.
 
+    Objects that are tracked have the color and the number of their identity in every frame.
+
     Args:
         image: uint8 (H, W, 3) BGR, or (H, W) gray; it is not changed.
         instances: what a predictor returns, or an mmengine `InstanceData` in the frame of the image: labels (D,), masks
@@ -97,22 +99,27 @@ def draw_instances(
     canvas = cv2.resize(canvas, None, fx=magnify, fy=magnify, interpolation=cv2.INTER_LINEAR)
     thickness = max(1, round(min(canvas.shape[:2]) / 400))
 
+    ids = getattr(instances, "ids", None)
+    colors = [instance_color(int(i if ids is None or ids[i] < 0 else ids[i])) for i in range(len(labels))]
+    if ids is not None:
+        names = [f"{name} #{identity}" if identity >= 0 else name for name, identity in zip(names, ids, strict=True)]
+
     def magnified_mask(index: int) -> np.ndarray:
         # One by one: all masks of a large image would take gigabytes.
         mask = decode_masks([rles[index]], size=size)[0]
         return mask.repeat(magnify, axis=0).repeat(magnify, axis=1)
 
     for index in order:
-        _draw_mask(canvas, magnified_mask(index), instance_color(int(index)), alpha=alpha, thickness=thickness)
+        _draw_mask(canvas, magnified_mask(index), colors[index], alpha=alpha, thickness=thickness)
     if draw_boxes:
         boxes = _to_numpy(instances.boxes if isinstance(instances, Instances) else instances.bboxes)
         for index in order:
             x1, y1, x2, y2 = (round(float(side) * magnify) for side in boxes[index])
-            cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), instance_color(int(index)), thickness)
+            cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colors[index], thickness)
     if draw_labels:
         for index in order:
             text = names[index] if scores is None else f"{names[index]} {scores[index]:.2f}"
-            _draw_label(canvas, text, magnified_mask(index), instance_color(int(index)))
+            _draw_label(canvas, text, magnified_mask(index), colors[index])
     return canvas
 
 
