@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from solo.cli import main
 from solo.datasets.insight.checks import check_sources
 from solo.datasets.insight.findings import Finding, findings_table
 from tests.helpers.coco_files import SQUARE, annotation, content, write
@@ -158,3 +160,19 @@ def test_table_has_a_column_a_file_and_escapes_what_files_say(tmp_path: Path) ->
     (row,) = (line for line in text.splitlines() if line.startswith("same classes"))
     assert row.split()[2:5] == ["-", "2", "failure"]
     assert "failure: " in text and "\x1b" not in text
+
+
+def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(sound(tmp_path))
+    assert main(["data", "check", path, "--strict"]) == 0
+    few = str(write(tmp_path, content([annotation(1)]), name="few.json"))
+    assert main(["data", "check", few]) == 0, "warnings alone"
+    assert main(["data", "check", few, "--strict"]) == 1
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((16, 25, 3), np.uint8))
+    capsys.readouterr()
+    assert main(["data", "check", path, "--json"]) == 1
+    found = {each["check"]: each for each in json.loads(capsys.readouterr().out)}
+    assert found["image sizes"]["severity"] == "failure" and found["annotations"]["seconds"] > 0
+    assert main(["data", "check", path, "--no-images"]) == 0
+    assert main(["data", "check", path, few, path, "--images", "a", "b"]) == 2
+    assert "2 image folders for 3 annotation files" in capsys.readouterr().err
