@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from solo.datasets.insight.object_losses import COLLIDED
 from solo.datasets.insight.source import AnnotationSource
 from solo.datasets.insight.tuning import Budget, TuningResult, tune
 from solo.errors import DataError
-from solo.models import SOLOv2
 from solo.registry import DATASETS
 from tests.helpers.coco_files import annotation, content, write
 
@@ -89,7 +87,6 @@ def test_without_objects_there_is_nothing_to_tune_for(tmp_path: Path) -> None:
         tuned(write_set(tmp_path, []))
 
 
-@pytest.mark.skipif("tiles" not in inspect.signature(SOLOv2).parameters, reason="this version cannot test by tiles")
 def test_written_config_loads_and_makes_the_samples_it_promises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
