@@ -28,7 +28,7 @@ USABLE = {"cuda": 0.8, "cpu": 0.6}
 
 MAX_ON_GPU = 64
 MIN_STEPS = 8
-"""Steps an epoch has at least."""
+"""Steps an epoch has at least, unless the config's batch size gives fewer."""
 
 MIB = 2**20
 
@@ -88,7 +88,8 @@ def fit_batch_size(memory: StepMemory, *, free: int, device: str, num_images: in
         free: bytes.
         device: "cuda" or "cpu".
         num_images: of the training data.
-        configured: the config's batch size, the largest on a CPU, where a larger one is no faster.
+        configured: the config's batch size: the largest on a CPU, where a larger one is no faster, and what few images
+            do not reduce.
 
     Raises:
         ConfigError: not even one image fits.
@@ -97,7 +98,7 @@ def fit_batch_size(memory: StepMemory, *, free: int, device: str, num_images: in
     limits = {
         f"memory ({USABLE[device]:.0%} of the {free / MIB:,.0f} MiB that are free)": (usable - memory.constant)
         // max(memory.image, 1),
-        f"{MIN_STEPS} steps an epoch with {num_images} images": max(1, num_images // MIN_STEPS),
+        f"{MIN_STEPS} steps an epoch with {num_images} images": max(num_images // MIN_STEPS, configured),
     }
     if device == "cpu":
         limits["the config's batch size, as larger ones are no faster on a CPU"] = configured

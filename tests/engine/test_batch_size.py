@@ -23,7 +23,8 @@ STEP = StepMemory(constant=100 * MIB, image=50 * MIB)
     [
         (10_000, "cuda", 10_000, 8, 64, "the largest that is tried"),
         (1_000, "cuda", 10_000, 8, 8, "memory (80% of the 1,000 MiB that are free)"),  # (800 - 100) / 50 = 14
-        (10_000, "cuda", 40, 8, 4, "8 steps an epoch with 40 images"),
+        (10_000, "cuda", 300, 8, 32, "8 steps an epoch with 300 images"),  # 37
+        (10_000, "cuda", 9, 8, 8, "8 steps an epoch with 9 images"),  # as configured
         (10_000, "cpu", 10_000, 8, 8, "the config's batch size"),
         (10_000, "cpu", 10_000, 6, 6, "the config's batch size"),  # not rounded down
         (600, "cpu", 10_000, 8, 4, "memory (60% of the 600 MiB that are free)"),  # (360 - 100) / 50 = 5
