@@ -19,6 +19,8 @@ TRACK = ["trackers>=2.6,<3"]
 INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 HUB = ["huggingface_hub>=0.34"]
 DEVELOPMENT = ["efficientnet-lite-pytorch", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
+SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18"]
+BROWSER = ["httpx", "playwright"]  # tests of the server and of pages
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
 
@@ -60,7 +62,7 @@ setup(
     author="The solo authors",
     license="Apache-2.0",
     packages=find_packages(include=["solo", "solo.*"]),
-    package_data={"solo": ["py.typed", "datasets/insight/*.html"]},
+    package_data={"solo": ["py.typed", "datasets/insight/*.html"], "solo.serve": ["static/*"]},
     python_requires=">=3.10",
     entry_points={"console_scripts": ["solo = solo.cli:main"]},
     install_requires=runtime_requirements(),
@@ -68,13 +70,14 @@ setup(
         "bands": ["tifffile"],
         "onnx": ONNX,
         "openvino": OPENVINO,
+        "serve": SERVE,
         "int8": INT8,
         "lite0": LITE0,
         "timm": TIMM,
         "video": VIDEO,
         "hub": HUB,
         "track": TRACK,
-        "dev": [*DEVELOPMENT, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO, *TRACK],
+        "dev": [*DEVELOPMENT, *SERVE, *BROWSER, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO, *TRACK],
         "docs": DOCUMENTATION,
     },
     cmdclass={"build_py": BuildWithConfigs},

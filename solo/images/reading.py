@@ -96,17 +96,42 @@ def read_annotated_image(
         UnreadableImageError: As for `read_image`.
         DataError: The image has another size than the annotated one; also as for `read_image`.
     """
-    content, header, upright = _read_checked(path, annotated=annotated, max_pixels=max_pixels)
+    content = _read_content(path, max_pixels=max_pixels)
+    return decode_image(content, path, annotated=annotated, max_pixels=max_pixels, pixels=pixels)
+
+
+def decode_image(
+    content: bytes,
+    name: str | os.PathLike[str],
+    *,
+    annotated: tuple[int, int] | None = None,
+    max_pixels: int | None = None,
+    pixels: PixelFormat = BGR,
+) -> Image:
+    """Decode the content of an image file as `read_annotated_image` does.
+
+    Args:
+        content: The whole file.
+        name: What messages call it; nothing is opened.
+        annotated: As for `read_annotated_image`.
+        max_pixels: As for `read_image`.
+        pixels: As for `read_image`.
+
+    Raises:
+        UnreadableImageError: The content is truncated, too large or not an image.
+        DataError: The image has another size than the annotated one; also as for `read_image`.
+    """
+    header, upright = _check_content(content, name, annotated=annotated, max_pixels=max_pixels)
     stored = header.height, header.width
     orientation = header.orientation if annotated in (None, upright) else 1
-    image = _decode(content, path, bands=header.bands, orientation=orientation, pixels=pixels)
+    image = _decode(content, name, bands=header.bands, orientation=orientation, pixels=pixels)
     size = image.shape[:2]
     if size not in (stored, stored[::-1]):
         raise UnreadableImageError(
-            path, f"its header says {stored[1]} x {stored[0]} pixels, but the image has another size"
+            name, f"its header says {stored[1]} x {stored[0]} pixels, but the image has another size"
         )
     if annotated not in (None, size):
-        raise _size_error(path, size, annotated)
+        raise _size_error(name, size, annotated)
     return image
 
 
@@ -127,30 +152,36 @@ def check_image_file(
         UnreadableImageError: As for `read_image`, but damage between header and end is not found.
         DataError: The image has another size than the annotated one.
     """
-    return _read_checked(path, annotated=annotated, max_pixels=max_pixels)[0]
+    content = _read_content(path, max_pixels=max_pixels)
+    _check_content(content, path, annotated=annotated, max_pixels=max_pixels)
+    return content
 
 
-def _read_checked(
-    path: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None
-) -> tuple[bytes, ImageHeader, tuple[int, ...]]:
-    """The content and header of an image file after the checks, and (height, width) with the orientation applied."""
+def _read_content(path: str | os.PathLike[str], *, max_pixels: int | None) -> bytes:
     max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
-    content = read_file(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
+    return read_file(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
+
+
+def _check_content(
+    content: bytes, name: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None
+) -> tuple[ImageHeader, tuple[int, ...]]:
+    """The header of an image, and (height, width) with the orientation applied, after all checks but decoding."""
+    max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
     header = read_header(content)
     if header is None:
-        raise UnreadableImageError(path, f"it is damaged or not an image of a supported format ({FORMATS})")
+        raise UnreadableImageError(name, f"it is damaged or not an image of a supported format ({FORMATS})")
     if header.width * header.height > max_pixels:
         raise UnreadableImageError(
-            path,
+            name,
             f"it has {header.width} x {header.height} pixels, more than {max_pixels}; LoadImage(max_pixels=...) or the "
             f"environment variable {MAX_PIXELS_VARIABLE} set another limit",
         )
-    _refuse_truncated(content, path)
+    _refuse_truncated(content, name)
     stored = header.height, header.width
     upright = stored[::-1] if header.is_turned else stored
     if annotated not in (None, stored, upright):
-        raise _size_error(path, upright, annotated)
-    return content, header, upright
+        raise _size_error(name, upright, annotated)
+    return header, upright
 
 
 def _size_error(path: str | os.PathLike[str], size: tuple[int, ...], annotated: tuple[int, int]) -> DataError:

@@ -23,6 +23,7 @@ from solo.config.tiles import configured_tiles, without_resize
 from solo.datasets.transforms.load_image import LoadImage
 from solo.deployment import DeploymentOptions, deploy
 from solo.errors import CheckpointError, ConfigError, DataError, missing_file_message
+from solo.images.pixels import PixelFormat
 from solo.images.reading import read_image
 from solo.images.windows import open_image
 from solo.inference.instances import Instances
@@ -82,6 +83,11 @@ class CheckpointModel:
         deploy(self.model, deployment or DeploymentOptions.recommended(self.device))
         if tta:
             self.model = _with_views(config, self.model)
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """Channels and scaling of the images that the model takes."""
+        return self._load.pixels
 
     def read_image(self, image: Image) -> np.ndarray:
         """Read a file, or convert an array, as the pipeline does: (H, W, C) of the model's channels, 8 bits.

@@ -10,6 +10,7 @@ import numpy as np
 
 from solo.checkpoints.hub import local_checkpoint
 from solo.errors import ConfigError, DataError
+from solo.images.pixels import PixelFormat
 from solo.inference.instances import Instances
 from solo.inference.sources import Frame, Source, open_source
 from solo.inference.streaming import predict_stream
@@ -36,6 +37,9 @@ class _Model(Protocol):
     tiles: Tiles | None
 
     def predict(self, images: Sequence[Image], *, tiles: Tiles | None = None) -> list[Instances]: ...
+
+    @property
+    def pixel_format(self) -> PixelFormat: ...
 
     def read_image(self, image: Image) -> np.ndarray: ...
 
@@ -196,6 +200,11 @@ class SOLOPredictor:
         opened.connect()
         results = predict_stream(self, opened, batch_size=batch_size)
         return results if tracker is None else give_identities(results, tracker)
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """Channels and scaling of the images that the model takes, which `read_image` applies."""
+        return self._model.pixel_format
 
     def read_image(self, image: Image) -> np.ndarray:
         """Read a file as the model does: the channels of its config, deep images scaled as its config says.

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from solo.errors import DataError, ExportedModelError
+from solo.images.pixels import PixelFormat
 from solo.images.reading import MAX_PIXELS, read_image
 from solo.images.windows import open_image
 from solo.inference.instances import Instances
 from solo.masks.array_encoding import encode_resized_arrays
 from solo.runtime.metadata import MASK_STRIDE, ModelMetadata
 from solo.runtime.raw import decode_raw
-from solo.runtime.sessions import Outputs, RuntimeOptions, open_session
+from solo.runtime.sessions import Outputs, RuntimeOptions, Session, open_session
 from solo.tiles import TileBatch, TileObjects, Tiles, predict_by_tiles
 
 Image: TypeAlias = str | Path | np.ndarray
@@ -29,6 +30,7 @@ class ExportedModel:
     """Runs an exported file. `SOLOPredictor` wraps it for one image, lists and batches.
 
     Attributes:
+        session: the opened file.
         metadata: what the file says about itself.
         classes: class names.
         device: where it runs, in the words of the runtime.
@@ -47,13 +49,18 @@ class ExportedModel:
             ExportedModelError, ConfigError: see `open_session`; or the metadata ask for more pixels than
                 `solo.images.reading.MAX_PIXELS`.
         """
-        self._session = open_session(path, device=device, options=options or RuntimeOptions())
+        self.session: Session = open_session(path, device=device, options=options or RuntimeOptions())
         self.path = str(path)
-        self.metadata: ModelMetadata = self._session.metadata
+        self.metadata: ModelMetadata = self.session.metadata
         self.classes = self.metadata.classes
         self.tiles: Tiles | None = None
-        self.device = self._session.device
+        self.device = self.session.device
         self._check_pixels()
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """Channels and scaling of the images that the model takes."""
+        return self.metadata.pixel_format
 
     def predict(self, images: Sequence[Image], *, tiles: Tiles | None = None) -> list[Instances]:
         """Predict the instances of a batch of files or arrays.
@@ -95,7 +102,7 @@ class ExportedModel:
         results: list[Instances] = []
         for start in range(0, len(images), max(1, size)):
             part = images[start : start + size]
-            outputs = self._session.run(self._batch(part, count=size))
+            outputs = self.session.run(self._batch(part, count=size))
             self._check(outputs, count=size)
             results += [
                 self._instances(
@@ -113,10 +120,9 @@ class ExportedModel:
         Raises:
             DataError: it cannot be used.
         """
-        pixels = self.metadata.pixel_format
         if isinstance(image, np.ndarray):
-            return pixels.convert(image, "given as an array")
-        return read_image(image, pixels=pixels)
+            return self.pixel_format.convert(image, "given as an array")
+        return read_image(image, pixels=self.pixel_format)
 
     def _predict_tiles(self, images: Sequence[Image], tiles: Tiles) -> list[Instances]:
         def predict(batch: TileBatch) -> list[TileObjects]:

@@ -1,0 +1,101 @@
+"""Serve a model, or two to compare, as a web page and a REST API; loopback only by default."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from solo.cli.options import add_config_options, add_deployment_options, parse_deployment, parse_runtime_options
+from solo.config import load_config
+from solo.errors import ConfigError, UserError, printable
+from solo.inference.predictor import SOLOPredictor
+from solo.runtime.sessions import is_exported
+
+MEGABYTE = 2**20
+_NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that `solo predict` has too have its spelling."""
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="exported file or checkpoint; two are compared")
+    parser.add_argument(
+        "--config",
+        action="append",
+        help="config file, or the name of one, for the checkpoints; given twice, for the first and the second",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="port; 0 for any free one (default: %(default)s)")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="name that a reverse proxy gives the server"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--max-upload", type=float, default=32, metavar="MB", help="of a request (default: 32)")
+    parser.add_argument("--max-pixels", type=int, default=2**26, help="of an image (default: %(default)s)")
+    parser.add_argument(
+        "--max-requests", type=int, default=32, help="at once; further ones get 503 (default: %(default)s)"
+    )
+    parser.add_argument("--timeout", type=float, default=60, help="seconds for a request (default: 60)")
+    add_deployment_options(parser, default="auto")
+    add_config_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Open the models and serve them until Ctrl-C.
+
+    Raises:
+        UserError: a model does not load, the port is in use, or a package of the extra `serve` is missing.
+    """
+    try:
+        import python_multipart  # noqa: F401  # Starlette asks for it when the first form arrives
+
+        from solo.serve import application, limits, models, running
+    except ModuleNotFoundError as error:
+        missing = _NEEDED.get((error.name or "").partition(".")[0])
+        if missing is None:
+            raise
+        raise UserError(f'solo serve needs {missing}: pip install "solov2[serve]"') from None
+    accepted = limits.ServerLimits(
+        max_upload_bytes=int(arguments.max_upload * MEGABYTE),
+        max_pixels=arguments.max_pixels,
+        max_requests=arguments.max_requests,
+        timeout=arguments.timeout,
+    )
+    if len(arguments.models) > 2:
+        raise ConfigError(f"solo serve takes one model, or two to compare, got {len(arguments.models)}")
+    opened = running.listen(arguments.host, arguments.port)
+    with opened:
+        predictors = _open_predictors(arguments)
+        names = models.unique_names([printable(Path(path).name) for path in arguments.models])
+        served = [models.ServedModel(*pair) for pair in zip(names, predictors, strict=True)]
+        app = application.create_app(
+            served, limits=accepted, hosts=running.allowed_hosts(arguments.host, arguments.allow_host)
+        )
+        for model in served:
+            print(f"{model.name}: {len(model.classes)} classes, on {model.device}")
+        if len({frozenset(model.classes) for model in served}) > 1:
+            print("the two models have different classes; the page filters the classes of both")
+        print(f"page {running.url_of(opened)}   API {running.url_of(opened)}/docs   Ctrl-C stops", flush=True)
+        try:
+            running.run_app(app, opened)
+        except KeyboardInterrupt:  # uvicorn raises it again after it has stopped
+            print("stopped")
+
+
+def _open_predictors(arguments: argparse.Namespace) -> list[SOLOPredictor]:
+    configs = list(arguments.config or [])
+    checkpoints = [path for path in arguments.models if not is_exported(path)]
+    if len(configs) not in ({1, len(checkpoints)} if checkpoints else {0}):
+        expected = f"one --config, or one for each of {len(checkpoints)} checkpoints" if checkpoints else "no --config"
+        raise ConfigError(f"expected {expected}, got {len(configs)}; only exported files need none")
+    if not checkpoints and arguments.cfg_options:
+        raise ConfigError("--cfg-options change nothing in exported files")
+    device = None if arguments.device == "auto" else arguments.device
+    predictors: list[SOLOPredictor] = []
+    for path in arguments.models:
+        if is_exported(path):
+            predictors.append(SOLOPredictor(path, device=device, deployment=parse_runtime_options(arguments.deploy)))
+            continue
+        config = load_config(configs[0] if len(configs) == 1 else configs.pop(0), overrides=arguments.cfg_options)
+        deployment = parse_deployment(arguments.deploy)
+        predictors.append(SOLOPredictor(config, path, device=device, deployment=deployment))
+    return predictors
