@@ -29,7 +29,12 @@ def test_json_and_back(contract: str) -> None:
         (dict(classes=[]), "classes must be 1 to"),
         (dict(classes=[3]), "classes must be names"),
         (dict(classes="abc"), "classes must be 1 to"),
-        (dict(mean=[1, 2]), "mean must be three numbers"),
+        (dict(mean=[1, 2]), "mean must be 3 numbers"),
+        (dict(channels=4), "pad_value must be a list of 4"),
+        (dict(channels=0), "channels must be a number from 1 to 64"),
+        (dict(value_range=[5, 1]), "value_range must be \\(low, high\\)"),
+        (dict(percentiles="x"), "percentiles must be \\(low, high\\)"),
+        (dict(channels=1, mean=[1], std=[1], pad_value=[1]), "channel_order must be BGR for 1 channels"),
         (dict(std=[1, 2, float("nan")]), "std must be a finite number"),
         (dict(mean=[1, 2, 10**400]), "mean must be a finite number"),
         (dict(pad_value=[1, 2, 256]), "pad_value must be an integer from 0 to 255"),
@@ -122,3 +127,10 @@ def test_padded_size() -> None:
 def test_it_needs_neither_torch_nor_mmengine() -> None:
     code = "import sys, solo.runtime.metadata; print({'torch', 'mmengine', 'mmcv', 'mmdet'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_files_from_before_channels_and_scaling_are_read() -> None:
+    values = json.loads(model_metadata().to_json())
+    for name in ("channels", "value_range", "percentiles"):
+        del values[name]
+    assert ModelMetadata.from_json(json.dumps(values)) == model_metadata()
