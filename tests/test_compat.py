@@ -65,7 +65,8 @@ def test_a_run_trains_resumes_and_stays_quiet(tmp_path: Path, without: str) -> N
     assert "resumed epoch: 1, iter: 2" in second.stdout + second.stderr
     assert "Epoch(train) [2][2/2]" in second.stdout + second.stderr
     for line in (first.stdout + first.stderr + second.stdout + second.stderr).splitlines():
-        is_of_torch = "torch.jit" in line or "/torch/" in line
+        # The training imports mmengine before solo, which can then not silence what torch 2.4 says about itself.
+        is_of_torch = any(part in line for part in ("torch.jit", "/torch/", "`TorchScript` support"))
         assert is_of_torch or "WARNING" not in line, line
         assert is_of_torch or not ("Warning:" in line and ("mmengine" in line or "mmdet" in line)), line
         assert "pkg_resources" not in line, line
