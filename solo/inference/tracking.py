@@ -16,6 +16,7 @@ from solo.inference.sources import Frame
 from solo.masks.rle import decode_windows
 
 UNTRACKED = -1
+_UNSURE_IOU = 0.5
 TRACKERS = ("bytetrack", "iou")
 Vector: TypeAlias = npt.NDArray[np.float64]
 
@@ -99,7 +100,6 @@ class _Track:
     """An object that was seen, and where it is expected: `left` and `top` move, the pixels stay as they were seen."""
 
     id: int
-    label: int
     patch: _Patch
     velocity: Vector  # (2,) pixels a frame, x y
     age: int = 0  # frames since it was seen
@@ -137,10 +137,11 @@ class _Patch:
 
 
 class MaskIoUTracker:
-    """Joins masks of one class that overlap most, after each track has moved on at its last velocity.
+    """Joins masks that overlap most, after each track has moved on at its velocity, which is smoothed over frames.
 
-    Pairs are taken by descending IoU, each track and each object once. The velocity is smoothed over frames. A track
-    that is not seen goes on moving until it is too old.
+    Pairs are taken by descending IoU, each track and each object once; objects of low scores take what the others
+    leave, if they lie where they are expected. The class is ignored: a detector may change its mind. A track that is
+    not seen goes on moving until it is too old.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class MaskIoUTracker:
         patches = list(_patches(instances))
         ids = np.full(len(instances), UNTRACKED)
         seen = set()
-        for index, row in self._pairs(patches, instances.labels.tolist()):
+        for index, row in self._pairs(patches, (instances.scores >= self._score_thr).tolist()):
             track, patch = self._tracks[index], patches[row]
             if patch is not None:
                 self._move(track, patch)
@@ -179,7 +180,7 @@ class MaskIoUTracker:
             patch = patches[row]
             if patch is not None:
                 ids[row] = self._next_id
-                self._tracks.append(_Track(self._next_id, int(instances.labels[row]), patch, np.zeros(2)))
+                self._tracks.append(_Track(self._next_id, patch, np.zeros(2)))
                 self._next_id += 1
         return replace(instances, ids=ids)
 
@@ -191,22 +192,19 @@ class MaskIoUTracker:
         track.velocity = (1 - weight) * track.velocity + weight * step
         track.patch, track.age = patch, 0
 
-    def _pairs(self, patches: list[_Patch | None], labels: list[int]) -> Iterator[tuple[int, int]]:
+    def _pairs(self, patches: list[_Patch | None], is_sure: list[bool]) -> Iterator[tuple[int, int]]:
         """Indices of tracks and rows that belong together."""
         expected = [track.expected() for track in self._tracks]
-        overlaps = sorted(
-            (
-                (mine.iou(patch), index, row)
-                for row, patch in enumerate(patches)
-                if patch is not None
-                for index, mine in enumerate(expected)
-                if self._tracks[index].label == labels[row]
-            ),
-            key=lambda overlap: -overlap[0],
-        )
+        overlaps = [
+            (is_sure[row], mine.iou(patch), index, row)
+            for row, patch in enumerate(patches)
+            if patch is not None
+            for index, mine in enumerate(expected)
+        ]
         used_tracks, used_rows = set(), set()
-        for iou, index, row in overlaps:
-            if iou >= self._iou_thr and index not in used_tracks and row not in used_rows:
+        for sure, iou, index, row in sorted(overlaps, reverse=True):
+            is_close = iou >= (self._iou_thr if sure else _UNSURE_IOU)
+            if is_close and index not in used_tracks and row not in used_rows:
                 used_tracks.add(index)
                 used_rows.add(row)
                 yield index, row

@@ -66,13 +66,15 @@ def test_tracks_end_and_identities_are_not_used_again() -> None:
     assert tracker.update(boxes((0, 0))).ids.tolist() == [1]
 
 
-def test_classes_scores_and_the_best_pairs() -> None:
+def test_scores_classes_and_the_best_pairs() -> None:
     tracker = MaskIoUTracker(score_thr=0.5)
     assert tracker.update(boxes((0, 0), (50, 0), (99, 9), scores=[0.9, 0.6, 0.4])).ids.tolist() == [0, 1, -1]
-    # A low score goes on with a track; another class does not.
-    assert tracker.update(boxes((50, 1), (0, 0), labels=[0, 1], scores=[0.1, 0.9])).ids.tolist() == [1, 2]
+    # A low score goes on with a track, and so does another class.
+    assert tracker.update(boxes((50, 1), (0, 0), labels=[0, 1], scores=[0.1, 0.9])).ids.tolist() == [1, 0]
+    # But not where it is not expected, and never in place of a sure one.
+    assert tracker.update(boxes((0, 1), (0, 0), (56, 0), scores=[0.9, 0.2, 0.2])).ids.tolist() == [0, -1, -1]
     # Of two that overlap the track of (0, 0), the nearer one takes it.
-    assert tracker.update(boxes((4, 0), (1, 0))).ids.tolist() == [3, 0]
+    assert tracker.update(boxes((4, 0), (1, 0))).ids.tolist() == [2, 0]
 
 
 def test_masks_without_pixels() -> None:
