@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,7 @@ MATCH = 0.5
 """Smallest IoU of an object and a detection that counts."""
 
 
-@dataclass(frozen=True)
-class TrueFrame:
+class TrueFrame(NamedTuple):
     """A rendered frame, the identities of the objects that are visible in it, their labels and masks (N, H, W)."""
 
     image: npt.NDArray[np.uint8]
@@ -39,8 +38,7 @@ class TrueFrame:
     masks: Masks
 
 
-@dataclass(frozen=True)
-class _Sprite:
+class _Sprite(NamedTuple):
     pixels: npt.NDArray[np.uint8]  # (h, w, 3)
     mask: Masks  # (h, w)
     label: int
