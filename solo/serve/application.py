@@ -212,7 +212,7 @@ def _add_pages(app: FastAPI) -> None:
         kind = _MEDIA_TYPES.get(f".{file.name.rpartition('.')[2]}")
         if kind is not None:
             files[file.name] = file.read_bytes(), kind
-    pages = {"/docs": "docs.html"}
+    pages = {"/": "index.html", "/docs": "docs.html"}
     pages.update({f"/static/{name}": name for name in files})
     for path, name in pages.items():
         app.add_api_route(path, _sender(*files[name]), methods=["GET"], include_in_schema=False)

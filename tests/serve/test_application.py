@@ -26,7 +26,7 @@ from solo.serve.uploads import base_name  # noqa: E402
 from tests.helpers.odd_files import png_bomb  # noqa: E402
 from tests.helpers.served import RingPredictor, image_file, running_server, served_app  # noqa: E402
 
-LIMITS = ServerLimits(max_upload_bytes=100_000, max_pixels=100_000, max_requests=2, timeout=5)
+LIMITS = ServerLimits(max_upload_bytes=200_000, max_pixels=100_000, max_requests=2, timeout=5)
 
 
 @pytest.fixture(scope="module")
@@ -160,16 +160,16 @@ class TestBadInput:
 
 class TestLimits:
     def test_upload_size(self, url: str) -> None:
-        large = b"\x89PNG\r\n\x1a\n" + bytes(200_000)
-        assert "100000 bytes" in one_line(post(url, large), 413)
-        assert "100000 bytes" in one_line(httpx.post(f"{url}/predict", content=large), 413)
+        large = b"\x89PNG\r\n\x1a\n" + bytes(300_000)
+        assert "200000 bytes" in one_line(post(url, large), 413)
+        assert "200000 bytes" in one_line(httpx.post(f"{url}/predict", content=large), 413)
 
     def test_upload_size_without_a_stated_length(self, url: str) -> None:
         def pieces() -> Any:
             for _ in range(30):
                 yield bytes(10_000)
 
-        assert "100000 bytes" in one_line(httpx.post(f"{url}/predict", content=pieces()), 413)
+        assert "200000 bytes" in one_line(httpx.post(f"{url}/predict", content=pieces()), 413)
 
     def test_pixels_are_counted_before_they_are_decoded(self, url: str) -> None:
         assert "30000 x 30000 pixels" in one_line(post(url, png_bomb(30_000)), 413)
