@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from solo import __version__
+from solo.config.tiles import configured_tiles
 from solo.errors import ExportError
 from solo.export.graph import DetectionsGraph, ExportedGraph
 from solo.export.options import ExportOptions
@@ -18,6 +19,7 @@ from solo.models.postprocess import MatrixNMS, SOLOv2PostProcessor
 from solo.models.preprocessor import SIZE_DIVISOR
 from solo.ops.dynamic_conv import kernel_size
 from solo.runtime.metadata import ModelMetadata, PostprocessSettings
+from solo.tiles import Tiles
 
 
 def describe_export(
@@ -48,6 +50,8 @@ def describe_export(
         channels = model.mask_feature.predictor.conv.out_channels
         kernels = model.head.kernel_predictor.out_channels
         further |= dict(mask_channels=channels, kernel_size=kernel_size(kernels, channels=channels))
+    tiles = configured_tiles(config)
+    _check_tiles(tiles, input_size=options.fixed_size)
     resize, resize_size = ("fit", options.size) if options.size else _read_resize(pipeline, config)
     # Only torch tells maps of one pixel from larger ones; the other formats take them all.
     is_restricted = options.format == "pt2" and options.fixed_size is None
@@ -67,6 +71,7 @@ def describe_export(
         min_size=MIN_DYNAMIC_SIZE if is_restricted else SIZE_DIVISOR,
         input_size=options.fixed_size,
         batch_size=options.batch,
+        tiles=tiles,
         **further,
         precision=options.precision,
         postprocess=read_settings(graph),
@@ -74,6 +79,14 @@ def describe_export(
         config=config.pretty_text,
         weights_licence=options.weights_licence,
     )
+
+
+def _check_tiles(tiles: Tiles | None, *, input_size: tuple[int, int] | None) -> None:
+    if tiles is not None and input_size is not None and tiles.size > min(input_size):
+        raise ExportError(
+            f"the config cuts images into tiles of {tiles.size} pixels, more than the input of {input_size[1]} x "
+            f"{input_size[0]} (width x height): use --imgsz {tiles.size}, or --dynamic"
+        )
 
 
 def read_settings(graph: ExportedGraph) -> PostprocessSettings:

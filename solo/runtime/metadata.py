@@ -50,8 +50,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from solo.errors import DataError, ExportedModelError, printable
+from solo.errors import ConfigError, DataError, ExportedModelError, printable
 from solo.images.pixels import PixelFormat
+from solo.tiles import Tiles
 
 METADATA_KEY = "solo"
 CONTRACT_VERSION = 1
@@ -69,7 +70,7 @@ NMS_KERNELS = ("gaussian", "linear")
 RESIZES = ("none", "edges", "fit", "exact")
 MASK_STRIDE = 4
 # Absent from earlier files, for which the defaults hold.
-_ADDED_LATER = {"channels", "value_range", "percentiles"}
+_ADDED_LATER = {"channels", "value_range", "percentiles", "tiles"}
 
 MAX_JSON_BYTES = 2**23
 MAX_CLASSES = 100_000
@@ -139,6 +140,7 @@ class ModelMetadata:
         channels: of `images`; 1 is grayscale.
         value_range: (low, high), the values of images of more than 8 bits that become 0 and 255; None for their range.
         percentiles: (low, high) in percent, whose values in each channel become 0 and 255; None for none.
+        tiles: how images are cut into tiles, in place of `resize`, by `solo.tiles`; None for whole images.
         mask_channels: E; None for contract "detections".
         kernel_size: k; None for contract "detections".
         precision: "float32", "float16" or "int8", of the convolutions.
@@ -169,6 +171,7 @@ class ModelMetadata:
     channels: int = 3
     value_range: tuple[float, ...] | None = None
     percentiles: tuple[float, ...] | None = None
+    tiles: Tiles | None = None
     mask_channels: int | None = None
     kernel_size: int | None = None
     precision: str = "float32"
@@ -189,6 +192,8 @@ class ModelMetadata:
                 raise _error(name, "null for contract detections", getattr(self, name))
         if not isinstance(self.postprocess, PostprocessSettings):
             raise _error("postprocess", "an object", self.postprocess)
+        if self.tiles is not None and not isinstance(self.tiles, Tiles):
+            raise _error("tiles", "an object or null", self.tiles)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -274,6 +279,11 @@ class ModelMetadata:
         options["postprocess"] = PostprocessSettings(
             **_arguments(options["postprocess"], PostprocessSettings, "metadata.postprocess")
         )
+        if options.get("tiles") is not None:
+            try:
+                options["tiles"] = Tiles(**_arguments(options["tiles"], Tiles, "metadata.tiles"))
+            except ConfigError as error:
+                raise ExportedModelError(f"metadata: {printable(str(error))}") from None
         return cls(**options)
 
     def _check_texts(self) -> None:

@@ -53,7 +53,7 @@ class ExportedModel:
         self.path = str(path)
         self.metadata: ModelMetadata = self.session.metadata
         self.classes = self.metadata.classes
-        self.tiles: Tiles | None = None
+        self.tiles = self.metadata.tiles
         self.device = self.session.device
         self._check_pixels()
 

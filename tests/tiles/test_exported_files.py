@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,8 +12,15 @@ import pytest
 
 from solo import SOLOPredictor
 from solo.cli import main
+from solo.deployment import DeploymentOptions
+from solo.errors import ExportedModelError, ExportError
+from solo.export import ExportOptions, export_model
+from solo.runtime.metadata import ModelMetadata
+from solo.tiles import Tiles
+from tests.helpers.exported import export_config, write_random_checkpoint
 from tests.helpers.model_metadata import model_metadata
 from tests.helpers.onnx_files import write_detections
+from tests.helpers.tiny_model import tiny_config
 from tests.tiles.scenes import rectangle
 
 pytest.importorskip("onnx", reason="needs onnx")
@@ -45,3 +53,41 @@ def test_the_command_predicts_by_tiles(tmp_path: Path) -> None:
         if each["category_id"] == 2
     ]
     assert object_["bbox"] == [8, 16, 172, 80]
+
+
+def test_a_file_has_the_tiles_of_its_config(tmp_path: Path) -> None:
+    tiles = Tiles(size=64, overlap=0.25, scale=(200, 120))
+    metadata = model_metadata(resize="none", resize_size=None, tiles=tiles)
+    predictor = SOLOPredictor(write_detections(tmp_path / "m.onnx", metadata=metadata))
+    assert predictor.tiles == tiles
+    image = bright(rectangle(120, 200, x1=8, y1=16, x2=180, y2=96))
+    assert predictor(image).rles == predictor(image, tile=64, overlap=0.25).rles
+    assert ModelMetadata.from_json(metadata.to_json()) == metadata
+
+
+@pytest.mark.parametrize("values", [dict(size=64), [], dict(size=0, overlap=0.2, scale=1.0, batch_size=1)])
+def test_wrong_tiles_in_a_file_are_refused(values: Any) -> None:
+    content = {**json.loads(model_metadata().to_json()), "tiles": values}
+    with pytest.raises(ExportedModelError, match=r"tiles"):
+        ModelMetadata.from_json(json.dumps(content))
+
+
+@pytest.mark.long
+def test_an_export_keeps_the_tiles_of_the_config(tmp_path: Path) -> None:
+    """They stay beside the Resize step, which is for whole images, and the file finds what the checkpoint finds."""
+    tiles = dict(size=64, overlap=0.25, scale=1.5, batch_size=4)
+    config = export_config(
+        {**tiny_config(), "tiles": tiles}, dict(type="mmdet.Resize", scale=(128, 128), keep_ratio=True)
+    )
+    weights = write_random_checkpoint(config, tmp_path / "weights.pth")
+    with pytest.raises(ExportError, match="tiles of 64 pixels, more than the input"):
+        export_model(config, weights, options=ExportOptions(size=(32, 32)), out=tmp_path / "small.onnx")
+    model = SOLOPredictor(export_model(config, weights, options=ExportOptions(contract="raw"), out=tmp_path / "m.onnx"))
+    assert model.tiles == Tiles(**tiles)
+    image = np.random.default_rng(0).integers(0, 256, (96, 150, 3), dtype=np.uint8)
+    expected = SOLOPredictor(config, weights, device="cpu", deployment=DeploymentOptions())(image)
+    found = model(image)
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
+    different = found.to_bool() != expected.to_bool()
+    assert different.mean() < 0.002
