@@ -22,7 +22,7 @@ from solo.errors import ConfigError, suggestion
 NOISE_LIMIT = 0.25
 PACKAGES = (
     *("torch", "mmengine", "mmdet", "mmcv-lite", "mmcv", "numpy", "pycocotools", "hotcoco"),
-    *("opencv-python-headless", "opencv-python"),
+    *("opencv-python-headless", "opencv-python", "onnxruntime", "openvino"),
 )
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
 
 
 class UserError(Exception):
@@ -42,6 +46,24 @@ def suggestion(name: str, candidates: Iterable[str]) -> str:
         name, [candidate for candidate in candidates if candidate != name], n=1, cutoff=0.7
     )
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def options_from_mapping(options: type[Options], values: Mapping[str, Any], *, kind: str) -> Options:
+    """Make a dataclass of options from names and values, as the command line gives them.
+
+    Args:
+        options: the dataclass.
+        values: of its fields; the others keep their defaults.
+        kind: what an option is called in the message.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    known = [field.name for field in fields(options)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{kind} {name!r} is unknown{suggestion(name, known)}; there are {', '.join(known)}")
+    return options(**values)
 
 
 def printable(text: str) -> str:

@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exported",
         nargs="+",
         metavar="FILE",
-        help="time these exported files, beside mmdet or the checkpoint, from image files to RLEs",
+        help="time these exported files, beside mmdet or the checkpoint, from image files to RLEs; FILE@bfloat16 runs "
+        "one of OpenVINO in bfloat16",
     )
     evaluate = commands.add_parser("evaluate", help="times of AP over many results, and of a whole validation loop")
     _add_common(evaluate, iters=3, warmup=0)
@@ -198,15 +199,9 @@ def _measure_rows(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _measure_exported(arguments: argparse.Namespace, common: dict[str, Any]) -> list[Any]:
-    """Measure exported files, given by `--exported` or in place of the checkpoint; `--deploy` is how they are run.
-
-    Raises:
-        UserError: rows are selected.
-    """
+    """Measure exported files, given by `--exported` or in place of the checkpoint; `--deploy` is how they are run."""
     from benchmarks.exported import benchmark_exported
 
-    if common.pop("rows"):
-        raise UserError("--rows selects none of the rows of exported files, which are latency and images_per_second")
     files = arguments.exported or []
     if is_exported(arguments.checkpoint):
         files, common["checkpoint"] = [arguments.checkpoint, *files], None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from solo.deployment.packed_convs import packing_is_available
-from solo.errors import ConfigError, suggestion
+from solo.errors import ConfigError, options_from_mapping
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -82,10 +82,4 @@ class DeploymentOptions:
         Raises:
             ConfigError: a name or a value is unknown.
         """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ConfigError(
-                    f"deployment option {name!r} is unknown{suggestion(name, known)}; there are {', '.join(known)}"
-                )
-        return cls(**values)
+        return options_from_mapping(cls, values, kind="deployment option")

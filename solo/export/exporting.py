@@ -19,7 +19,7 @@ from solo.deployment import DeploymentOptions, deploy
 from solo.deployment.deploy import to_half
 from solo.errors import ExportError, OutputError
 from solo.export.description import describe_export
-from solo.export.files import OPENVINO_FILE, open_model, write_model
+from solo.export.files import OPENVINO_FILE, quiet, write_model
 from solo.export.graph import DetectionsGraph, ExportedGraph, RawGraph
 from solo.export.options import OPSETS, SUFFIXES, ExportOptions
 from solo.export.quantisation import int8_quantiser
@@ -30,6 +30,7 @@ from solo.inference.tta.config import single_view_pipeline
 from solo.models.solov2 import SOLOv2
 from solo.output_files import check_outputs, write_output
 from solo.runtime.metadata import ModelMetadata
+from solo.runtime.sessions import RuntimeOptions, open_session
 
 GRAPHS: dict[str, type[ExportedGraph]] = {"detections": DetectionsGraph, "raw": RawGraph}
 REPORT = "export.json"
@@ -137,8 +138,9 @@ def _verify(path: Path, original: ExportedGraph, *, metadata: ModelMetadata, opt
     report["verified"] = options.verify
     if options.verify:
         original.model.postprocess.mask_format = "bool"
-        run = open_model(path, metadata=metadata, format=options.format)
-        found = verify(run, original, metadata=metadata, data=options.data)
+        with quiet():
+            session = open_session(path, device="cpu", options=RuntimeOptions())
+        found = verify(session.run, original, metadata=metadata, data=options.data)
         check(found, metadata=metadata)
         report.update(data="drawn shapes" if options.data is None else str(options.data), differences=asdict(found))
         report["agreement"] = found.agreement

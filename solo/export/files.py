@@ -1,4 +1,4 @@
-"""Write a traced graph as a file of each format, with its metadata inside, and run such a file."""
+"""Write a traced graph as a file of each format, with its metadata inside."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.export import ExportedProgram
 
 from solo.export.options import OPSETS, ExportOptions, import_extra
 from solo.runtime.metadata import INPUT_NAME, METADATA_KEY, ModelMetadata
-
-Array = npt.NDArray[Any]
-RunFile = Callable[[npt.NDArray[np.uint8]], tuple[Array, ...]]
-"""From images (B, 3, H, W) uint8 to the outputs in the order of their names."""
 
 OPENVINO_FILE = "model.xml"
 """Name of the model in the folder of an OpenVINO export; its weights are in model.bin."""
@@ -74,33 +68,6 @@ def write_openvino(model: Any, folder: Path, *, metadata: ModelMetadata) -> None
     model.set_rt_info(metadata.to_json(), [METADATA_KEY])
     # Weights in float16 stay so; all others, such as those of norms, stay in float32.
     openvino.save_model(model, folder / OPENVINO_FILE, compress_to_fp16=False)
-
-
-def open_model(path: Path, *, metadata: ModelMetadata, format: str) -> RunFile:
-    """Open an exported file that was just written, on the CPU."""
-    names = list(metadata.output_names)
-    if format == "onnx":
-        onnxruntime = import_extra("onnxruntime", extra="onnx")
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return lambda images: tuple(session.run(names, {INPUT_NAME: images}))
-    if format == "openvino":
-        core = import_extra("openvino", extra="openvino").Core()
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        compiled = core.compile_model(core.read_model(path / OPENVINO_FILE), "CPU", exact)
-
-        def run(images: npt.NDArray[np.uint8]) -> tuple[Array, ...]:
-            found = compiled({INPUT_NAME: images})
-            return tuple(np.asarray(found[name]) for name in names)
-
-        return run
-    with quiet():
-        module = torch.export.load(path).module()
-
-    def run_module(images: npt.NDArray[np.uint8]) -> tuple[Array, ...]:
-        with torch.no_grad():
-            return tuple(output.numpy() for output in module(torch.from_numpy(images)))
-
-    return run_module
 
 
 def _to_onnx(program: ExportedProgram, *, metadata: ModelMetadata, options: ExportOptions) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from solo.datasets.shapes.rendering import render_image
 from solo.errors import ExportError
-from solo.export.files import RunFile
 from solo.export.graph import ExportedGraph
 from solo.images.pixels import BGR, PixelFormat
 from solo.images.reading import read_image
@@ -25,6 +24,8 @@ from solo.masks.resize import resize_masks
 from solo.runtime.metadata import ModelMetadata, PostprocessSettings
 
 Image = npt.NDArray[np.uint8]
+RunFile = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[Any], ...]]
+"""From images (B, 3, H, W) uint8 to the outputs in the order of their names."""
 
 SCORE_TOLERANCE = RAW_TOLERANCE = 1e-4
 NEAR_THRESHOLD = 2e-3

@@ -20,7 +20,7 @@ def main() -> int:
     add_prediction_options(parser)
     parser.add_argument("--device", help="cpu, cuda:N (ONNX Runtime), gpu or npu (OpenVINO) (default: the runtime's)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: the runtime's choice)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of OpenVINO (default: %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of OpenVINO (default: float32; int8: the CPU's own)")
     add_tile_options(parser)
     arguments = parser.parse_args()
     options = RuntimeOptions(threads=arguments.threads, precision=arguments.precision)

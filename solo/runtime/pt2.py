@@ -65,7 +65,7 @@ class Pt2Session:
         entries = _read_entries(read_file(file))
         self.metadata = parse_metadata(entries.get(_METADATA))
         _check_entries(entries)
-        if options.precision != "float32":
+        if options.precision == "bfloat16":
             raise ConfigError(f"precision {options.precision} is an option of OpenVINO; a .pt2 file has its own")
         self.device = _device(device)
         with runtime_errors("torch does not load it"):

@@ -8,14 +8,20 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from solo.errors import ConfigError, ExportedModelError, missing_file_message, printable
+from solo.errors import (
+    ConfigError,
+    ExportedModelError,
+    missing_file_message,
+    options_from_mapping,
+    printable,
+)
 from solo.runtime.metadata import INPUT_NAME, METADATA_KEY, ModelMetadata
 from solo.runtime.onnx_file import read_onnx
 
@@ -33,20 +39,20 @@ class RuntimeOptions:
 
     Attributes:
         threads: CPU threads; None leaves it to the runtime.
-        precision: "float32", or "bfloat16" for OpenVINO on a CPU that computes in it. OpenVINO itself would choose
-            bfloat16 wherever the CPU has it.
+        precision: for OpenVINO, "float32" or "bfloat16". None means float32; of int8 files, what is not quantised is
+            computed in bfloat16 if the CPU has it, as OpenVINO itself would choose for every file.
 
     Raises:
         ConfigError: a value is none of these.
     """
 
     threads: int | None = None
-    precision: str = "float32"
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
             raise ConfigError(f"threads must be an integer of at least 1, got {self.threads!r}")
-        if self.precision not in PRECISIONS:
+        if self.precision not in (None, *PRECISIONS):
             raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
 
     @classmethod
@@ -56,11 +62,7 @@ class RuntimeOptions:
         Raises:
             ConfigError: a name or a value is unknown.
         """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ConfigError(f"option {name!r} of exported files is unknown; there are {', '.join(known)}")
-        return cls(**values)
+        return options_from_mapping(cls, values, kind="option of exported files")
 
 
 class Session(Protocol):
@@ -138,8 +140,8 @@ class OnnxSession:
             raise ExportedModelError("a tensor's values are in another file, which is not read")
         self.metadata = parse_metadata(found.metadata.get(METADATA_KEY))
         runtime = import_runtime("onnxruntime", extra="onnx")
-        if options.precision != "float32":
-            raise ConfigError(f"precision {options.precision} is an option of OpenVINO; ONNX Runtime has float32 alone")
+        if options.precision == "bfloat16":
+            raise ConfigError(f"precision {options.precision} is an option of OpenVINO; an ONNX file has its own")
         providers = _onnx_providers(device, runtime.get_available_providers())
         settings = runtime.SessionOptions()
         settings.log_severity_level = 4  # errors are raised; stderr need not repeat them
@@ -200,7 +202,8 @@ class OpenVINOSession:
             raise ConfigError(f"device {device} is unavailable: OpenVINO sees {devices}")
         check_names(inputs == [("u8", True)], outputs, self.metadata)
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        settings["INFERENCE_PRECISION_HINT"] = {"float32": "f32", "bfloat16": "bf16"}[options.precision]
+        if options.precision is not None or self.metadata.precision != "int8":
+            settings["INFERENCE_PRECISION_HINT"] = "bf16" if options.precision == "bfloat16" else "f32"
         if options.threads is not None:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         with runtime_errors(f"OpenVINO cannot run it on {self.device}"):

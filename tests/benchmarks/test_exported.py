@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from benchmarks.exported import benchmark_exported, check_detections
+from benchmarks.exported import STAGES, benchmark_exported, check_detections
 from solo.cli import main
 from solo.config import load_config
 from solo.errors import ConfigError
@@ -42,7 +42,9 @@ def test_rows_beside_the_checkpoint(files: tuple[Path, Path]) -> None:
     checkpoint, path = files
     overrides = {**SMALL_IMAGES, "model.postprocess.min_area_factor": 1.0}
     options = {**OPTIONS, "overrides": overrides}
-    rows = benchmark_exported(CONFIG, [str(path)], checkpoint=str(checkpoint), **options)
+    rows = benchmark_exported(
+        CONFIG, [str(path)], checkpoint=str(checkpoint), rows=["latency", "images_per_second"], **options
+    )
     assert [row.name for row in rows] == [f"{kind}_{NAME}_weights.onnx" for kind in ("latency", "images_per_second")]
     assert all(row.equal is True and row.peer is not None for row in rows)
 
@@ -53,7 +55,10 @@ def test_rows_beside_mmdet(files: tuple[Path, Path]) -> None:
     checkpoint, path = files
     rows = benchmark_exported(CONFIG, [str(path)], checkpoint=str(checkpoint), against="mmdet", **OPTIONS)
     names = [row.name.removeprefix("latency_") for row in rows if row.name.startswith("latency_")]
-    assert names == [f"{NAME}_weights.onnx", f"{NAME}_checkpoint"]
+    subjects = [f"{NAME}_weights.onnx", f"{NAME}_checkpoint"]
+    assert names == [*subjects, *(f"{subject}/{stage}" for stage in STAGES for subject in subjects)]
+    stages = {row.name.rpartition("/")[2]: row for row in rows if "weights.onnx/" in row.name}
+    assert all(stages[stage].ours > 0 and stages[stage].peer for stage in ("load", "network", "decode", "encode"))
 
 
 @pytest.mark.long
@@ -65,7 +70,7 @@ def test_an_exported_file_in_place_of_the_checkpoint(
     assert main(words) == 0
     assert f"latency_{NAME}_weights.onnx" in capsys.readouterr().out
     assert main([*words, "--rows", "rle"]) == 2
-    assert "--rows selects none of the rows of exported files" in capsys.readouterr().err
+    assert "--rows rle: unknown; there are latency, images_per_second, stages" in capsys.readouterr().err
 
 
 @needs_mmdet

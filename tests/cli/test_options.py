@@ -84,5 +84,5 @@ def test_scores() -> None:
 def test_options_of_exported_files() -> None:
     assert parse_runtime_options(["auto"]) is parse_runtime_options(["none"]) is None
     assert parse_runtime_options(["threads=2", "precision=bfloat16"]) == RuntimeOptions(threads=2, precision="bfloat16")
-    with pytest.raises(ConfigError, match="option 'fold_norms' of exported files is unknown; there are threads, prec"):
+    with pytest.raises(ConfigError, match="option of exported files 'fold_norms' is unknown; there are threads, prec"):
         parse_runtime_options(["fold_norms=True"])

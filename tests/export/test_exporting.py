@@ -17,8 +17,9 @@ from mmengine.config import Config
 from solo.errors import ExportError, OutputError, UserError
 from solo.export import ExportOptions, export_model
 from solo.export import exporting as exporting_module
-from solo.export.files import OPENVINO_FILE, open_model
+from solo.export.files import OPENVINO_FILE
 from solo.runtime.metadata import METADATA_KEY, ModelMetadata
+from solo.runtime.sessions import RuntimeOptions, open_session
 from tests.helpers.exported import export_config, write_random_checkpoint
 from tests.helpers.tiny_model import NUM_CLASSES, tiny_config, tiny_solo_config
 
@@ -111,9 +112,9 @@ def test_other_heads(kind: str, tmp_path: Path) -> None:
     checkpoint = write_random_checkpoint(config, tmp_path / "weights.pth")
     path = export_model(config, checkpoint, options=ExportOptions())
     assert path == tmp_path / "weights.onnx"
-    model, metadata = read_onnx(path)
+    model = read_onnx(path)[0]
     assert not FORBIDDEN & {node.op_type for node in model.graph.node}
-    run = open_model(path, metadata=metadata, format="onnx")
+    run = open_session(path, device="cpu", options=RuntimeOptions()).run
     for shape in ((1, 3, 32, 32), (4, 3, 64, 128)):
         outputs = run(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
         assert outputs[3].shape == (shape[0], 100, shape[2] // 4, shape[3] // 4)
