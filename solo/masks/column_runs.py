@@ -74,10 +74,13 @@ def runs_from_bitmaps(parts: Iterable[tuple[int, int, npt.NDArray[Any]]], *, hei
 
 def _find_edges(bitmap: npt.NDArray[Any], *, left: int, top: int) -> Integers:
     """(2, 2 R) column and row of every run's first pixel and, alternating with it, of the pixel after its last."""
-    padded = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), np.bool_)  # (w, h + 2)
+    length = bitmap.shape[0] + 2
+    padded = np.zeros((bitmap.shape[1], length), np.bool_)  # (w, h + 2)
     padded[:, 1:-1] = bitmap.T
-    # Every padded column starts and ends with background, so its changes are a start and an end in turn.
-    column, row = np.nonzero(padded[:, 1:] != padded[:, :-1])
+    # Every padded column starts and ends with background: all columns are one line, whose changes are a start and an
+    # end in turn. Finding them in a line is several times as fast as in a table.
+    line = padded.ravel()
+    column, row = np.divmod(np.flatnonzero(line[1:] != line[:-1]), length)
     return np.stack([left + column, top + row])
 
 

@@ -12,6 +12,7 @@ from solo import SOLOPredictor
 from solo.errors import ConfigError, ExportedModelError
 from solo.runtime import RuntimeOptions
 from solo.runtime.metadata import METADATA_KEY
+from solo.runtime.sessions import OpenVINOSession
 from tests.helpers.model_metadata import model_metadata
 from tests.helpers.onnx_files import write_detections
 
@@ -44,6 +45,21 @@ def test_results_are_those_of_onnx_runtime(folder: Path, options: RuntimeOptions
     expected = SOLOPredictor(folder.parent / "m.onnx")([image, image[:40]], batch_size=2)
     assert [each.rles for each in found] == [each.rles for each in expected]
     assert SOLOPredictor(folder / "m.xml").device == "CPU"
+
+
+@pytest.mark.parametrize("precision", [None, "float32"])
+@pytest.mark.parametrize("quantised", [False, True])
+def test_what_int8_files_leave_is_computed_as_openvino_chooses(
+    folder: Path, tmp_path: Path, quantised: bool, precision: str | None
+) -> None:
+    core = openvino.Core()
+    model = core.read_model(folder / "m.xml")
+    model.set_rt_info(model_metadata(precision="int8" if quantised else "float32").to_json(), [METADATA_KEY])
+    openvino.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
+    session = OpenVINOSession(tmp_path / "m.xml", None, RuntimeOptions(precision=precision))
+    own_choice = core.compile_model(model, "CPU").get_property("INFERENCE_PRECISION_HINT")
+    expected = own_choice if quantised and precision is None else openvino.Type.f32
+    assert session._compiled.get_property("INFERENCE_PRECISION_HINT") == expected
 
 
 def test_device_that_is_not_there(folder: Path) -> None:
