@@ -62,7 +62,7 @@ setup(
     author="The solo authors",
     license="Apache-2.0",
     packages=find_packages(include=["solo", "solo.*"]),
-    package_data={"solo": ["py.typed", "datasets/insight/*.html"], "solo.serve": ["static/*"]},
+    package_data={"solo": ["py.typed", "datasets/insight/*.html", "weights/*/*"], "solo.serve": ["static/*"]},
     python_requires=">=3.10",
     entry_points={"console_scripts": ["solo = solo.cli:main"]},
     install_requires=runtime_requirements(),

@@ -15,6 +15,7 @@ from solo import __version__
 from solo.checkpoints.fitting import check_preprocessing, model_on_meta, read_preprocessing
 from solo.checkpoints.hub import local_checkpoint
 from solo.checkpoints.loading import SAFETENSORS_META, check_fit, load_checkpoint
+from solo.checkpoints.published import CONFIG
 from solo.checkpoints.saving import save_atomically
 from solo.checkpoints.source import file_sha256
 from solo.config.load import config_files, load_config
@@ -22,7 +23,7 @@ from solo.config.names import find_config
 from solo.errors import CheckpointError, DataError, missing_file_message, printable
 from solo.output_files import check_outputs, write_output
 
-CONFIG, CARD = "config.py", "README.md"
+CARD = "README.md"
 REPORT_FORMAT = "solo evaluation report"
 Format = Literal["safetensors", "pth"]
 
@@ -34,6 +35,7 @@ def publish(
     config: str | os.PathLike[str],
     overrides: Mapping[str, Any] | None = None,
     format: Format = "safetensors",
+    half: bool = False,
     report: str | os.PathLike[str] | None = None,
     licence: str = "",
     overwrite: bool = False,
@@ -49,6 +51,7 @@ def publish(
         config: config of the model.
         overrides: config values by dotted key.
         format: of the weights.
+        half: store them in float16, in half the bytes; loading makes them float32 again.
         report: `report.json` of `solo test --report`, for the card.
         licence: of the weights, for the card.
         overwrite: replace files that exist.
@@ -57,7 +60,8 @@ def publish(
         The files: weights, config, card.
 
     Raises:
-        CheckpointError: the weights do not fit the model of the config, or the checkpoint names no classes.
+        CheckpointError: the weights do not fit the model of the config, or not float16, or the checkpoint names no
+            classes.
         DataError: the report is none.
         OutputError: a file exists, or cannot be written.
     """
@@ -79,7 +83,7 @@ def publish(
         "published_from": {"sha256": file_sha256(checkpoint), "solo": __version__},
     }
     weights = {name: value.detach().clone().contiguous() for name, value in loaded["state_dict"].items()}
-    _write_weights(files[0], weights, meta, format=format)
+    _write_weights(files[0], _in_half(weights, source=source) if half else weights, meta, format=format)
     write_output(files[1], _portable(settings).pretty_text.encode())
     card = model_card(files[0].name, settings, classes=classes, weights=weights, measured=measured, licence=licence)
     write_output(files[2], card.encode("utf-8", "backslashreplace"))
@@ -106,7 +110,7 @@ def model_card(
         "",
         "```bash",
         "pip install solov2",
-        f"solo predict photo.jpg --config {CONFIG} --checkpoint {file}",
+        f"solo predict photo.jpg --config {CONFIG} --checkpoint {file}  # or --model with the folder",
     ]
     lines += ["```", "", "## Measured", "", *_measured_lines(measured), ""]
     lines += ["## Licence", "", f"Weights: {_text(licence) or 'not stated'}.", ""]
@@ -149,6 +153,15 @@ def _read_report(path: str | os.PathLike[str]) -> dict[str, Any]:
         reason = f"{type(error).__name__}: {error!s:.80}"
         raise DataError(f"{path} is no report.json of `solo test --report` ({reason})") from None
     return dict(content)
+
+
+def _in_half(weights: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """Float32 weights in float16; refuses those that are infinite there."""
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    for name, value in halves.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(f"{source}: {printable(name)} has values outside float16, so leave half out")
+    return halves
 
 
 def _write_weights(path: Path, weights: dict[str, Tensor], meta: dict[str, Any], *, format: Format) -> None:

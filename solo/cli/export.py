@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from solo.checkpoints.published import find_model
 from solo.cli.options import add_config_options, add_offline_option, set_offline
 from solo.cli.result_options import add_overwrite_option
-from solo.errors import printable
+from solo.errors import UserError, printable
 from solo.export.exporting import export_model
 from solo.export.options import FORMATS, OPSETS, ExportOptions
 from solo.runtime.metadata import CONTRACTS
@@ -15,8 +16,8 @@ from solo.runtime.metadata import CONTRACTS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options keep the spelling of other exporters where they have them."""
-    parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("config", help="config file; or, alone, a model that comes with solo or a published folder")
+    parser.add_argument("checkpoint", nargs="?", help="checkpoint file")
     parser.add_argument("--format", default="onnx", help=f"{', '.join(FORMATS)} (default: %(default)s)")
     parser.add_argument(
         "--contract",
@@ -51,8 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Export and print where the file is."""
+    """Export and print where the file is.
+
+    Raises:
+        UserError: a model is given without a checkpoint and without the file to write.
+    """
     set_offline(arguments)
+    if arguments.checkpoint is None:
+        if arguments.out is None:
+            raise UserError(f"{printable(arguments.config)} without a checkpoint: expected --out, the file to write")
+        arguments.config, arguments.checkpoint = map(str, find_model(arguments.config))
     options = ExportOptions(
         format=arguments.format,
         contract=arguments.contract,

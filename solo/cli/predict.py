@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solo.checkpoints.hub import local_checkpoint
+from solo.checkpoints.published import find_model
 from solo.cli.options import (
     add_config_options,
     add_deployment_options,
@@ -28,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options keep mmdet's spelling where mmdet has them."""
     add_prediction_options(parser)
     parser.add_argument("--config", help="config file, or the name of one; an exported file needs none")
-    parser.add_argument("--checkpoint", required=True, help="checkpoint, or exported file")
+    parser.add_argument("--checkpoint", help="checkpoint, or exported file")
+    parser.add_argument(
+        "--model",
+        help="in place of both: a folder that solo publish wrote, or the name of a model that comes with solo",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: merge several views of each image")
     add_tile_options(parser)
@@ -41,10 +46,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict and print a summary; the exit code is 1 if no image could be read, 143 after SIGTERM.
 
     Raises:
-        ConfigError: a checkpoint has no config, or an exported file has options of one.
+        ConfigError: a checkpoint has no config, or an exported file has options of one, or neither is given.
+        CheckpointError: there is no such model.
     """
     keep_freed_memory()
     set_offline(arguments)
+    if (arguments.checkpoint is None) == (arguments.model is None):
+        raise ConfigError("expected --checkpoint, with --config unless the file is an exported one, or --model")
+    if arguments.model is not None:
+        if arguments.config is not None:
+            raise ConfigError(f"--model {arguments.model} has a config of its own: leave --config out")
+        arguments.config, arguments.checkpoint = map(str, find_model(arguments.model))
     arguments.checkpoint = local_checkpoint(arguments.checkpoint)
     return predict_images(arguments, lambda: _open_predictor(arguments))
 

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=["safetensors", "pth"], default="safetensors", help="of the weights (default: %(default)s)"
     )
+    parser.add_argument("--half", action="store_true", help="float16 weights, in half the bytes")
     parser.add_argument("--report", metavar="FILE", help="report.json of `solo test --report`, for the card")
     parser.add_argument("--licence", default="", metavar="TEXT", help="licence of the weights, such as apache-2.0")
     add_offline_option(parser)
@@ -34,6 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         config=arguments.config,
         overrides=arguments.cfg_options,
         format=arguments.format,
+        half=arguments.half,
         report=arguments.report,
         licence=arguments.licence,
         overwrite=arguments.overwrite,

@@ -73,7 +73,8 @@ class SOLOPredictor:
 
         Args:
             config: a config file, the name of a config that comes with solo, or a loaded config; or, alone, an exported
-                file: *.onnx, *.pt2, or the folder of an OpenVINO model.
+                file (*.onnx, *.pt2, or the folder of an OpenVINO model), a folder that `solo publish` wrote, or the
+                name of a model that comes with solo, such as "nuclei-nano".
             checkpoint: the weights that a training wrote, or `hf://ORG/REPO/FILE` of the Hugging Face Hub. An exported
                 file is taken here too; it needs no config, and `config` is not read.
             device: "cpu", "cuda", ...; None selects the GPU if there is one, else the CPU. OpenVINO has "gpu" and
@@ -104,9 +105,9 @@ class SOLOPredictor:
             exported = _open_exported(str(file), device=device, tta=tta, options=deployment)
             self._model: _Model = exported
             self.model, self.device = exported, exported.device
-        elif checkpoint is None:
-            raise ConfigError(f"{config}: expected a checkpoint with this config, or an exported file")
         else:
+            if checkpoint is None:
+                config, checkpoint = _published(config)
             opened = _open_checkpoint(config, checkpoint, device=device, tta=tta, deployment=deployment)
             self._model, self.model, self.device = opened, opened.model, opened.device
         self.classes = self._model.classes
@@ -230,6 +231,19 @@ def _open_exported(file: str, *, device: Any, tta: bool, options: Any) -> Any:
     if options is not None and not isinstance(options, RuntimeOptions):
         raise ConfigError(f"{file}: an exported file is run with solo.runtime.RuntimeOptions, got {options}")
     return ExportedModel(file, None if device is None else str(device), options=options)
+
+
+def _published(name: Any) -> tuple[str, str]:
+    """Config and weights of a published model; a config's name without a checkpoint is an error."""
+    from solo.checkpoints.published import find_model, is_model, model_names
+
+    if not is_model(name):
+        raise ConfigError(
+            f"{name}: expected a checkpoint with this config, an exported file, or one of solo's models: "
+            f"{', '.join(model_names())}"
+        )
+    found = find_model(name)
+    return str(found.config), str(found.weights)
 
 
 def _open_checkpoint(config: Any, checkpoint: Any, *, device: Any, tta: bool, deployment: Any) -> Any:
