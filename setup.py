@@ -20,7 +20,7 @@ INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 HUB = ["huggingface_hub>=0.34"]
 DEVELOPMENT = ["efficientnet-lite-pytorch", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18"]
-BROWSER = ["httpx", "playwright"]  # tests of the server and of pages
+SERVER_TESTS = ["cvat-sdk", "httpx", "playwright"]
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]
 
 
@@ -77,7 +77,7 @@ setup(
         "video": VIDEO,
         "hub": HUB,
         "track": TRACK,
-        "dev": [*DEVELOPMENT, *SERVE, *BROWSER, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO, *TRACK],
+        "dev": [*DEVELOPMENT, *SERVE, *SERVER_TESTS, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO, *TRACK],
         "docs": DOCUMENTATION,
     },
     cmdclass={"build_py": BuildWithConfigs},

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from solo.cli.options import add_config_options, add_deployment_options, parse_deployment, parse_runtime_options
+from solo.cli.result_options import score
 from solo.config import load_config
 from solo.errors import ConfigError, UserError, printable
 from solo.inference.predictor import SOLOPredictor
 from solo.runtime.sessions import is_exported
 
 MEGABYTE = 2**20
+TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
 _NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 
 
@@ -35,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-requests", type=int, default=32, help="at once; further ones get 503 (default: %(default)s)"
     )
     parser.add_argument("--timeout", type=float, default=60, help="seconds for a request (default: 60)")
+    parser.add_argument(
+        "--label-studio-url",
+        metavar="URL",
+        help="the Label Studio that images of its tasks are fetched from; its access token is in LABEL_STUDIO_API_KEY",
+    )
+    parser.add_argument(
+        "--label-studio-score-thr", type=score, default=0.3, help="lowest score sent to it (default: %(default)s)"
+    )
     add_deployment_options(parser, default="auto")
     add_config_options(parser)
 
@@ -48,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         import python_multipart  # noqa: F401  # Starlette asks for it when the first form arrives
 
-        from solo.serve import application, limits, models, running
+        from solo.serve import application, label_studio, limits, models, running
     except ModuleNotFoundError as error:
         missing = _NEEDED.get((error.name or "").partition(".")[0])
         if missing is None:
@@ -60,6 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
         max_requests=arguments.max_requests,
         timeout=arguments.timeout,
     )
+    images = label_studio.ImageSource(
+        url=arguments.label_studio_url, token=os.environ.get(TOKEN_VARIABLE), timeout=accepted.timeout
+    )
     if len(arguments.models) > 2:
         raise ConfigError(f"solo serve takes one model, or two to compare, got {len(arguments.models)}")
     opened = running.listen(arguments.host, arguments.port)
@@ -68,10 +82,15 @@ def run(arguments: argparse.Namespace) -> None:
         names = models.unique_names([printable(Path(path).name) for path in arguments.models])
         served = [models.ServedModel(*pair) for pair in zip(names, predictors, strict=True)]
         app = application.create_app(
-            served, limits=accepted, hosts=running.allowed_hosts(arguments.host, arguments.allow_host)
+            served,
+            limits=accepted,
+            hosts=running.allowed_hosts(arguments.host, arguments.allow_host),
+            label_studio=images,
+            label_studio_score_thr=arguments.label_studio_score_thr,
         )
         for model in served:
-            print(f"{model.name}: {len(model.classes)} classes, on {model.device}")
+            count = len(model.classes)
+            print(f"{model.name}: {count} {'class' if count == 1 else 'classes'}, on {model.device}")
         if len({frozenset(model.classes) for model in served}) > 1:
             print("the two models have different classes; the page filters the classes of both")
         print(f"page {running.url_of(opened)}   API {running.url_of(opened)}/docs   Ctrl-C stops", flush=True)

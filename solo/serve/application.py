@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -18,14 +17,15 @@ from fastapi.responses import JSONResponse
 from solo import __version__
 from solo.errors import UserError, printable
 from solo.serve.formats import Format, ImageInfo, to_content, to_png
-from solo.serve.jobs import JobQueue
+from solo.serve.jobs import JobQueue, checked
+from solo.serve.label_studio import ImageSource
+from solo.serve.label_studio_routes import add_label_studio
 from solo.serve.limits import LOWEST_SCORE, ServerLimits
 from solo.serve.models import ServedModel, find_model
 from solo.serve.protection import Protection
 from solo.serve.schemas import Health, Metadata, Problem, Result
 from solo.serve.uploads import Upload, decode_upload, read_upload
 
-_LOGGER = logging.getLogger(__name__)
 _IMAGE_BODY = {
     "requestBody": {
         "required": True,
@@ -67,28 +67,13 @@ class _Services(NamedTuple):
         return await self.queue.run(body, lambda upload: checked(lambda: work(upload)))
 
 
-def checked(work: Callable[[], Output]) -> Output:
-    """Convert what a model raises into HTTP errors of one line.
-
-    Raises:
-        HTTPException: 422 for images that the model does not take; 500 for anything else, which is logged.
-    """
-    try:
-        return work()
-    except HTTPException:
-        raise
-    except UserError as error:
-        raise HTTPException(422, printable(str(error))) from None
-    except Exception as error:
-        _LOGGER.exception("a request failed")
-        raise HTTPException(500, f"the model failed: {type(error).__name__}; the server's log says more") from None
-
-
 def create_app(
     models: Sequence[ServedModel],
     *,
     limits: ServerLimits | None = None,
     hosts: Collection[str] | None = None,
+    label_studio: ImageSource | None = None,
+    label_studio_score_thr: float = 0.3,
 ) -> FastAPI:
     """Build the application.
 
@@ -96,6 +81,8 @@ def create_app(
         models: one model, or two that the page compares; their names differ.
         limits: what is accepted.
         hosts: names that requests may use for the server; None for all.
+        label_studio: where images of Label Studio's tasks come from; None for images within the tasks alone.
+        label_studio_score_thr: lowest score of what is sent to Label Studio.
     """
     limits = limits or ServerLimits()
     queue = JobQueue(max_requests=limits.max_requests, timeout=limits.timeout)
@@ -118,6 +105,14 @@ def create_app(
     services = _Services(models, limits, queue)
     _add_prediction(app, services)
     _add_information(app, services)
+    add_label_studio(
+        app,
+        model=models[0],
+        limits=limits,
+        queue=queue,
+        source=label_studio or ImageSource(),
+        score_thr=label_studio_score_thr,
+    )
     _add_pages(app)
     return app
 

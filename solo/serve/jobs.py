@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,9 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException
 
+from solo.errors import UserError, printable
+
+_LOGGER = logging.getLogger(__name__)
 Received = TypeVar("Received")
 Result = TypeVar("Result")
 
@@ -87,3 +91,20 @@ class JobQueue:
     def close(self) -> None:
         """Cancel what waits, and let the thread end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def checked(work: Callable[[], Result]) -> Result:
+    """Convert what a model raises into HTTP errors of one line.
+
+    Raises:
+        HTTPException: 422 for images that the model does not take; 500 for anything else, which is logged.
+    """
+    try:
+        return work()
+    except HTTPException:
+        raise
+    except UserError as error:
+        raise HTTPException(422, printable(str(error))) from None
+    except Exception as error:
+        _LOGGER.exception("a request failed")
+        raise HTTPException(500, f"the model failed: {type(error).__name__}; the server's log says more") from None

@@ -87,9 +87,12 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     """The body of a request.
 
     Raises:
-        MultiPartException: it has more than `max_bytes`.
+        HTTPException: 413 for more than `max_bytes`.
     """
-    return b"".join([chunk async for chunk in _limited_stream(request, max_bytes=max_bytes)])
+    try:
+        return b"".join([chunk async for chunk in _limited_stream(request, max_bytes=max_bytes)])
+    except _TooLargeError:
+        raise HTTPException(413, f"the request has more than {max_bytes} bytes") from None
 
 
 async def _limited_stream(request: Request, *, max_bytes: int) -> AsyncGenerator[bytes, None]:

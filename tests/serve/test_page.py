@@ -131,11 +131,11 @@ def test_filters_without_calling_the_model_again(page: Any, predictor: RingPredi
 def test_hover_tells_label_score_and_area_and_a_hole_is_not_the_object(page: Any) -> None:
     give(page, "photo.png")
     page.mouse.move(*at(page, 6, 6))
-    assert page.text_content("#tip").split() == ["cell", "0.90", "364", "px"]
+    assert page.text_content("#tip").split() == ["cell", "·", "0.90", "·", "364", "px"]
     page.mouse.move(*at(page, 13, 13))
     assert page.is_hidden("#tip")
     page.mouse.move(*at(page, 41, 22))
-    assert page.text_content("#tip").split() == ["dust", "0.40", "96", "px"]
+    assert page.text_content("#tip").split() == ["dust", "·", "0.40", "·", "96", "px"]
 
 
 def test_click_hides_and_shows_again(page: Any) -> None:

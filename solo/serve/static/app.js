@@ -74,7 +74,7 @@ const viewer = new Viewer($("canvas"), {
   onHover(found, event) {
     $("tip").hidden = !found;
     if (!found) return;
-    $("tip").textContent = `${found.label}   ${found.score.toFixed(2)}   ${found.area.toLocaleString("en")} px`;
+    $("tip").textContent = `${found.label} · ${found.score.toFixed(2)} · ${found.area.toLocaleString("en")} px`;
     const box = $("stage").getBoundingClientRect();
     const left = Math.min(event.clientX - box.left + 14, box.width - $("tip").offsetWidth - 8);
     const top = Math.min(event.clientY - box.top + 16, box.height - $("tip").offsetHeight - 8);
@@ -157,7 +157,7 @@ function showTimes(seconds) {
   $("bar").replaceChildren(
     ...stages.map(([stage, colour]) => {
       const part = element("i");
-      Object.assign(part.style, { flexGrow: String(seconds[stage]), background: colour });
+      Object.assign(part.style, { flexGrow: String((100 * seconds[stage]) / total), background: colour });
       return part;
     }),
   );
