@@ -20,7 +20,9 @@ _NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "pyth
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that `solo predict` has too have its spelling."""
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="exported file or checkpoint; two are compared")
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help="exported file, published folder, or checkpoint; two are compared"
+    )
     parser.add_argument(
         "--config",
         action="append",
@@ -102,19 +104,27 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _open_predictors(arguments: argparse.Namespace) -> list[SOLOPredictor]:
     configs = list(arguments.config or [])
-    checkpoints = [path for path in arguments.models if not is_exported(path)]
+    checkpoints = [path for path in arguments.models if _needs_config(path)]
     if len(configs) not in ({1, len(checkpoints)} if checkpoints else {0}):
         expected = f"one --config, or one for each of {len(checkpoints)} checkpoints" if checkpoints else "no --config"
-        raise ConfigError(f"expected {expected}, got {len(configs)}; only exported files need none")
+        raise ConfigError(f"expected {expected}, got {len(configs)}; exported files and published folders need none")
     if not checkpoints and arguments.cfg_options:
-        raise ConfigError("--cfg-options change nothing in exported files")
+        raise ConfigError("--cfg-options change configs of checkpoints alone, and there is none")
     device = None if arguments.device == "auto" else arguments.device
     predictors: list[SOLOPredictor] = []
     for path in arguments.models:
         if is_exported(path):
             predictors.append(SOLOPredictor(path, device=device, deployment=parse_runtime_options(arguments.deploy)))
             continue
-        config = load_config(configs[0] if len(configs) == 1 else configs.pop(0), overrides=arguments.cfg_options)
         deployment = parse_deployment(arguments.deploy)
+        if not _needs_config(path):
+            predictors.append(SOLOPredictor(path, device=device, deployment=deployment))
+            continue
+        config = load_config(configs[0] if len(configs) == 1 else configs.pop(0), overrides=arguments.cfg_options)
         predictors.append(SOLOPredictor(config, path, device=device, deployment=deployment))
     return predictors
+
+
+def _needs_config(path: str) -> bool:
+    """Whether a model is a checkpoint alone: no exported file, and no folder of solo publish or name of one."""
+    return not is_exported(path) and Path(path).suffix != ""

@@ -100,7 +100,7 @@ def test_wrong_numbers_of_models_and_configs(model: Path, capsys: pytest.Capture
     assert "one model, or two" in refused(capsys, model, model, model, *free)
     assert "expected one --config" in refused(capsys, "a.pth", *free)
     assert "expected no --config" in refused(capsys, model, "--config", "a.py", *free)
-    assert "--cfg-options change nothing" in refused(capsys, model, *free, "--cfg-options", "a=1")
+    assert "--cfg-options change configs of checkpoints" in refused(capsys, model, *free, "--cfg-options", "a=1")
     assert "max_pixels must be above 0" in refused(capsys, model, "--max-pixels", "0", *free)
 
 

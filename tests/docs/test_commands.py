@@ -27,7 +27,7 @@ from tests.helpers.paths import CONFIGS, ROOT
 
 DEMO_CONFIG = "configs/shapes/solov2-nano_shapes.py"
 # Programs that the set-up brings, or that are there before it.
-PROGRAMS = {"find", "pip", "pre-commit", "scp", "source", "tensorboard", "torchrun"}
+PROGRAMS = {"curl", "cvat-cli", "find", "pip", "pre-commit", "scp", "source", "tensorboard", "torchrun"}
 
 
 def make_targets() -> set[str]:
