@@ -195,10 +195,10 @@ def _open(file: str, *, device: str | None, options: RuntimeOptions) -> tuple[st
 
 def _exported_contender(predictor: SOLOPredictor, is_exact: bool) -> Contender:
     functions = [
-        TimedFunction(predictor.model, "_read", "load"),
+        TimedFunction(predictor.model, "read_image", "load"),
         TimedFunction(predictor.model, "_resize", "preprocess"),
         TimedFunction(predictor.model, "_batch", "preprocess"),
-        TimedFunction(predictor.model._session, "run", "network"),
+        TimedFunction(predictor.model.session, "run", "network"),
         TimedFunction(solo.runtime.model, "decode_raw", "decode"),
         TimedFunction(solo.runtime.model, "encode_resized_arrays", "resize"),
     ]

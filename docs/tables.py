@@ -22,6 +22,18 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(r"(<!-- results:(\w+) -->)(.*?)(<!-- /results -->)", re.DOTALL)
 TRAINED = {"light R18": "train_light-r18", "R50": "train_r50", "nano, nuclei": "train_nuclei"}
 PREDICTED = {"light R18": "infer_light-r18", "R50": "infer_r50"}
+EXPORTED = {
+    "light R18": ("exported_light-r18", "solov2-light_r18_fpn_ms-3x_coco"),
+    "R50": ("exported_r50", "solov2_r50_fpn_1x_coco"),
+}
+RUN = {
+    "ONNX Runtime, float32": ".onnx",
+    "OpenVINO, float32": "_openvino",
+    "OpenVINO, bfloat16": "_openvino@bfloat16",
+    "OpenVINO, int8": "-int8_openvino",
+    "ONNX Runtime, int8": "-int8.onnx",
+}
+"""How exported files are run, and what follows the contract in the names of their rows."""
 TRAINING_ROWS = {
     "host_syncs": "host_syncs, of forward and backward pass",
     "ops_per_step": "ops_per_step, outside backbone and neck",
@@ -183,23 +195,50 @@ def evaluation_benchmark() -> str:
 
 
 def exported_benchmark() -> str:
-    """Times of exported files of light R18, from an image file to RLEs."""
-    labels = {
-        "checkpoint_float32": "checkpoint, run by torch",
-        "raw.onnx_float32": "`raw`, ONNX Runtime, float32",
-        "detections.onnx_float32": "`detections`, ONNX Runtime, float32",
-        "raw_openvino_float32": "`raw`, OpenVINO, float32",
-        "detections_openvino_float32": "`detections`, OpenVINO, float32",
-        "raw_openvino_bfloat16": "`raw`, OpenVINO, bfloat16",
-        "detections_openvino_bfloat16": "`detections`, OpenVINO, bfloat16",
-        "raw_openvino_int8": "`raw`, OpenVINO, int8",
+    """Times of exported files, from an image file to RLEs, a column for each model."""
+    found = [_exported(name, config) for name, config in EXPORTED.values()]
+    names = {
+        f"`{contract}`, {label}": f"{contract}{file}"
+        for contract in ("raw", "detections")
+        for label, file in RUN.items()
     }
-    found = _benchmark("exported_light-r18")
-    rows = [(label, found.get(f"latency/{name}")) for name, label in labels.items()]
-    return table(
-        ("file", "times as fast as mmdetection", "ms"),
-        [(label, against_mmdet(row), _milliseconds(row, "ours")) for label, row in rows],
+    rows = []
+    for label, name in {"checkpoint, run by torch": "checkpoint", **names}.items():
+        own = [model.get(name) for model in found]
+        if any(own):
+            network = [_milliseconds(model.get(f"{name}/network"), "ours") for model in found]
+            times = [[against_mmdet(row), _milliseconds(row, "ours")] for row in own]
+            rows.append([label, *(cell for pair, last in zip(times, network, strict=True) for cell in (*pair, last))])
+    peer = [[model.get(name) for name in ("checkpoint", "checkpoint/network")] for model in found]
+    rows.append(
+        ["mmdetection", *(cell for pair in peer for cell in ("1", *(_milliseconds(row, "peer") for row in pair)))]
     )
+    return table(("file", *(head for model in EXPORTED for head in (model, "ms", "network"))), rows)
+
+
+def exported_stages() -> str:
+    """Where the time of an image goes: light R18, exported files and mmdetection."""
+    found = _exported(*EXPORTED["light R18"])
+    sides = {"mmdetection": ("checkpoint", "peer"), "checkpoint": ("checkpoint", "ours")}
+    sides |= {f"`raw`, {label}": (f"raw{file}", "ours") for label, file in RUN.items()}
+    stages = {"load": "read and resize", "network": "network", "decode": "decoding", "encode": "masks to RLEs"}
+    rows = [
+        [label, *(_one_digit(found.get(f"{name}/{stage}"), side) for stage in stages)]
+        for label, (name, side) in sides.items()
+    ]
+    return table(("ms", *stages.values()), rows)
+
+
+def _one_digit(row: dict[str, Any] | None, side: str) -> str:
+    return "-" if row is None or row[side] is None else f"{row[side]:,.{1 if row[side] < 100 else 0}f}"
+
+
+def _exported(name: str, config: str) -> dict[str, dict[str, Any]]:
+    """The rows of latency by the names of files."""
+    path = ROOT / "benchmarks/results" / f"{name}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    start = f"latency_{config}_"
+    return {row["name"].removeprefix(start): row for row in rows if row["name"].startswith(start)}
 
 
 def recompute_benchmark() -> str:
@@ -275,6 +314,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "speed": speed,
     "training_benchmark": training_benchmark,
     "exported_benchmark": exported_benchmark,
+    "exported_stages": exported_stages,
     "recompute_benchmark": recompute_benchmark,
     "prediction_benchmark": prediction_benchmark,
     "gpu_benchmark": gpu_benchmark,
