@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import numpy as np
 
-from solo.checkpoints.hub import local_checkpoint
 from solo.errors import ConfigError, DataError
 from solo.images.pixels import PixelFormat
 from solo.inference.instances import Instances
@@ -97,7 +96,10 @@ class SOLOPredictor:
             ExportedModelError: the exported file is missing, foreign, damaged or unsafe, or its runtime is not
                 installed.
         """
-        checkpoint = None if checkpoint is None else local_checkpoint(checkpoint)
+        if checkpoint is not None and (not is_exported(checkpoint) or str(checkpoint).startswith("hf://")):
+            from solo.checkpoints.hub import local_checkpoint  # imports torch, which exported files do without
+
+            checkpoint = local_checkpoint(checkpoint)
         file = next((path for path in (checkpoint, config) if is_exported(path)), None)
         self.model: Any
         self.device: Any

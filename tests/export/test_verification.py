@@ -14,7 +14,9 @@ RAW = model_metadata(contract="raw", mask_channels=8, kernel_size=1)
 
 
 def raw_outputs(error: float, *, largest: float) -> Differences:
-    return Differences(outputs={"kernels": error}, relative_errors={"kernels": 0.0}, largest_values={"kernels": largest})
+    return Differences(
+        outputs={"kernels": error}, relative_errors={"kernels": 0.0}, largest_values={"kernels": largest}
+    )
 
 
 @pytest.mark.parametrize(("error", "largest"), [(0.9e-4, 0.1), (0.9e-4, 10.0), (0.9e-3, 100.0)])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -17,12 +19,23 @@ from solo.datasets.shapes.rendering import render_image
 from solo.export import ExportOptions, export_model
 from solo.inference.instances import Instances
 from tests.helpers.exported import write_random_checkpoint
+from tests.helpers.onnx_files import write_detections
 from tests.helpers.paths import CONFIGS, ROOT
 
 for extra in ("onnx", "onnxruntime", "openvino"):
     pytest.importorskip(extra, reason="needs solov2[onnx] and solov2[openvino]")
 
 NEEDED = ("numpy", "cv2", "onnxruntime", "openvino")
+BLOCK = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "mmengine", "mmcv", "mmdet", "pycocotools"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Block())
+"""
 SCRIPT = """
 import json, sys
 from importlib.util import find_spec
@@ -50,6 +63,23 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 (packages / source.name).symlink_to(source)
     (packages / "solo").symlink_to(ROOT / "solo")
     return folder / "bin" / "python"
+
+
+def test_the_command_imports_nothing_that_a_machine_without_torch_lacks(tmp_path: Path) -> None:
+    """In seconds what the test below does in an environment of its own: these modules are missing for the command."""
+    model = write_detections(tmp_path / "m.onnx")
+    image, _ = render_image(rng=np.random.default_rng(0), size=128)
+    assert cv2.imwrite(str(tmp_path / "a.png"), image)
+    (tmp_path / "sitecustomize.py").write_text(BLOCK)
+    done = subprocess.run(
+        [sys.executable, "-m", "solo.runtime", str(model), "a.png", "--out-dir", "out"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "predictions.json").is_file()
 
 
 @pytest.mark.long
