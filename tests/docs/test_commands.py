@@ -63,8 +63,12 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
     return parsed.value.arguments
 
 
-def check_config(config: str | None, overrides: dict[str, Any] | None) -> None:
+def check_config(config: str | list[str] | None, overrides: dict[str, Any] | None) -> None:
     """The config loads, by path or by name, unless a page tells the reader to write or to copy it."""
+    if isinstance(config, list):  # of an option that may be given twice
+        for each in config:
+            check_config(each, overrides)
+        return
     if config is not None and config not in described_configs() and config not in copied_configs():
         path = ROOT / config
         load_config(path if path.exists() else config, overrides=overrides)
