@@ -24,7 +24,7 @@ REQUIRED = {
 OPTIONAL = {
     "matplotlib": ("matplotlib", "training curves as an image", "matplotlib"),
     "huggingface_hub": ("huggingface_hub", "checkpoints of the Hugging Face Hub", "solov2[hub]"),
-    "tifffile": ("tifffile", "TIFF files of more than four bands", "solov2[bands]"),
+    "tifffile": ("tifffile", "TIFF files of more than four bands, and larger than memory", "solov2[bands]"),
     "scipy": ("scipy", "SBD's .mat files in solo data convert", "scipy"),
     "onnx": ("onnx", "export", "solov2[onnx]"),
     "onnxruntime": ("onnxruntime", "exported models in ONNX files", "solov2[onnx]"),

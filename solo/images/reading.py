@@ -158,7 +158,7 @@ def check_image_file(
 
 
 def _read_content(path: str | os.PathLike[str], *, max_pixels: int | None) -> bytes:
-    max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
+    max_pixels = default_max_pixels() if max_pixels is None else max_pixels
     return read_file(path, max_size=_MAX_BYTES_PER_PIXEL * max(max_pixels, MAX_PIXELS))
 
 
@@ -166,7 +166,7 @@ def _check_content(
     content: bytes, name: str | os.PathLike[str], *, annotated: tuple[int, int] | None, max_pixels: int | None
 ) -> tuple[ImageHeader, tuple[int, ...]]:
     """The header of an image, and (height, width) with the orientation applied, after all checks but decoding."""
-    max_pixels = _default_max_pixels() if max_pixels is None else max_pixels
+    max_pixels = default_max_pixels() if max_pixels is None else max_pixels
     header = read_header(content)
     if header is None:
         raise UnreadableImageError(name, f"it is damaged or not an image of a supported format ({FORMATS})")
@@ -191,7 +191,8 @@ def _size_error(path: str | os.PathLike[str], size: tuple[int, ...], annotated: 
     )
 
 
-def _default_max_pixels() -> int:
+def default_max_pixels() -> int:
+    """The limit of `OPENCV_IO_MAX_IMAGE_PIXELS`, else `MAX_PIXELS`; DataError for a value that is no number."""
     text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
     if not text.isdecimal():
         raise DataError(f"environment variable {MAX_PIXELS_VARIABLE}: expected a number of pixels, got {text!r}")

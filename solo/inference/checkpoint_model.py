@@ -113,7 +113,7 @@ class CheckpointModel:
         return [self._to_instances(sample) for sample in self.model.test_step(batch)]
 
     def _predict_tiles(self, images: Sequence[Image], tiles: Tiles) -> list[Instances]:
-        sources = [open_image(image, read=self.read_image) for image in images]
+        sources = [open_image(image, read=self.read_image, pixels=self._load.pixels) for image in images]
         results = predict_by_tiles(sources, tiles=tiles, predict=self._predict_batch, pad_value=pad_value(self.model))
         return [
             Instances(**objects._asdict(), image_size=source.size, classes=self.classes)

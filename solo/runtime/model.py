@@ -130,7 +130,7 @@ class ExportedModel:
             return [TileObjects(each.labels, each.scores, each.rles) for each in found]
 
         colour = self.metadata.to_network(np.array(self.metadata.pad_value, np.uint8).reshape(1, 1, -1))
-        sources = [open_image(image, read=self.read_image) for image in images]
+        sources = [open_image(image, read=self.read_image, pixels=self.metadata.pixel_format) for image in images]
         results = predict_by_tiles(
             sources,
             tiles=tiles,
