@@ -197,23 +197,17 @@ def evaluation_benchmark() -> str:
 def exported_benchmark() -> str:
     """Times of exported files, from an image file to RLEs, a column for each model."""
     found = [_exported(name, config) for name, config in EXPORTED.values()]
-    names = {
+    files = {
         f"`{contract}`, {label}": f"{contract}{file}"
         for contract in ("raw", "detections")
         for label, file in RUN.items()
     }
-    rows = []
-    for label, name in {"checkpoint, run by torch": "checkpoint", **names}.items():
+    rows = [["mmdetection", *(cell for model in found for cell in ("1", _milliseconds(model["checkpoint"], "peer")))]]
+    for label, name in {"checkpoint, run by torch": "checkpoint", **files}.items():
         own = [model.get(name) for model in found]
         if any(own):
-            network = [_milliseconds(model.get(f"{name}/network"), "ours") for model in found]
-            times = [[against_mmdet(row), _milliseconds(row, "ours")] for row in own]
-            rows.append([label, *(cell for pair, last in zip(times, network, strict=True) for cell in (*pair, last))])
-    peer = [[model.get(name) for name in ("checkpoint", "checkpoint/network")] for model in found]
-    rows.append(
-        ["mmdetection", *(cell for pair in peer for cell in ("1", *(_milliseconds(row, "peer") for row in pair)))]
-    )
-    return table(("file", *(head for model in EXPORTED for head in (model, "ms", "network"))), rows)
+            rows.append([label, *(cell for row in own for cell in (against_mmdet(row), _milliseconds(row, "ours")))])
+    return table(("file", *(head for model in EXPORTED for head in (model, "ms"))), rows)
 
 
 def exported_stages() -> str:
