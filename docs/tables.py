@@ -264,6 +264,8 @@ def speed() -> str:
 def _over_seeds(runs: Sequence[dict[str, Any]], key: str, digits: int) -> str:
     """The median over the runs, with the smallest and the largest where there are several."""
     values = [run[key] for run in runs if key in run]
+    if not values:
+        return "-"
     median = f"{statistics.median(values):.{digits}f}"
     return median if len(values) == 1 else f"{median} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 

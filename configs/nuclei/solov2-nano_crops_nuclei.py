@@ -10,7 +10,7 @@ _base_ = [
 import os
 
 data_root = os.environ.get("DATA_ROOT") or "data/nuclei256/"
-max_epochs = 24
+max_epochs = 36
 
 # As in solov2-nano_nuclei.py; a tile holds fewer nuclei than an image.
 model = dict(
@@ -21,11 +21,18 @@ model = dict(
         scale_ranges=[(1, 32), (20, 64), (48, 128), (96, 512)],
     ),
     mask_feature=dict(feat_channels=64, out_channels=64),
-    criterion=dict(loss_cls=dict(loss_weight=1.0)),
+    criterion=dict(
+        # Scores learn how exact their masks are, and masks their boundaries.
+        loss_cls=dict(_delete_=True, type="QualityFocalLoss"),
+        loss_mask=dict(boundary_weight=1.0),
+    ),
     postprocess=dict(nms_pre=1000, max_per_img=400),
 )
 
-train_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root))
+cropped = [_base_.load, _base_.load_instances, _base_.random_resize, _base_.crop]
+copy_paste = dict(type="CopyPaste", pipeline=cropped, max_num_pasted=60, bbox_occluded_thr=10, mask_occluded_thr=30)
+train_pipeline = [*cropped, copy_paste, _base_.flip, _base_.pack]
+train_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 val_evaluator = dict(max_dets=400)
