@@ -18,6 +18,7 @@ TIMM = ["timm>=1.0", "torchvision"]
 TRACK = ["trackers>=2.6,<3"]
 INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 HUB = ["huggingface_hub>=0.34"]
+RAY = ["ray[data]>=2.50", "pyarrow>=17", "fsspec[http]"]
 DEVELOPMENT = ["efficientnet-lite-pytorch", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18"]
 SERVER_TESTS = ["cvat-sdk", "httpx", "playwright"]
@@ -77,7 +78,8 @@ setup(
         "video": VIDEO,
         "hub": HUB,
         "track": TRACK,
-        "dev": [*DEVELOPMENT, *SERVE, *SERVER_TESTS, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO, *TRACK],
+        "ray": RAY,
+        "dev": [*DEVELOPMENT, *SERVE, *SERVER_TESTS, *LITE0, *HUB, *ONNX, *OPENVINO, *INT8, *VIDEO, *TRACK, *RAY],
         "docs": DOCUMENTATION,
     },
     cmdclass={"build_py": BuildWithConfigs},

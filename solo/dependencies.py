@@ -39,6 +39,8 @@ OPTIONAL = {
     "timm": ("timm", "backbones of timm", "solov2[timm]"),
     "nncf": ("nncf", "int8 models", "solov2[int8]"),
     "trackers": ("trackers", "identities by ByteTrack", "solov2[track]"),
+    "ray": ("ray", "solo predict --ray", "solov2[ray]"),
+    "pyarrow": ("pyarrow", "shards of solo predict --ray", "solov2[ray]"),
     "av": ("av", "videos and streams", "solov2[video]"),
 }
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from mmengine.config import Config
 
 from solo.checkpoints.hub import local_checkpoint
 from solo.checkpoints.published import find_model
@@ -17,6 +21,7 @@ from solo.cli.options import (
     set_offline,
 )
 from solo.cli.predicting import add_prediction_options, predict_images
+from solo.cli.predicting_on_ray import add_ray_options, check_ray_options, predict_images_on_ray
 from solo.cli.tile_options import add_tile_options, parse_tiles
 from solo.config import config_files, load_config
 from solo.engine.malloc import keep_freed_memory
@@ -40,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_deployment_options(parser, default="auto")
     add_offline_option(parser)
     add_config_options(parser)
+    add_ray_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,8 +63,53 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.config is not None:
             raise ConfigError(f"--model {arguments.model} has a config of its own: leave --config out")
         arguments.config, arguments.checkpoint = map(str, find_model(arguments.model))
+    check_ray_options(arguments)
+    if arguments.ray is not None:
+        return _run_on_ray(arguments)
     arguments.checkpoint = local_checkpoint(arguments.checkpoint)
     return predict_images(arguments, lambda: _open_predictor(arguments))
+
+
+def _run_on_ray(arguments: argparse.Namespace) -> int:
+    # The actors have other working folders.
+    for name in ("config", "checkpoint"):
+        path = getattr(arguments, name)
+        if path is not None and os.path.exists(path):
+            setattr(arguments, name, os.path.abspath(path))
+    files = _model_files(
+        argparse.Namespace(**{**vars(arguments), "checkpoint": local_checkpoint(arguments.checkpoint)})
+    )
+    sent = argparse.Namespace(**{**vars(arguments), "inputs": []})
+    changes = ("cfg_options", "deploy", "tta", "tile", "overlap", "tile_scale")
+    settings = {name: getattr(arguments, name) for name in changes}
+    return predict_images_on_ray(
+        arguments, open_model=functools.partial(_open_in_actor, sent), files=files, settings=settings
+    )
+
+
+def _open_in_actor(arguments: argparse.Namespace, device: str) -> tuple[SOLOPredictor, Sequence[Path | str]]:
+    keep_freed_memory()
+    set_offline(arguments)
+    changed = dict(device=device, checkpoint=local_checkpoint(arguments.checkpoint))
+    return _open_predictor(argparse.Namespace(**{**vars(arguments), **changed}))
+
+
+def _model_files(arguments: argparse.Namespace) -> Sequence[Path | str]:
+    """The files that a predictor is read from.
+
+    Raises:
+        ConfigError: a checkpoint has no config, or the config cannot be used.
+    """
+    if is_exported(arguments.checkpoint):
+        return model_files(arguments.checkpoint)
+    config = _load_config(arguments)
+    return [*config_files(config.filename), arguments.checkpoint]
+
+
+def _load_config(arguments: argparse.Namespace) -> Config:
+    if arguments.config is None:
+        raise ConfigError(f"checkpoint {arguments.checkpoint} needs --config; only exported files need none")
+    return load_config(arguments.config, overrides=arguments.cfg_options)
 
 
 def _open_predictor(arguments: argparse.Namespace) -> tuple[SOLOPredictor, Sequence[Path | str]]:
@@ -71,9 +122,7 @@ def _open_predictor(arguments: argparse.Namespace) -> tuple[SOLOPredictor, Seque
             arguments.checkpoint, device=device, tta=arguments.tta, deployment=options, **parse_tiles(arguments)
         )
         return predictor, model_files(arguments.checkpoint)
-    if arguments.config is None:
-        raise ConfigError(f"checkpoint {arguments.checkpoint} needs --config; only exported files need none")
-    config = load_config(arguments.config, overrides=arguments.cfg_options)
+    config = _load_config(arguments)
     predictor = SOLOPredictor(
         config,
         arguments.checkpoint,

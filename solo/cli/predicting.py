@@ -103,7 +103,7 @@ def predict_images(
         arguments: with those of `add_prediction_options`.
         open_predictor: gives the predictor and the files that it was read from, which results never replace.
     """
-    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGTERM, exit_on_signal)
     options = parse_result_options(arguments)
     source = open_source(arguments.inputs, stride=arguments.vid_stride)
     if options.video and not source.has_video:
@@ -161,6 +161,6 @@ def _print_summary(summary: PredictionSummary, *, out_dir: str, device: str) -> 
     )
 
 
-def _exit(number: int, frame: FrameType | None) -> None:
-    """Exit as after Ctrl-C, with what was predicted so far in the json."""
+def exit_on_signal(number: int, frame: FrameType | None) -> None:
+    """Exit as after Ctrl-C, so that files are closed; a handler of signals."""
     sys.exit(128 + number)

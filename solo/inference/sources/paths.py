@@ -87,25 +87,35 @@ def read_list(entry: str) -> list[Path]:
     Raises:
         DataError: there is no path, or the text is not UTF-8.
     """
+    lines, folder = read_lines(entry)
+    return list(dict.fromkeys(folder / Path(line).expanduser() for line in lines))
+
+
+def read_lines(entry: str) -> tuple[list[str], Path]:
+    """Read the lines of a list of paths, and the folder that they are relative to.
+
+    Raises:
+        DataError: as `read_list`.
+    """
     folder, shown = Path(), "the standard input"
     try:
         if entry == STANDARD_INPUT:
-            paths = _parse_list(sys.stdin, folder=folder)
+            lines = _parse_list(sys.stdin)
         else:
             file = Path(entry).expanduser()
             folder, shown = file.parent, f"list {printable(entry)}"
-            with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-                paths = _parse_list(lines, folder=folder)
+            with file.open(encoding="utf-8-sig", errors="surrogateescape") as content:
+                lines = _parse_list(content)
     except OSError as error:
         raise DataError(f"{shown} cannot be read: {error.strerror}") from None
-    if not paths:
+    if not lines:
         raise DataError(f"{shown} holds no path; expected the path of an image or a video on each line")
-    return paths
+    return lines, folder
 
 
-def _parse_list(lines: Iterable[str], *, folder: Path) -> list[Path]:
+def _parse_list(lines: Iterable[str]) -> list[str]:
     texts = (line.strip("\r\n") for line in lines)
-    return list(dict.fromkeys(folder / Path(text).expanduser() for text in texts if text.strip()))
+    return [text for text in texts if text.strip()]
 
 
 def _files_of_folder(folder: Path, shown: str, *, passed_over: Counter[str]) -> list[Path]:
