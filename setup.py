@@ -19,7 +19,16 @@ TRACK = ["trackers>=2.6,<3"]
 INT8 = ["nncf>=3,<4", "openvino>=2025.0", *ONNX]
 HUB = ["huggingface_hub>=0.34"]
 RAY = ["ray[data]>=2.50", "pyarrow>=17", "fsspec[http]"]
-DEVELOPMENT = ["efficientnet-lite-pytorch", "hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "tifffile"]
+DEVELOPMENT = [
+    "efficientnet-lite-pytorch",
+    "hypothesis",
+    "mypy",
+    "psutil",
+    "pytest",
+    "pytest-timeout",
+    "ruff",
+    "tifffile",
+]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18"]
 SERVER_TESTS = ["cvat-sdk", "httpx", "playwright"]
 DOCUMENTATION = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"]

@@ -32,6 +32,10 @@ NOT_RUN = {
     "make ": "the set-up of a clone, or all tests; `make demo` is `solo demo`, which test_newcomer.py runs",
     "find ": "not of solo; what it lists is the input of the next command",
     "solo predict rtsp:": "needs a camera",
+    "solo predict photos --config solov2_r50_fpn_1x_coco --checkpoint weights.pth --out-dir shards --ray ": (
+        "starts Ray: tests/inference/distributed/test_predict.py"
+    ),
+    "solo predict s3://": "needs a bucket and a cluster",
     "solo publish ": "needs what a training and its report leave: tests/checkpoints/test_publishing.py",
     "source ": "belongs to the shell",
     "pip ": "installs; test_wheel.py installs the wheel",

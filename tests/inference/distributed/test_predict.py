@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import importlib.util
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +112,19 @@ def test_a_run_that_was_killed_goes_on(folder: Path, address: str) -> None:
     out, error = finish(start(folder, address, "data"), code=2)
     assert error.count("\n") == 1
     assert "belongs to another run: its model is" in error
+
+
+def test_a_ray_of_its_own_listens_on_the_loopback_alone(folder: Path) -> None:
+    psutil = pytest.importorskip("psutil", reason="needs psutil")
+    process, listening = start(folder, "local", "data"), set()
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            tree = psutil.Process(process.pid).children(recursive=True)
+            found = [
+                connection for each in tree for connection in each.net_connections() if connection.status == "LISTEN"
+            ]
+            listening.update(connection.laddr.ip for connection in found)
+        time.sleep(0.2)
+    out, error = finish(process)
+    assert f"{IMAGES} images" in out, error
+    assert listening and listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
