@@ -46,10 +46,10 @@ def start_script(name: str, *arguments: str | Path, folder: Path, **environment:
     return _start(command, folder=folder, **{"PYTHON": sys.executable, **environment})
 
 
-def finish(process: subprocess.Popen[str], *, code: int = 0) -> tuple[str, str]:
+def finish(process: subprocess.Popen[str], *, code: int = 0, seconds: float = 100) -> tuple[str, str]:
     """Standard output and error of a process that has to end with `code` in time."""
     try:
-        out, error = process.communicate(timeout=100)
+        out, error = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise

@@ -20,7 +20,8 @@ import pytest
 
 from solo.inference.distributed import read_shards
 from solo.inference.predictor import SOLOPredictor
-from tests.helpers.commands import finish, start_module, wait_for
+from tests.helpers import commands
+from tests.helpers.commands import start_module, wait_for
 from tests.helpers.fakes import write_checkpoint, write_config
 from tests.helpers.paths import ROOT
 from tests.helpers.ray_models import make_mortal
@@ -32,6 +33,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow"),
 ]
 IMAGES = 9
+finish = functools.partial(commands.finish, seconds=400)  # Ray starts in ten seconds, or in a hundred where all is busy
 
 
 @pytest.fixture(scope="module")
