@@ -210,6 +210,29 @@ def exported_benchmark() -> str:
     return table(("file", *(head for model in EXPORTED for head in (model, "ms"))), rows)
 
 
+def exported_ap() -> str:
+    """Mask AP and sizes of exported nano models."""
+    rows = [
+        [row["file"], *map(_four_digits, (row["nuclei"], row["shapes"])), _megabytes(row)]
+        for row in _results()["exported"]
+    ]
+    return table(("file", "nuclei, mask AP", "shapes, mask AP", "MB, nuclei"), rows)
+
+
+def int8_layers() -> str:
+    """Mask AP by the layers that int8 leaves in float."""
+    rows = [[row["float"], _four_digits(row["nuclei"]), _megabytes(row)] for row in _results()["int8_layers"]]
+    return table(("layers that stay float, beside norms and post-processing", "mask AP", "MB"), rows)
+
+
+def _four_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _megabytes(row: dict[str, Any]) -> str:
+    return "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}"
+
+
 def exported_stages() -> str:
     """Where the time of an image goes: light R18, exported files and mmdetection."""
     found = _exported(*EXPORTED["light R18"])
@@ -311,6 +334,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "training_benchmark": training_benchmark,
     "exported_benchmark": exported_benchmark,
     "exported_stages": exported_stages,
+    "exported_ap": exported_ap,
+    "int8_layers": int8_layers,
     "recompute_benchmark": recompute_benchmark,
     "prediction_benchmark": prediction_benchmark,
     "gpu_benchmark": gpu_benchmark,
