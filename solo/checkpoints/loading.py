@@ -44,7 +44,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         found = f"keys {shorten(list(checkpoint))}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise CheckpointError(f"checkpoint {path}: expected a dict with `state_dict`, found {found}")
     weights = checkpoint["state_dict"]
-    checkpoint["state_dict"] = {str(name).removeprefix(WRAPPER_PREFIX): value for name, value in weights.items()}
+    if weights and all(str(name).startswith(WRAPPER_PREFIX) for name in weights):
+        checkpoint["state_dict"] = {name.removeprefix(WRAPPER_PREFIX): value for name, value in weights.items()}
     meta = checkpoint.setdefault("meta", {})
     _require(meta, dict, "meta", source=f"checkpoint {path}")
     _require(meta.get("dataset_meta") or {}, dict, "meta.dataset_meta", source=f"checkpoint {path}")

@@ -152,7 +152,8 @@ def test_the_predictor_of_decoupled_solo_is_written_under_its_own_name() -> None
     assert DIALECTS["wxinlong"].to_theirs(names[:1])[names[0]] == "bbox_head.solo_cate.bias"
 
 
-@pytest.mark.parametrize("config", SHIPPED)
+# No reference implementation has the backbone of the other.
+@pytest.mark.parametrize("config", [name for name in SHIPPED if "lite0" not in name])
 def test_round_trip_of_every_config_through_every_dialect(config: str, generator: torch.Generator) -> None:
     assert_round_trips(random_weights(config, generator), DIALECTS)
 
