@@ -17,6 +17,7 @@ from solo.inference.distributed.shards import import_from_extra
 LOCAL, RUNNING = "local", "auto"
 _OBJECT_STORE_BYTES = 128 * 2**20  # names and counts go through it, no image
 _CONNECT_SECONDS = 5
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _STARTS = 3  # Ray waits 30 seconds for itself, which is too short on a machine that is busy
 _QUIET: dict[str, Any] = dict(log_to_driver=False, logging_level=logging.ERROR)
 
@@ -118,16 +119,23 @@ def _start(ray: Any, options: RayOptions, *, num_shards: int) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Find out whether somebody listens: Ray itself tries for a minute and ends the process."""
+    """Find out whether somebody listens: Ray itself tries for minutes and ends the process."""
     if address == RUNNING:
         return
     match = re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
     if match is None:
         raise ConfigError(
-            f"--ray {printable(address)}: expected local, auto or HOST:PORT; sources stand before "
-            "--ray, or after --ray=local"
+            f"--ray {printable(address)}: expected local, auto or HOST:PORT; sources stand before --ray, or after "
+            "--ray=local"
         )
+    host, port = match[1].strip("[]"), int(match[2])
+    _knock(host, port, address=address)
+    if host in _LOOPBACK:  # Ray takes the address of the node instead
+        _knock(_import_ray(address).util.get_node_ip_address(), port, address=address)
+
+
+def _knock(host: str, port: int, *, address: str) -> None:
     try:
-        socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"--ray {address}: no Ray cluster answers there: {error}") from None
+        raise ConfigError(f"--ray {address}: no Ray cluster answers at {host}, port {port}: {error}") from None

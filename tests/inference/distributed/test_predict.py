@@ -52,8 +52,11 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Images and a model that takes its time for each."""
+    monkeypatch.setenv(
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+    )  # a command that joins a cluster of the loopback needs it
     make_mortal(write_config(tmp_path, count=IMAGES), seconds=0.2)
     write_checkpoint(tmp_path / "weights.pth")
     return tmp_path

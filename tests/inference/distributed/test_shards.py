@@ -121,7 +121,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["data", "--ray=127.0.0.1:1"], "--ray 127.0.0.1:1: no Ray cluster answers there"),
+        (["data", "--ray=127.0.0.1:1"], "--ray 127.0.0.1:1: no Ray cluster answers at 127.0.0.1, port 1"),
         (["--ray", "data", "data"], "--ray data: expected local, auto or HOST:PORT; sources stand before"),
         (["empty", "--ray"], "empty: the folder holds no image"),
         (["data", "--ray", "--out-dir", "own"], "own holds thesis.txt but no manifest.json"),
