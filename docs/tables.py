@@ -343,6 +343,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "machine": lambda: _results()["machine"],
     "tta_without": lambda: f"{_results()['test_time_augmentation']['mask_ap']:.3f}",
     "tta_with": lambda: f"{_results()['test_time_augmentation']['mask_ap_with_tta']:.3f}",
+    "nuclei_mask_ap": lambda: _over_seeds(_results()["trainings"]["nuclei_crops"]["runs"], "mask_ap", 3),
+    "nuclei_box_ap": lambda: _over_seeds(_results()["trainings"]["nuclei_crops"]["runs"], "box_ap", 3),
+    "nuclei_whole_mask_ap": lambda: _over_seeds(_results()["trainings"]["nuclei"]["runs"], "mask_ap", 3),
     "demo_mask_ap": lambda: f"{_results()['demo']['mask'][0]:.3f}",
     "demo_minutes": lambda: f"{_results()['demo']['total_seconds'] / 60:.0f}",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
@@ -97,7 +98,8 @@ class SOLOPredictor:
                 installed.
         """
         if checkpoint is not None and (not is_exported(checkpoint) or str(checkpoint).startswith("hf://")):
-            from solo.checkpoints.hub import local_checkpoint  # imports torch, which exported files do without
+            with _packages_of_checkpoints(checkpoint):
+                from solo.checkpoints.hub import local_checkpoint  # imports torch, which exported files do without
 
             checkpoint = local_checkpoint(checkpoint)
         file = next((path for path in (checkpoint, config) if is_exported(path)), None)
@@ -235,9 +237,23 @@ def _open_exported(file: str, *, device: Any, tta: bool, options: Any) -> Any:
     return ExportedModel(file, None if device is None else str(device), options=options)
 
 
+@contextmanager
+def _packages_of_checkpoints(checkpoint: Any) -> Iterator[None]:
+    """Say in one line which package is missing, where solo was installed for exported files alone."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED_BY_CHECKPOINTS:
+            raise
+        raise ConfigError(
+            f"{checkpoint}: a checkpoint needs {error.name} (pip install solov2); without it, exported files are run"
+        ) from None
+
+
 def _published(name: Any) -> tuple[str, str]:
     """Config and weights of a published model; a config's name without a checkpoint is an error."""
-    from solo.checkpoints.published import find_model, is_model, model_names
+    with _packages_of_checkpoints(name):
+        from solo.checkpoints.published import find_model, is_model, model_names
 
     if not is_model(name):
         raise ConfigError(
@@ -249,14 +265,8 @@ def _published(name: Any) -> tuple[str, str]:
 
 
 def _open_checkpoint(config: Any, checkpoint: Any, *, device: Any, tta: bool, deployment: Any) -> Any:
-    try:
+    with _packages_of_checkpoints(checkpoint):
         from solo.inference.checkpoint_model import CheckpointModel
-    except ModuleNotFoundError as error:
-        if error.name not in _NEEDED_BY_CHECKPOINTS:
-            raise
-        raise ConfigError(
-            f"{checkpoint}: a checkpoint needs {error.name} (pip install solov2); without it, exported files are run"
-        ) from None
     if isinstance(deployment, RuntimeOptions):
         raise ConfigError(f"{checkpoint}: a checkpoint is run with solo.deployment.DeploymentOptions, got {deployment}")
     return CheckpointModel(config, checkpoint, device, tta=tta, deployment=deployment)

@@ -80,7 +80,6 @@ def test_missing_image(predictor: SOLOPredictor) -> None:
     "image",
     [
         np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4, 2), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         np.zeros(4, np.uint8),
     ],

@@ -129,7 +129,7 @@ def test_what_a_format_cannot_hold_is_said(
         image_size=(SIDE, SIDE),
         classes=("dark", "bright"),
     )
-    monkeypatch.setattr(CheckpointModel, "predict", lambda self, images: [found] * len(images))
+    monkeypatch.setattr(CheckpointModel, "predict", lambda self, images, **_: [found] * len(images))
     assert main(["predict", "data", *options, *ALL, "--polygons"]) == 0
     error = capsys.readouterr().err
     assert "labels cannot hold all: 4 holes filled\n" in error
