@@ -96,16 +96,16 @@ class SOLORunner(Runner):
         """
         if isinstance(model, ExportedNetwork):  # it has no parameters, which DistributedDataParallel refuses
             return model
-        for options in self.cfg.get("custom_hooks") or []:
-            if options.get("type") in ("FreezeHook", "solo.FreezeHook"):
-                count = HOOKS.build(options).freeze(model)
-                self.logger.info(f"{count} parameters are frozen")
         synchronised = [name for name, part in model.named_modules() if isinstance(part, nn.SyncBatchNorm)]
         if synchronised and get_world_size() > 1 and not torch.cuda.is_available():
             raise ConfigError(
                 f"{len(synchronised)} norms such as {synchronised[0]} are SyncBN, which several processes cannot "
                 "compute without GPUs; use --cfg-options model.backbone.norm_cfg.type=BN for norms per process"
             )
+        for options in self.cfg.get("custom_hooks") or []:
+            if options.get("type") in ("FreezeHook", "solo.FreezeHook"):
+                count = HOOKS.build(options).freeze(model)
+                self.logger.info(f"{count} parameters are frozen")
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_val_loop(self, loop: Any) -> BaseLoop:
