@@ -67,5 +67,8 @@ def url_of(opened: socket.socket) -> str:
 
 def run_app(app: FastAPI, opened: socket.socket) -> None:
     """Serve until the process is told to end; running requests are finished first."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=15)
+    # Its own configuration of logging would close the files of all other loggers of the process.
+    config = uvicorn.Config(
+        app, log_config=None, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=15
+    )
     uvicorn.Server(config).run(sockets=[opened])

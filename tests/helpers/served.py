@@ -74,7 +74,9 @@ def running_server(app: Any) -> Iterator[str]:
     import uvicorn
 
     opened = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, log_level="error", access_log=False, timeout_graceful_shutdown=5)
+    )
     thread = threading.Thread(target=server.run, kwargs=dict(sockets=[opened]), daemon=True)
     thread.start()
     try:

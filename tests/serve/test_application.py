@@ -5,10 +5,13 @@ from __future__ import annotations
 import builtins
 import io
 import json
+import logging
+import socket
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,6 +25,7 @@ httpx = pytest.importorskip("httpx", reason="needs httpx")
 
 from solo.errors import ConfigError, DataError  # noqa: E402
 from solo.serve.limits import ServerLimits  # noqa: E402
+from solo.serve.running import run_app  # noqa: E402
 from solo.serve.uploads import base_name  # noqa: E402
 from tests.helpers.odd_files import png_bomb  # noqa: E402
 from tests.helpers.served import RingPredictor, image_file, running_server, served_app  # noqa: E402
@@ -267,3 +271,17 @@ class TestProtection:
                 assert "other web pages" in one_line(post(url, headers={"origin": origin}), 403)
             assert post(url, headers={"origin": url}).status_code == 200
             assert post(url, headers={"origin": "https://solo.example"}).status_code == 200
+
+
+def test_a_server_leaves_the_log_files_of_a_training_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvicorn's configuration of logging would close every handler of the process."""
+    import uvicorn
+
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    handler = logging.FileHandler(tmp_path / "train.log")
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as opened:
+            run_app(served_app(RingPredictor()), opened)
+        assert handler.stream is not None and not handler.stream.closed
+    finally:
+        handler.close()
