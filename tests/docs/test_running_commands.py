@@ -30,6 +30,7 @@ SEVEN = "test_train_your_own.py runs it on a labelme folder"
 # Start of a command -> why it does not run here.
 NOT_RUN = {
     "make ": "the set-up of a clone, or all tests; `make demo` is `solo demo`, which test_newcomer.py runs",
+    "solo predict image.png --model ": "needs an image of nuclei: tests/test_weights.py predicts with the model",
     "find ": "not of solo; what it lists is the input of the next command",
     "solo predict rtsp:": "needs a camera",
     "solo predict photos --config solov2_r50_fpn_1x_coco --checkpoint weights.pth --out-dir shards --ray ": (
@@ -45,7 +46,13 @@ NOT_RUN = {
     "bash tools/": "many GPUs, or a cluster: test_launch_scripts.py runs the scripts with two processes",
     "torchrun ": "many GPUs: test_launch_scripts.py runs it with two processes",
     "python -m pytest ": "runs tests",
-    "python benchmarks/scaling.py ": "tests/benchmarks/test_scaling.py runs it",
+    "python benchmarks/": "minutes of measurements; tests/benchmarks/test_scaling.py runs the model of many GPUs",
+    "solo data check data/my_yolo/": "needs a YOLO data set: tests/datasets/formats, tests/cli/test_data_convert.py",
+    "solo data convert ": "needs folders of other formats: tests/datasets/formats, tests/cli/test_data_convert.py",
+    "solo train solov2-nano_crops_nuclei ": "needs nuclei; the snapshot and the building of its model are tested",
+    "solo serve ": "serves until it is stopped: test_serve.py",
+    "curl ": "needs a server: test_serve.py",
+    "cvat-cli ": "needs a CVAT server: tests/serve/test_cvat.py",
     "solo data convert labelled ": SEVEN,
     "solo data split data/my_data/annotations/instances_train.json --out data/my_data/split ": SEVEN,
     "solo data check data/my_data/split/": SEVEN,
