@@ -50,7 +50,7 @@ def write_config(folder: Path) -> Path:
 def start(config: Path, work_dir: Path, *options: str) -> subprocess.Popen[bytes]:
     train = str(ROOT / "tools" / "train.py")
     command = [sys.executable, train, str(config), "--work-dir", str(work_dir), "--seed", "3"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     # A session of its own, so that killing it takes the data workers along, as losing the machine would.
     with (work_dir.parent / f"{work_dir.name}.log").open("ab") as log:
         return subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log, start_new_session=True)
