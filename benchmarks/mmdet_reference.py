@@ -61,7 +61,7 @@ def _use_torch_focal_loss() -> None:
     """Without a compiled mmcv, let mmdet take on a GPU the focal loss in torch that it takes on a CPU."""
     from mmdet.models.losses import focal_loss
 
-    if next(importlib.metadata.Distribution.discover(name="mmcv-lite"), None) is None:
+    if not list(importlib.metadata.Distribution.discover(name="mmcv-lite")):
         return
 
     def sigmoid_focal_loss(pred: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
