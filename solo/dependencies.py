@@ -22,7 +22,7 @@ REQUIRED = {
 
 # Module -> distribution, what it is for and what to install: solo works without them.
 OPTIONAL = {
-    "matplotlib": ("matplotlib", "training curves as an image", "matplotlib"),
+    "matplotlib": ("matplotlib", "training curves and statistics as images; mmengine brings it", "matplotlib"),
     "huggingface_hub": ("huggingface_hub", "checkpoints of the Hugging Face Hub", "solov2[hub]"),
     "tifffile": ("tifffile", "TIFF files of more than four bands, and larger than memory", "solov2[bands]"),
     "scipy": ("scipy", "SBD's .mat files in solo data convert", "scipy"),

@@ -1,4 +1,4 @@
-"""Statistics as an image of four plots. Needs matplotlib, which solo does without elsewhere."""
+"""Statistics as an image of four plots. Needs matplotlib, which mmengine brings."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class CurvesHook(Hook):
         """Plot the curves."""
         try:
             path = plot_curves(runner.work_dir, Path(runner.work_dir) / "curves.png")
-        except UserError as error:  # the training is done all the same
+        except (UserError, ImportError) as error:  # the training is done all the same, also without matplotlib
             runner.logger.warning(f"no curves are plotted: {error}")
             return
         if path is None:

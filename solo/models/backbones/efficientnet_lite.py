@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from solo.errors import ConfigError
+from solo.models.backbones.frozen_stages import FrozenStagesBackbone
 from solo.registry import MODELS
 
 STEM_CHANNELS = 32
@@ -35,7 +34,7 @@ NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01  # TensorFlow's 0.99 is the share of the ol
 
 
 @MODELS.register_module()
-class EfficientNetLite0(BaseModule):
+class EfficientNetLite0(FrozenStagesBackbone):
     """EfficientNet-Lite0 (Tan and Le 2019; the Lite variants have ReLU6 and no gates), without its last convolution.
 
     Its weights expect RGB images with mean 127 and standard deviation 128. They were trained in TensorFlow, whose
@@ -64,10 +63,8 @@ class EfficientNetLite0(BaseModule):
         norm_eval: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        if not -1 <= frozen_stages <= len(STAGES):
-            raise ValueError(f"frozen_stages must be in [-1, {len(STAGES)}], got {frozen_stages}")
-        self.pretrained, self.frozen_stages, self.norm_eval = pretrained, frozen_stages, norm_eval
+        super().__init__(num_stages=len(STAGES), frozen_stages=frozen_stages, norm_eval=norm_eval, init_cfg=init_cfg)
+        self.pretrained = pretrained
         self.stem = _conv_norm(3, STEM_CHANNELS, kernel_size=3, stride=2)
         stages, channels = [], STEM_CHANNELS
         for number, kernel_size, stride, expansion, out_channels in STAGES:
@@ -78,8 +75,7 @@ class EfficientNetLite0(BaseModule):
                 channels = out_channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
-        for module in self._frozen():
-            module.requires_grad_(False)
+        self.freeze()
 
     def init_weights(self) -> None:
         """Initialise as `init_cfg` says, or from the weights of the package.
@@ -100,16 +96,8 @@ class EfficientNetLite0(BaseModule):
                 maps.append(features)
         return tuple(maps)
 
-    def train(self, mode: bool = True) -> EfficientNetLite0:
-        """Set the mode; norms of frozen stages, or all with `norm_eval`, stay in evaluation mode."""
-        super().train(mode)
-        for module in [self] if self.norm_eval else self._frozen():
-            for norm in module.modules():
-                if isinstance(norm, _BatchNorm):
-                    norm.eval()
-        return self
-
-    def _frozen(self) -> list[nn.Module]:
+    def frozen_modules(self) -> list[nn.Module]:
+        """The stem and the first `frozen_stages` stages."""
         return [self.stem, *self.stages][: self.frozen_stages + 1]
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from solo.errors import ConfigError, suggestion
+from solo.models.backbones.frozen_stages import FrozenStagesBackbone
 from solo.registry import MODELS
 
 STRIDES = (4, 8, 16, 32)
 
 
 @MODELS.register_module()
-class TimmBackbone(BaseModule):
+class TimmBackbone(FrozenStagesBackbone):
     """A model of timm (`pip install solov2[timm]`, which brings torchvision) with `features_only`.
 
     Args:
@@ -48,15 +47,11 @@ class TimmBackbone(BaseModule):
         options: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        if not -1 <= frozen_stages <= len(STRIDES):
-            raise ValueError(f"frozen_stages must be in [-1, {len(STRIDES)}], got {frozen_stages}")
-        self.model_name, self.pretrained, self.norm_eval = model_name, pretrained, norm_eval
-        self.frozen_stages, self._options = frozen_stages, dict(options or {})
+        super().__init__(num_stages=len(STRIDES), frozen_stages=frozen_stages, norm_eval=norm_eval, init_cfg=init_cfg)
+        self.model_name, self.pretrained, self._options = model_name, pretrained, dict(options or {})
         self.body = self._create(pretrained=False)
         self.channels = tuple(self.body.feature_info.channels())
-        for module in self._frozen():
-            module.requires_grad_(False)
+        self.freeze()
 
     def init_weights(self) -> None:
         """Initialise as timm does, or from timm's weights."""
@@ -66,15 +61,6 @@ class TimmBackbone(BaseModule):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.body(inputs))
-
-    def train(self, mode: bool = True) -> TimmBackbone:
-        """Set the mode; norms of frozen stages, or all with `norm_eval`, stay in evaluation mode."""
-        super().train(mode)
-        for module in [self] if self.norm_eval else self._frozen():
-            for norm in module.modules():
-                if isinstance(norm, _BatchNorm):
-                    norm.eval()
-        return self
 
     def _create(self, *, pretrained: bool) -> Any:
         try:
@@ -95,7 +81,7 @@ class TimmBackbone(BaseModule):
         indices = [len(strides) - 1 - list(reversed(strides)).index(stride) for stride in STRIDES]
         return timm.create_model(self.model_name, out_indices=indices, **create)
 
-    def _frozen(self) -> list[nn.Module]:
+    def frozen_modules(self) -> list[nn.Module]:
         """The modules up to the last of `frozen_stages` maps; with 0 the first alone, the stem."""
         children = dict(self.body.named_children())
         if self.frozen_stages <= 0:

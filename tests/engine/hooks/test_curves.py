@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import pytest
 
-from solo.engine.hooks.curves import plot_curves, read_records
+from solo.engine.hooks.curves import CurvesHook, plot_curves, read_records
 from tests.helpers.limits import run_limited
 from tests.helpers.odd_files import make_endless
 
@@ -117,3 +119,11 @@ def test_a_link_in_place_of_the_picture_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "curves.png").symlink_to(tmp_path / "kept")
     plot_curves(tmp_path, tmp_path / "curves.png")
     assert (tmp_path / "kept").read_bytes() == b"kept"
+
+
+def test_a_training_without_matplotlib_ends_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    warnings: list[str] = []
+    runner: Any = SimpleNamespace(work_dir=tmp_path, logger=SimpleNamespace(warning=warnings.append))
+    CurvesHook().after_train(runner)
+    assert len(warnings) == 1 and warnings[0].startswith("no curves are plotted: import of matplotlib.figure")
