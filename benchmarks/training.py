@@ -69,7 +69,7 @@ def benchmark_training(
             of the config.
         batch_size: images per step; by default the config's.
         images: images over which targets and sample_pipeline are summed, in batches.
-        amp: mixed precision, as in `solo.engine.runner.train`.
+        amp: mixed precision, as in `solo.engine.training.train`.
         reference_amp: apply `amp` to mmdet as well; otherwise it trains in float32.
         channels_last: the memory layout of our network.
         compile: `torch.compile` for our network.

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from solo.errors import OutputError
+from solo.errors import ConfigError, OutputError
 
 MARK_REACH = 256
 """A mark lies within the first bytes of a file, so that only these are read."""
@@ -156,3 +156,13 @@ def _carries(path: Path, mark: bytes) -> bool:
     with contextlib.suppress(OSError), path.open("rb") as file:
         return mark in file.read(MARK_REACH)
     return False
+
+
+def make_folder(folder: str | os.PathLike[str], *, option: str) -> None:
+    """Make a folder for results before they are computed, so that they are not lost when it cannot be made."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{option}: folder {folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{option}: folder {folder} is not writable")

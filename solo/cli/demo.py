@@ -12,7 +12,8 @@ from solo.cli.options import add_config_options
 from solo.config import load_config
 from solo.engine.hooks.checkpoint import latest_checkpoint
 from solo.engine.malloc import keep_freed_memory
-from solo.engine.runner import test, train
+from solo.engine.testing import test
+from solo.engine.training import train
 from solo.errors import CheckpointError
 from solo.evaluation.ap_table import format_table
 from solo.registry import DATASETS

@@ -18,7 +18,7 @@ from solo.cli.options import (
 from solo.cli.result_options import add_overwrite_option, score
 from solo.cli.tile_options import add_tile_options, parse_tiles
 from solo.engine.malloc import keep_freed_memory
-from solo.engine.runner import test
+from solo.engine.testing import test
 from solo.runtime.sessions import is_exported
 
 

@@ -13,8 +13,8 @@ from solo.cli.options import (
     set_offline,
 )
 from solo.engine.malloc import keep_freed_memory
-from solo.engine.runner import train
 from solo.engine.trackers import TRACKERS
+from solo.engine.training import train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -117,3 +118,8 @@ def _coco_metrics(config: Config, split: str) -> list[ConfigDict]:
 def _evaluators(config: Config, split: str) -> list[ConfigDict]:
     evaluators = config.get(f"{split}_evaluator") or []
     return evaluators if isinstance(evaluators, list) else [evaluators]
+
+
+def add_hook(config: Config, hook_type: str, **options: Any) -> None:
+    """Add a hook to those of the config."""
+    config.custom_hooks = [*config.get("custom_hooks", []), ConfigDict(type=hook_type, **options)]

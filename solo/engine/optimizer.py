@@ -24,16 +24,32 @@ NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 class BFloat16OptimWrapper(OptimWrapper):
     """Run the network under bfloat16 autocast, also on the CPU; weights, updates and losses stay float32.
 
-    bfloat16 has the range of float32, so gradients need no loss scale and no step is skipped. The arguments are those
-    of mmengine's `OptimWrapper`.
+    bfloat16 has the range of float32, so gradients need no loss scale and no step is skipped.
+
+    Args:
+        only_native: compute in float32 where the hardware has no instructions for bfloat16, which is faster there.
+        **options: of mmengine's `OptimWrapper`.
     """
+
+    def __init__(self, *args: Any, only_native: bool = False, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.only_native = only_native
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast the forward pass on the device of the model's weights."""
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+        enabled = not self.only_native or has_native_bfloat16(device)
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16, enabled=enabled):
             yield
+
+
+def has_native_bfloat16(device: str) -> bool:
+    """Whether the processor or GPU multiplies bfloat16 in hardware; `device` is "cpu" or "cuda"."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Private, and the only way to ask; torch 2.4 cannot be asked, and stays with float32.
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

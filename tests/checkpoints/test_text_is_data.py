@@ -20,8 +20,8 @@ from solo import SOLOPredictor
 from solo.checkpoints import load_checkpoint
 from solo.checkpoints.source import read_source
 from solo.config import load_config
-from solo.engine.runner import test as run_test
-from solo.engine.runner import train
+from solo.engine.testing import test as run_test
+from solo.engine.training import train
 from solo.errors import UserError
 from tests.helpers.fakes import OneSquareModel, write_config
 

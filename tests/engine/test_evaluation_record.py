@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from solo.engine.runner import test
+from solo.engine.testing import test
 from solo.errors import ConfigError, DataError
 from solo.evaluation.record import FRAME, whole_frames
 from tests.helpers.fakes import write_checkpoint, write_config

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from solo.engine.folder_lock import folder_lock
-from solo.engine.runner import train
+from solo.engine.training import train
 from solo.errors import ConfigError
 from tests.helpers.commands import run_tool
 from tests.helpers.fakes import write_config

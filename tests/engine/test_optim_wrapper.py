@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from solo.engine import BFloat16OptimWrapper
-from solo.engine.runner import train
+from solo.engine.training import train
 from solo.models import SOLOv2
 from tests.helpers.fakes import write_config
 from tests.helpers.tiny_model import build_tiny, rectangles, training_sample
@@ -92,6 +92,16 @@ def test_bfloat16_runs_the_network_in_it() -> None:
     assert outputs.kernels.dtype == torch.bfloat16
     assert all(loss.dtype == torch.float32 for loss in losses.values())
     assert model(batch([0])["inputs"]).kernels.dtype == torch.float32
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_only_where_the_hardware_has_it(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solo.engine.optimizer.has_native_bfloat16", lambda device: native)
+    model = build_tiny()
+    wrapper = BFloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), only_native=True)
+    with wrapper.optim_context(model):
+        kernels = model(batch([0])["inputs"]).kernels
+    assert kernels.dtype == (torch.bfloat16 if native else torch.float32)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it is mmengine's wrapper")

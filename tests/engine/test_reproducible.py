@@ -14,7 +14,7 @@ from mmengine.registry import DATA_SAMPLERS
 from torch import Tensor
 
 from solo.engine.hooks.curves import read_records
-from solo.engine.runner import train
+from solo.engine.training import train
 from tests.helpers.paths import CONFIGS
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")

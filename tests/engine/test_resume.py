@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from solo.engine.hooks.curves import read_records
-from solo.engine.runner import SOLORunner, train
+from solo.engine.runner import SOLORunner
+from solo.engine.training import train
 from solo.errors import CheckpointError, DataError
 from tests.helpers.fakes import write_config, write_data
 

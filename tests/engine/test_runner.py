@@ -13,7 +13,9 @@ from mmengine.config import Config
 
 from solo.checkpoints import load_checkpoint
 from solo.config.overrides import encode_masks_for_evaluation
-from solo.engine.runner import SOLORunner, test, train
+from solo.engine.runner import SOLORunner
+from solo.engine.testing import test
+from solo.engine.training import train
 from solo.errors import CheckpointError, ConfigError, DataError
 from tests.helpers.fakes import write_checkpoint, write_config
 from tests.helpers.paths import CONFIGS

@@ -12,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from solo.engine.runner import test as run_test
+from solo.engine.testing import test as run_test
 from solo.errors import ConfigError
 from tests.helpers.fakes import CONFIG, write_checkpoint, write_data
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from solo.cli import main
-from solo.engine.runner import train
 from solo.engine.summary import training_summary
+from solo.engine.training import train
 from tests.helpers.fakes import write_config
 
 SAVE_BEST = {"default_hooks.checkpoint.save_best": "coco/segm_mAP", "default_hooks.checkpoint.rule": "greater"}

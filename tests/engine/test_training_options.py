@@ -15,8 +15,8 @@ from mmengine.dataset import ClassBalancedDataset
 from solo.cli import main
 from solo.engine import trackers
 from solo.engine.hooks import DatasetEpochHook
-from solo.engine.runner import train
 from solo.engine.trackers import TRACKERS, TrackioVisBackend, add_tracker
+from solo.engine.training import train
 from solo.errors import ConfigError
 from tests.helpers.coco_files import annotation, build, content
 from tests.helpers.fakes import write_config

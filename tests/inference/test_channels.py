@@ -15,8 +15,8 @@ from mmengine.config import Config
 from solo import SOLOPredictor
 from solo.cli import main
 from solo.config.channels import check_channels
-from solo.engine.runner import test as run_test
-from solo.engine.runner import train
+from solo.engine.testing import test as run_test
+from solo.engine.training import train
 from solo.errors import ConfigError, DataError
 from solo.export import ExportOptions, export_model
 from solo.inference.instances import Instances

@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from solo import SOLOPredictor
 from solo.cli import main
-from solo.engine.runner import test
+from solo.engine.testing import test
 from solo.errors import ConfigError
 from solo.export import ExportOptions, export_model
 from solo.inference.instances import Instances

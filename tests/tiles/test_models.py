@@ -15,7 +15,7 @@ from solo import SOLOPredictor
 from solo.cli import main
 from solo.config.tiles import use_tiles
 from solo.deployment import DeploymentOptions
-from solo.engine.runner import test as run_test
+from solo.engine.testing import test as run_test
 from solo.errors import ConfigError
 from solo.masks.rle import encode_masks
 from solo.tiles import Tiles

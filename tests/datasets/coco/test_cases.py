@@ -20,7 +20,7 @@ from solo.datasets import CocoInstances, check_coco_file
 from solo.datasets.coco.annotation_rules import COUNTS_AS_BYTES, REPEATED_ID, UNKNOWN_CATEGORY
 from solo.datasets.coco.polygons import POINT_LISTS
 from solo.datasets.coco.subset import write_subset
-from solo.engine.runner import test as run_test
+from solo.engine.testing import test as run_test
 from solo.errors import DataError
 from solo.evaluation import CocoMaskMetric
 from solo.masks.segmentations import FAR_POLYGON, OTHER_SIZE

@@ -15,7 +15,7 @@ from solo.datasets import CocoInstances, check_coco_file
 from solo.datasets.coco.annotations import read_annotations
 from solo.datasets.formats import yolo
 from solo.datasets.formats.yolo import find_yaml, labels_path, open_yaml
-from solo.engine.runner import test as run_test
+from solo.engine.testing import test as run_test
 from solo.errors import DataError
 from tests.helpers.fakes import CONFIG, write_checkpoint
 from tests.helpers.format_files import write_image, write_yolo

@@ -11,7 +11,7 @@ import pytest
 import solo.checkpoints.saving as saving
 from solo.checkpoints import load_checkpoint
 from solo.engine.hooks.checkpoint import latest_checkpoint
-from solo.engine.runner import train
+from solo.engine.training import train
 from solo.registry import HOOKS
 from tests.helpers.commands import run_tool
 from tests.helpers.fakes import write_config

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from solo.engine.hooks import NonFiniteLossHook
-from solo.engine.runner import train
+from solo.engine.training import train
 from solo.errors import ConfigError, DataError
 from tests.helpers.fakes import write_config
 

@@ -12,7 +12,8 @@ from mmengine.runner import Runner
 from solo.checkpoints import load_checkpoint
 from solo.engine.hooks import PeakMemoryHook
 from solo.engine.hooks.runtime_info import peak_memory_mb
-from solo.engine.runner import SOLORunner, train
+from solo.engine.runner import SOLORunner
+from solo.engine.training import train
 from tests.helpers.counters import OperationCounter
 from tests.helpers.fakes import write_config
 

@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 
 from solo.config import load_config
 from solo.deployment import DeploymentOptions
-from solo.engine.runner import test as run_test
+from solo.engine.testing import test as run_test
 from solo.errors import ConfigError
 from solo.inference.predictor import SOLOPredictor
 from solo.inference.tta import MaskTTAModel
