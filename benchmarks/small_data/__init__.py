@@ -1,0 +1,1 @@
+"""Training from scratch on a small data set at equal CPU seconds: solo, YOLO-seg and mmdetection's SOLOv2."""
