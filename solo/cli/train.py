@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="resume from a checkpoint; without a value, from the latest one of the work folder",
     )
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="length of the training and its learning-rate schedule (default: the config's)",
+    )
     parser.add_argument("--amp", action="store_true", help="automatic mixed precision (on the CPU: bfloat16)")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate by the real batch size")
     parser.add_argument(
@@ -68,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         work_dir=arguments.work_dir,
         resume=arguments.resume,
         amp=arguments.amp,
+        epochs=arguments.epochs,
         auto_scale_lr=arguments.auto_scale_lr,
         seed=arguments.seed,
         deterministic=arguments.deterministic,

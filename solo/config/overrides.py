@@ -11,6 +11,8 @@ from mmengine.config import Config, ConfigDict
 
 from solo.errors import ConfigError
 
+_EPOCHS_OF_SCHEDULERS = {"begin", "end", "T_max", "milestones", "step_size", "total_iters"}
+
 
 def require_parts(config: Config, keys: Sequence[str], *, config_path: str) -> None:
     """Check that a config has the parts that a command needs.
@@ -43,6 +45,32 @@ def use_amp(config: Config) -> None:
     elif kind != "BFloat16OptimWrapper":
         wrapper.type = "AmpOptimWrapper"
         wrapper.setdefault("loss_scale", "dynamic")
+
+
+def set_epochs(config: Config, epochs: int) -> None:
+    """Train for another number of epochs; what the learning rate's schedule counts in epochs changes in proportion.
+
+    Raises:
+        ConfigError: the config counts iterations, or there is no epoch to train.
+    """
+    if epochs < 1:
+        raise ConfigError(f"--epochs must be at least 1, got {epochs}")
+    former = config.train_cfg.get("max_epochs")
+    if former is None:
+        raise ConfigError("--epochs: the config counts iterations; set train_cfg.max_iters and param_scheduler instead")
+    config.train_cfg.max_epochs = epochs
+    schedulers = config.get("param_scheduler") or []
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        if not scheduler.get("by_epoch", True):
+            continue
+        for key in _EPOCHS_OF_SCHEDULERS & scheduler.keys():
+            scheduler[key] = _scale(scheduler[key], epochs / former)
+
+
+def _scale(value: Any, factor: float) -> Any:
+    if isinstance(value, Sequence):
+        return [_scale(each, factor) for each in value]
+    return max(round(value * factor), 1) if value else value
 
 
 def use_auto_scale_lr(config: Config, config_path: str) -> None:

@@ -21,6 +21,7 @@ from solo.config.overrides import (
     add_hook,
     prepare_determinism,
     require_parts,
+    set_epochs,
     use_amp,
     use_auto_scale_lr,
 )
@@ -46,6 +47,7 @@ def train(
     auto_scale_lr: bool = False,
     seed: int | None = None,
     deterministic: bool = False,
+    epochs: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
     val_loss: bool = False,
     freeze: Sequence[str] = (),
@@ -65,6 +67,7 @@ def train(
         auto_scale_lr: scale the learning rate by the real batch size over `auto_scale_lr.base_batch_size`.
         seed: random seed; by default the config's.
         deterministic: use deterministic operations only (`randomness.deterministic`), as the CPU always does.
+        epochs: length of the training, to which the learning rate's schedule is stretched; by default the config's.
         batch_size: images a step and process; "auto" measures a step and chooses what fits; by default the config's.
         val_loss: compute the loss on the validation data too.
         freeze: shell patterns of parameter names that are not trained.
@@ -84,6 +87,8 @@ def train(
     config.work_dir = make_work_dir(config, config_path, work_dir)
     if amp:
         use_amp(config)
+    if epochs is not None:
+        set_epochs(config, epochs)
     if auto_scale_lr:
         use_auto_scale_lr(config, config_path)
     _set_randomness(config, seed=seed, deterministic=deterministic)
