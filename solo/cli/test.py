@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show-score-thr", type=score, default=0.3, help="lowest score shown (default: %(default)s)")
     parser.add_argument("--max-images", type=int, help="maximum number of visualisations (default: all images)")
     parser.add_argument("--classwise", action="store_true", help="also print the AP of every class")
+    parser.add_argument("--boundary", action="store_true", help="also compute boundary AP: masks near their outlines")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation with scales and flips")
     add_tile_options(parser)
     add_deployment_options(parser, default="none")
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         show_score_thr=arguments.show_score_thr,
         max_images=arguments.max_images,
         classwise=arguments.classwise,
+        boundary=arguments.boundary,
         resume=arguments.resume,
         tta=arguments.tta,
         **parse_tiles(arguments),

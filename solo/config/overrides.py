@@ -92,27 +92,38 @@ def prepare_determinism(config: Config) -> None:
 
 
 def set_metric_options(
-    config: Config, *, out: str | None, classwise: bool, report: Mapping[str, str] | None = None
+    config: Config,
+    *,
+    out: str | None,
+    classwise: bool,
+    boundary: bool = False,
+    report: Mapping[str, str] | None = None,
 ) -> None:
-    """Have the first CocoMaskMetric of the test evaluator write detections or a report, and the AP of every class.
+    """Have the first CocoMaskMetric of the test evaluator write detections or a report, and compute more kinds of AP.
 
     Args:
         config: changed in place.
         out: file for the detections.
         classwise: report the AP of every class.
+        boundary: report boundary AP beside what the config names.
         report: `folder` and `title` of the report.
 
     Raises:
         ConfigError: An option is given and there is no CocoMaskMetric.
     """
-    if out is None and report is None and not classwise:
+    if out is None and report is None and not classwise and not boundary:
         return
     metrics = _coco_metrics(config, "test")
     if not metrics:
-        raise ConfigError("--out, --report and --classwise need a CocoMaskMetric in test_evaluator")
+        raise ConfigError("--out, --report, --classwise and --boundary need a CocoMaskMetric in test_evaluator")
     metrics[0].results_file = out or metrics[0].get("results_file")
     metrics[0].report = None if report is None else dict(report)
     metrics[0].classwise = classwise or metrics[0].get("classwise", False)
+    if boundary:
+        from solo.evaluation.coco_metric import USUAL_METRICS  # few commands evaluate
+
+        names = metrics[0].get("metric", USUAL_METRICS)
+        metrics[0].metric = list(dict.fromkeys([*([names] if isinstance(names, str) else names), "boundary"]))
 
 
 def encode_masks_for_evaluation(config: Config) -> None:

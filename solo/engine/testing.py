@@ -48,6 +48,7 @@ def test(
     show_score_thr: float = 0.3,
     max_images: int | None = None,
     classwise: bool = False,
+    boundary: bool = False,
     report: str | None = None,
     resume: bool = False,
     tta: bool = False,
@@ -71,6 +72,7 @@ def test(
         show_score_thr: lowest score of a drawn instance.
         max_images: maximum number of visualisations; None for all images.
         classwise: also report the AP of every class.
+        boundary: also report boundary AP, see `solo.evaluation.boundary`.
         report: folder for a report of what is wrong, see `solo.evaluation.report`.
         resume: resume an interrupted evaluation of the work folder (the default in a restart by torchrun); images
             whose detections are on disk are neither loaded nor predicted.
@@ -101,7 +103,7 @@ def test(
     config.resume = False
     title = f"{Path(checkpoint).name} of {config_path}"
     report_options = None if report is None else dict(folder=str(report), title=title)
-    set_metric_options(config, out=out, classwise=classwise, report=report_options)
+    set_metric_options(config, out=out, classwise=classwise, boundary=boundary, report=report_options)
     inputs = [*config_files(config.filename), *map(str, weights)]  # strings: the config with its hooks is dumped
     if out is not None:
         make_folder(Path(out).parent, option="--out")

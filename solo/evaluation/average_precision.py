@@ -1,4 +1,5 @@
 """COCO's precision of detections: by hotcoco where it is installed, else by pycocotools; equal to the last bit.
+Boundary AP is computed by pycocotools.
 
 Classes do not depend on each other, so they are evaluated in groups, and only the detections of a group are held in
 the form that an evaluator reads.
@@ -20,6 +21,7 @@ from pycocotools.cocoeval import COCOeval
 
 from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.errors import ConfigError
+from solo.evaluation.boundary import BoundaryEvaluator
 from solo.evaluation.detections import ImageDetections, boxes_xywh
 from solo.masks.segmentations import unpack_segmentation
 
@@ -57,18 +59,20 @@ def coco_precision(
         ground_truth: the images of the dataset with their annotations.
         detections: those of every image that is evaluated, each image once and at least one; other images of the
             dataset do not count.
-        name: "segm" to compare masks, "bbox" to compare boxes.
+        name: "segm" to compare masks, "bbox" to compare boxes, "boundary" to compare masks by the smaller one of mask
+            IoU and Boundary IoU.
         num_classes: number of labels.
         max_dets: how many detections of a class count in an image, best first.
-        backend: package that computes.
+        backend: package that computes; "boundary" is computed by pycocotools always.
 
     Returns:
         (10, 101, C, 4) float64, -1 where it is not defined. Classes in the order of the labels.
     """
     image_numbers = {image_id: number for number, image_id in enumerate(sorted(d.image_id for d in detections), 1)}
     order = sorted(detections, key=lambda image: image_numbers[image.image_id])
-    content = _coco_content(ground_truth, image_numbers, num_classes=num_classes, with_masks=name == "segm")
-    evaluate = _Hotcoco(content, name) if backend == "hotcoco" else _Pycocotools(content, name)
+    content = _coco_content(ground_truth, image_numbers, num_classes=num_classes, with_masks=name != "bbox")
+    use_hotcoco = backend == "hotcoco" and name != "boundary"
+    evaluate = _Hotcoco(content, name) if use_hotcoco else _Pycocotools(content, name)
     rows = _rows(order, image_numbers)
     categories = rows[:, 6].astype(np.int64)
     precision = []
@@ -76,7 +80,7 @@ def coco_precision(
         wanted = (categories > labels.start) & (categories <= labels.stop)
         group = evaluate(
             rows[wanted],
-            _encodings(order, wanted) if name == "segm" else None,
+            _encodings(order, wanted) if name != "bbox" else None,
             image_ids=list(image_numbers.values()),
             category_ids=[label + 1 for label in labels],
             max_dets=[min(1, max_dets), min(10, max_dets), max_dets],
@@ -206,7 +210,8 @@ class _Pycocotools:
 
     def __init__(self, content: dict[str, Any], name: str) -> None:
         self._ground_truth = _index(content)
-        self._name = name
+        self._kind = BoundaryEvaluator if name == "boundary" else COCOeval
+        self._iou_type = "bbox" if name == "bbox" else "segm"
 
     def __call__(
         self,
@@ -219,7 +224,7 @@ class _Pycocotools:
     ) -> np.ndarray:
         """(10, 101, len(category_ids), 4, 3) precision."""
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluator = COCOeval(self._ground_truth, self._load(rows, encodings), self._name)
+            evaluator = self._kind(self._ground_truth, self._load(rows, encodings), self._iou_type)
             evaluator.params.imgIds = image_ids
             evaluator.params.catIds = category_ids
             evaluator.params.maxDets = max_dets

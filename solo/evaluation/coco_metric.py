@@ -23,7 +23,8 @@ from solo.evaluation.record import DetectionRecord, read_frames
 from solo.output_files import check_outputs, write_output
 from solo.registry import METRICS
 
-METRIC_NAMES = ("segm", "bbox")
+METRIC_NAMES = ("segm", "bbox", "boundary")
+USUAL_METRICS = ("segm", "bbox")
 
 
 class _Annotations(Protocol):
@@ -45,17 +46,17 @@ class _JoinedAnnotations:
 
 @METRICS.register_module()
 class CocoMaskMetric(BaseMetric):
-    """Mask AP and box AP over the images that were evaluated.
+    """Mask AP, box AP and boundary AP over the images that were evaluated.
 
     The ground truth is that of the evaluated datasets (`set_datasets`), or is read from `ann_file` by the same rules:
     what cannot be trained on is not evaluated either. Detections are encoded as RLE as they arrive, some 200 bytes each
     whatever the size of the image, and stored in a file: memory does not grow with the images. At the end the first
     rank gets the bytes of the other ranks' files, through no shared folder, and computes. hotcoco computes where it is
-    installed, pycocotools elsewhere, with equal results to the last bit.
+    installed, pycocotools elsewhere, with equal results to the last bit; boundary AP is pycocotools' alone.
 
     Returned keys carry mmdet's names: `coco/segm_mAP`, `_mAP_50`, `_mAP_75`, `_mAP_s`, `_mAP_m`, `_mAP_l`, the same
-    with `bbox`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools, -1 stands for an
-    average over nothing (no object of that size or class).
+    with `bbox` and `boundary`, and with `classwise` also `coco/segm_<class name>_precision`. As in pycocotools, -1
+    stands for an average over nothing (no object of that size or class).
 
     Raises:
         ConfigError: a metric name or the backend is unknown, the backend is not installed, or `max_dets` is below 1.
@@ -68,7 +69,7 @@ class CocoMaskMetric(BaseMetric):
         self,
         *,
         ann_file: str | None = None,
-        metric: str | Sequence[str] = METRIC_NAMES,
+        metric: str | Sequence[str] = USUAL_METRICS,
         max_dets: int = 100,
         classwise: bool = False,
         results_file: str | None = None,
@@ -80,7 +81,8 @@ class CocoMaskMetric(BaseMetric):
 
         Args:
             ann_file: COCO annotation file of the evaluated images; None takes the annotations of the dataset.
-            metric: "segm" (masks), "bbox" (boxes) or both.
+            metric: "segm" (masks), "bbox" (boxes), "boundary" (masks near their outlines, see
+                `solo.evaluation.boundary`), or several of them.
             max_dets: how many detections of a class count in an image, best first.
             classwise: log and return the AP of every class too.
             results_file: where to write the detections in COCO's results format.

@@ -18,6 +18,19 @@ def test_a_table_by_hand() -> None:
     ]
 
 
+def test_the_first_column_holds_the_longest_name() -> None:
+    metrics = {f"{name}_{key}": 0.5 for name in ("segm", "boundary") for key in COLUMNS.values()}
+    assert format_table(metrics, ("segm", "boundary")).splitlines() == [
+        "              AP      50      75       S       M       L",
+        "mask       0.500   0.500   0.500   0.500   0.500   0.500",
+        "boundary   0.500   0.500   0.500   0.500   0.500   0.500",
+    ]
+    assert format_class_table({"segm": [0.5], "boundary": [0.25]}, ("cat",)).splitlines() == [
+        "       mask  boundary",
+        "cat   0.500     0.250",
+    ]
+
+
 def test_a_table_of_classes_by_hand() -> None:
     per_class = {"segm": [0.5, -1.0], "bbox": [0.25, 0.125]}
     assert format_class_table(per_class, ("cat", "giraffe")).splitlines() == [
