@@ -47,9 +47,7 @@ def encode_boundaries(rles: Sequence[RLE]) -> list[RLE]:
     return encode_runs(runs_from_bitmaps(_boundary_windows(rles, height, width), height=height, width=width))
 
 
-def _boundary_windows(
-    rles: Sequence[RLE], height: int, width: int
-) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
+def _boundary_windows(rles: Sequence[RLE], height: int, width: int) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
     """Left column, top row and pixels (h, w) of each boundary."""
     limit = boundary_width(height, width)
     for left, columns in decode_windows(rles, size=(height, width)):  # (H, w)

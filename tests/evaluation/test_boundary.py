@@ -231,7 +231,9 @@ def _cells(draw: st.DrawFn) -> tuple[list[Mask], list[Mask]]:
 
 @settings(max_examples=40, deadline=None)
 @given(_cells())
-def test_range_and_at_most_mask_ap(tmp_path_factory: pytest.TempPathFactory, cells: tuple[list[Mask], list[Mask]]) -> None:
+def test_range_and_at_most_mask_ap(
+    tmp_path_factory: pytest.TempPathFactory, cells: tuple[list[Mask], list[Mask]]
+) -> None:
     """Where objects are apart, no lower IoU can lead to a better assignment."""
     metrics = ap(tmp_path_factory.mktemp("cells"), *cells)
     for key in STAT_KEYS:
