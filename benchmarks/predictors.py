@@ -21,6 +21,7 @@ from benchmarks.mmdet_reference import build_mmdet, mmdet_pipeline
 from benchmarks.timing import TimedFunction
 from solo.checkpoints import load_checkpoint
 from solo.checkpoints.saving import save_atomically
+from solo.config.overrides import start_from_random_weights
 from solo.datasets import LoadImage
 from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
@@ -99,7 +100,7 @@ def build_predictors(
         CheckpointError: the weights do not fit the model.
     """
     config = copy.deepcopy(config)
-    config.model.backbone.init_cfg = None
+    start_from_random_weights(config)
     if against:
         if config.model.get("kernel_size", 1) != 1:
             raise ConfigError("model.kernel_size: mmdet's prediction cannot pad, so its dynamic convolution is 1x1")

@@ -24,6 +24,7 @@ from benchmarks.mmdet_reference import (
     our_names,
 )
 from benchmarks.timing import Work
+from solo.config.overrides import start_from_random_weights
 from solo.engine.throughput import apply_network_options, build_training_model, place_model
 from solo.masks.resize_taps import MASK_STRIDE
 from solo.models import SOLOv2
@@ -101,7 +102,7 @@ def build_setups(
     dataset = dataset_config(config, split="train", data=data, work_dir=work_dir)
     if against:
         config.model.criterion.mask_loss_norm = "cells"
-    config.model.backbone.init_cfg = None
+    start_from_random_weights(config)
     torch.manual_seed(0)
     ours = build_training_model(config, device=device)
     models = [(ours, dataset["pipeline"], config.optim_wrapper)]

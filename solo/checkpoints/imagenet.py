@@ -2,12 +2,13 @@
 
 Configs write `init_cfg=dict(type="Pretrained", checkpoint="imagenet://resnet50-0676ba61.pth")`. A bare name is looked
 up in torch's hub cache (below `TORCH_HOME`); a name with a folder is a path. The names in Paddle's `.pdparams` are
-converted.
+converted, and timm's for the stem of a ResNet-D.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -20,12 +21,16 @@ from solo.errors import CheckpointError, suggestion
 SCHEME = "imagenet://"
 TORCH_FILES = "https://download.pytorch.org/models/"
 OPENMMLAB_FILES = "https://download.openmmlab.com/pretrain/third_party/"
+TIMM_FILES = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 PADDLE_FILES = "https://paddledet.bj.bcebos.com/models/pretrained/"
 KNOWN_FILES = {
     "resnet18-f37072fd.pth": TORCH_FILES,
     "resnet34-b627a593.pth": TORCH_FILES,
     "resnet50-0676ba61.pth": TORCH_FILES,
     "resnet101-63fe2227.pth": TORCH_FILES,
+    # ResNet-vd, which timm calls ResNet-D.
+    "resnet18d_ra2-48a79e06.pth": TIMM_FILES,
+    "resnet34d_ra2-f8dcfcaf.pth": TIMM_FILES,
     # Caffe style, for BGR images without division.
     "resnet50_msra-5891d200.pth": OPENMMLAB_FILES,
     "resnet101_msra-6cc46731.pth": OPENMMLAB_FILES,
@@ -57,7 +62,13 @@ def load_backbone(name: str) -> dict[str, Tensor]:
     weights = read_source(path).weights
     if path.suffix == ".pdparams":
         return _convert_from_paddle(weights)
-    return {key: value for key, value in weights.items() if not key.startswith("fc.")}
+    weights = {key: value for key, value in weights.items() if not key.startswith("fc.")}
+    return _rename_deep_stem(weights) if "conv1.0.weight" in weights else weights
+
+
+def _rename_deep_stem(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert timm's names of a stem with three convolutions, `conv1` and a last norm `bn1`, to mmdet's `stem`."""
+    return {re.sub(r"^conv1\.", "stem.", re.sub(r"^bn1\.", "stem.7.", key)): value for key, value in weights.items()}
 
 
 def _convert_from_paddle(weights: dict[str, Tensor]) -> dict[str, Tensor]:

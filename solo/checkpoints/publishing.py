@@ -20,6 +20,7 @@ from solo.checkpoints.saving import save_atomically
 from solo.checkpoints.source import file_sha256
 from solo.config.load import config_files, load_config
 from solo.config.names import find_config
+from solo.config.overrides import start_from_random_weights
 from solo.errors import CheckpointError, DataError, missing_file_message, printable
 from solo.output_files import check_outputs, write_output
 
@@ -179,5 +180,5 @@ def _portable(settings: Config) -> Config:
     for name in ("work_dir", "load_from", "resume", "launcher", "experiment_name"):
         portable.pop(name, None)
     if isinstance(portable.model.get("backbone"), Mapping):
-        portable.model.backbone.init_cfg = None  # the weights are there
+        start_from_random_weights(portable)  # those of the checkpoint replace them
     return portable

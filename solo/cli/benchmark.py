@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time these exported files, beside mmdet or the checkpoint, from image files to RLEs; FILE@bfloat16 runs "
         "one of OpenVINO in bfloat16",
     )
+    infer.add_argument(
+        "--beside",
+        nargs="+",
+        metavar="CONFIG",
+        help="time these configs with random weights, each beside the first, from image files to RLEs, in one run",
+    )
     evaluate = commands.add_parser("evaluate", help="times of AP over many results, and of a whole validation loop")
     _add_common(evaluate, iters=3, warmup=0)
     _add_prediction(evaluate, deploy="none")
@@ -155,14 +161,19 @@ def _print_rows(arguments: argparse.Namespace) -> None:
         rows = _measure_rows(arguments)
         if int(os.environ.get("RANK", 0)) > 0:
             return
-        # Exported files are compared with mmdet or with the checkpoint that they were made from.
-        peer = "checkpoint" if getattr(arguments, "exported", None) and not arguments.against else "mmdet"
-        print(format_table(rows, peer=peer))
+        print(format_table(rows, peer=_peer(arguments)))
         for row in rows:
             if row.name.startswith("images_per_second_train"):
                 print(throughput_line(row.ours, processes=int(os.environ.get("WORLD_SIZE", 1))))
         if arguments.json:
             write_json(rows, arguments.json)
+
+
+def _peer(arguments: argparse.Namespace) -> str:
+    """What the rows are compared with: exported files with mmdet or the checkpoint that they were made from."""
+    if getattr(arguments, "beside", None):
+        return Path(arguments.config).stem
+    return "checkpoint" if getattr(arguments, "exported", None) and not arguments.against else "mmdet"
 
 
 def _measure_rows(arguments: argparse.Namespace) -> list[Any]:
@@ -185,6 +196,8 @@ def _measure_rows(arguments: argparse.Namespace) -> list[Any]:
 
         own = {name: getattr(arguments, name) for name in ("amp", "channels_last", "compile", "device", "launcher")}
         return benchmark_training(arguments.config, reference_amp=not arguments.peer_fp32, **own, **common)
+    if arguments.measure == "infer" and arguments.beside:
+        return _measure_configs(arguments, common)
     common.update(checkpoint=arguments.checkpoint, device=arguments.device)
     if arguments.measure == "infer" and (arguments.exported or is_exported(arguments.checkpoint)):
         return _measure_exported(arguments, common)
@@ -206,3 +219,19 @@ def _measure_exported(arguments: argparse.Namespace, common: dict[str, Any]) -> 
     if is_exported(arguments.checkpoint):
         files, common["checkpoint"] = [arguments.checkpoint, *files], None
     return benchmark_exported(arguments.config, files, options=parse_runtime_options(arguments.deploy), **common)
+
+
+def _measure_configs(arguments: argparse.Namespace, common: dict[str, Any]) -> list[Any]:
+    """Measure several configs, given by `--beside`.
+
+    Raises:
+        UserError: an option that is for one config alone.
+    """
+    from benchmarks.configs import benchmark_configs
+
+    for option in ("against", "checkpoint", "exported"):
+        if getattr(arguments, option):
+            raise UserError(f"--beside times configs with random weights; it does not go with --{option}")
+    common.pop("against")
+    options = dict(device=arguments.device, deployment=parse_deployment(arguments.deploy), **common)
+    return benchmark_configs(arguments.config, arguments.beside, **options)

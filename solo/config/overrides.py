@@ -133,6 +133,13 @@ def encode_masks_for_evaluation(config: Config) -> None:
         config.model.postprocess.setdefault("mask_format", "rle")
 
 
+def start_from_random_weights(config: Config) -> None:
+    """Let a measurement need no ImageNet weights: no file is missing, and nothing is downloaded."""
+    config.model.backbone.init_cfg = None
+    if "pretrained" in config.model.backbone:
+        config.model.backbone.pretrained = False
+
+
 def pin_memory_for_gpus_only(config: Config) -> None:
     """Disable pinned memory without a GPU, where torch warns about every loader that asks for it."""
     for split in ("train", "val", "test"):

@@ -24,7 +24,8 @@ class FoldedNorms(NamedTuple):
 
 @torch.no_grad()
 def fold_norms(network: nn.Module, sample: Tensor) -> FoldedNorms:
-    """Fold each batch normalisation into the convolution whose output it reads; an identity replaces it.
+    """Fold each batch normalisation into the convolution whose output it reads; an identity, or the
+    activation that it contains (timm's do), replaces it.
 
     One run of the network finds the pairs, whatever their names and order. A convolution may also feed something else,
     which changes the outputs of the sample: then the pairs are folded one by one instead of all at once.
@@ -81,19 +82,19 @@ def _fold_if_same(
 ) -> bool:
     """Fold the pairs; undo it and return False if that changes the outputs."""
     former = {conv: (conv.weight, conv.bias) for conv in pairs.values()}
-    identities = {norm: nn.Identity() for norm in pairs}
+    rests = {norm: nn.Sequential(*norm.children()) if any(norm.children()) else nn.Identity() for norm in pairs}
     for norm, conv in pairs.items():
         assert norm.running_mean is not None and norm.running_var is not None
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-    _replace(network, identities)
+    _replace(network, rests)
     found = _outputs(network, sample)
     if all((x - y).abs().max() <= TOLERANCE * y.abs().max() for x, y in zip(found, expected, strict=True)):
         return True
     for conv, (weight, bias) in former.items():
         conv.weight, conv.bias = weight, bias
-    _replace(network, {identity: norm for norm, identity in identities.items()})
+    _replace(network, {rest: norm for norm, rest in rests.items()})
     return False
 
 

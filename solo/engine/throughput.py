@@ -21,7 +21,7 @@ from mmengine.registry import MODEL_WRAPPERS, init_default_scope
 from mmengine.runner import Runner
 from torch import distributed
 
-from solo.config.overrides import use_amp
+from solo.config.overrides import start_from_random_weights, use_amp
 from solo.engine.distributed import process_group
 from solo.engine.hooks import NetworkOptionsHook
 from solo.registry import HOOKS, MODELS, SCOPE
@@ -62,7 +62,7 @@ def measure_throughput(
         ConfigError: the config cannot be used.
     """
     config = copy.deepcopy(config)
-    config.model.backbone.init_cfg = None
+    start_from_random_weights(config)
     init_default_scope(config.get("default_scope") or SCOPE)
     with process_group(config, launcher):
         model = build_training_model(config, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))

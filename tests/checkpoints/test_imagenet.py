@@ -109,6 +109,28 @@ def test_paddles_files_are_translated(
     assert "WARNING" not in printed and "unexpected" not in printed
 
 
+@pytest.mark.parametrize("depth", [18, 34])
+def test_a_resnet_of_timm_gives_the_same_maps(cache: Path, depth: int) -> None:
+    """Its stem has other names."""
+    timm = pytest.importorskip("timm", reason="timm is not installed", exc_type=ImportError)
+    torch.manual_seed(0)
+    theirs = timm.create_model(f"resnet{depth}d").eval()
+    for name, value in theirs.state_dict().items():
+        if name.endswith(("running_mean", "running_var", "bias")):
+            value.uniform_(0.5, 1)
+    (name,) = (name for name in KNOWN_FILES if name.startswith(f"resnet{depth}d"))
+    torch.save(theirs.state_dict(), cache / name)
+    backbone = dict(type="mmdet.ResNetV1d", depth=depth)
+    ours = MODELS.build({**backbone, "init_cfg": dict(type="Pretrained", checkpoint=f"imagenet://{name}")})
+    MMLogger.get_current_instance()
+    ours.init_weights()
+    ours.eval()
+    assert set(ours.state_dict()) == set(load_backbone(name))
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images)[-1], theirs.forward_features(images))
+
+
 def test_every_shipped_config_starts_from_a_known_file() -> None:
     configs = CONFIGS
     named = {

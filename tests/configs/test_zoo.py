@@ -17,10 +17,11 @@ from mmengine.registry import init_default_scope
 
 from solo.checkpoints.fitting import model_on_meta
 from solo.config import load_config
+from solo.config.overrides import start_from_random_weights
 from solo.engine.flops import count_flops, default_size, describe_model
 from solo.errors import ConfigError
 from solo.registry import DATASETS, MODELS
-from tests.helpers.config_snapshots import SHIPPED, SNAPSHOTS, settings, snapshot_path
+from tests.helpers.config_snapshots import SHIPPED, SNAPSHOTS, settings, skip_without_backbone, snapshot_path
 from tests.helpers.paths import CONFIGS, ROOT
 
 CELLS = 3872
@@ -61,6 +62,9 @@ SIZES: dict[str, tuple[tuple[int, int], float, tuple[float, float, float, float]
     "solov2_paddle/solov2_r50-enhance_fpn_512-ms-3x_coco.py": ((512, 864), 33.88, (79.6, 50.1, 32.7, 32.1)),
     "solov2_paddle/solov2-light_r50-vd-dcn_fpn_512-ms-3x_coco.py": ((512, 864), 33.54, (79.6, 50.1, 27.2, 32.1)),
     "solov2_paddle/solov2-light_mobilenetv3_fpn_448-ms-3x_coco.py": ((448, 768), 10.32, (3.0, 35.8, 21.1, 22.0)),
+    "solov2_rt/solov2-rt_r18-vd_fpn_640-6x_coco.py": ((640, 640), 13.08, (33.5, 10.8, 6.3, 5.1)),
+    "solov2_rt/solov2-rt_r34-vd_fpn_512-6x_coco.py": ((512, 512), 23.19, (40.8, 6.9, 4.0, 5.1)),
+    "solov2_rt/solov2-rt_hgnetv2-b1_fpn_640-6x_coco.py": ((640, 640), 4.20, (7.9, 11.2, 6.3, 5.1)),
 }
 COCO = [name for name in SHIPPED if name.startswith("solo")]
 
@@ -73,6 +77,7 @@ def _default_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def flops_of(name: str) -> dict[str, int]:
     """Operations of a config's model at its size."""
+    skip_without_backbone(name)
     return count_flops(model_on_meta(load_config(CONFIGS / name)), SIZES[name][0])
 
 
@@ -98,6 +103,7 @@ def test_every_config_has_its_size() -> None:
 
 @pytest.mark.parametrize("name", COCO)
 def test_parameters_and_operations(name: str) -> None:
+    skip_without_backbone(name)
     size, parameters, gigaflops = SIZES[name]
     config = load_config(CONFIGS / name)
     assert default_size(config) == size
@@ -191,6 +197,16 @@ def test_parameters_are_those_of_mmdetections_models(name: str, parameters: int)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
+RT = [name for name in COCO if name.startswith("solov2_rt/")]
+
+
+@pytest.mark.parametrize("name", RT)
+def test_real_time_models_keep_their_budget(name: str) -> None:
+    (height, width), _, gigaflops = SIZES[name]
+    assert 512 <= height == width <= 640
+    assert sum(gigaflops) < 60
+
+
 def test_version_1_has_two_values_a_tap() -> None:
     """The paper's light model at 512 x 864: 180.5 without deformable convolutions, then their offsets."""
     total = flops_of("solov2/solov2-light_r50-dcnv1_fpn_512-ms-3x_coco.py")["total"]
@@ -222,7 +238,8 @@ def dicts_of(node: Any) -> Iterator[dict[str, Any]]:
 def reduced(name: str, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """A config without downloads, on images of about 128 x 160 and a quarter of the cells."""
     monkeypatch.setenv("DATA_ROOT", f"{data_root}/")
-    config = load_config(CONFIGS / name, overrides={"model.backbone.init_cfg": None})
+    config = load_config(CONFIGS / name)
+    start_from_random_weights(config)
     config.model.grid.num_grids = [side // 2 for side in config.model.grid.num_grids]
     sizes = {
         "mmdet.Resize": ("scale", (160, 128)),
@@ -257,6 +274,7 @@ def assert_what_has_a_rate_has_moved(
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", COCO)
 def test_trains_two_steps_and_predicts_on_photos(name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without_backbone(name)
     config = reduced(name, shared_data / "coco_mini", monkeypatch)
     init_default_scope("solo")
     torch.manual_seed(0)

@@ -187,3 +187,26 @@ def test_nothing_to_fold_and_training_mode() -> None:
     assert fold_norms(nn.Conv2d(3, 3, 1).eval(), images(1, 3, 8, 8)).folded == []
     with pytest.raises(ValueError, match="training mode"):
         fold_norms(nn.BatchNorm2d(3), images(1, 3, 8, 8))
+
+
+class NormWithActivation(nn.BatchNorm2d):
+    """As timm's, which computes the activation too."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.act(super().forward(features))
+
+
+def test_the_activation_of_a_norm_stays() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), NormWithActivation(4), nn.Conv2d(4, 2, 1)).eval()
+    sample = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        expected = network(sample)
+    assert fold_norms(network, sample) == (["1"], [])
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(network(sample), expected)

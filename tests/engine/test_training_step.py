@@ -24,6 +24,7 @@ from solo.config import load_config
 from solo.engine.hooks import DeferredRuntimeInfoHook
 from solo.masks.instance_masks import InstanceMasks
 from solo.registry import MODELS, SCOPE, TRANSFORMS
+from tests.helpers.config_snapshots import skip_without_backbone
 from tests.helpers.paths import CONFIGS
 from tests.helpers.stand_in_device import DEVICE, without_autocast
 
@@ -101,6 +102,7 @@ def take_steps(model: nn.Module, wrapper: OptimWrapper, batch: dict[str, Any]) -
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ALL])
 def test_no_value_is_read_and_no_copy_blocks(name: str, device: torch.device) -> None:
+    skip_without_backbone(name)
     config = load_config(CONFIGS / name, overrides={"model.backbone.init_cfg": None})
     model = MODELS.build(config.model).to(device).train()
     samples = [sample(config, seed=seed, num_objects=count) for seed, count in enumerate((5, 0, 1))]

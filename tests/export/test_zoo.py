@@ -12,7 +12,7 @@ from solo.config import load_config
 from solo.export import ExportOptions, export_model
 from solo.export.graph import DetectionsGraph
 from solo.export.tracing import trace
-from tests.helpers.config_snapshots import SHIPPED
+from tests.helpers.config_snapshots import SHIPPED, skip_without_backbone
 from tests.helpers.exported import DATA_DEPENDENT, build_calm, write_random_checkpoint
 from tests.helpers.paths import CONFIGS
 
@@ -64,6 +64,7 @@ def test_graphs_are_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name not in SAME_GRAPH])
 def test_graph_of_every_config(name: str) -> None:
     """The traced graph computes the same, with operators of fixed structure."""
+    skip_without_backbone(name)
     model = build_calm(load_config(CONFIGS / name).model)
     graph = DetectionsGraph(model).eval()
     program = trace(graph, size=SIZE, batch=1)

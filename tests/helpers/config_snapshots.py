@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from solo.config import load_config
 from tests.helpers.paths import CONFIGS, ROOT
 
@@ -30,7 +32,15 @@ PARTS = (
     "auto_scale_lr",
     "custom_hooks",
 )
+# Their model can be built where timm is installed.
+NEED_TIMM = {"solov2_rt/solov2-rt_hgnetv2-b1_fpn_640-6x_coco.py"}
 LEFT_OUT = (".num_workers", ".persistent_workers", ".pin_memory")
+
+
+def skip_without_backbone(name: str) -> None:
+    """Skip a test that builds the model of a config, which `name` names, if its backbone's package is missing."""
+    if name in NEED_TIMM:
+        pytest.importorskip("timm", reason="timm is not installed", exc_type=ImportError)
 
 
 def snapshot_path(name: str) -> Path:
