@@ -1,4 +1,4 @@
-"""Several configs in one run: times from image files to RLEs, each beside the first."""
+"""Several configs in one run: times from image files to bitmaps, each beside the first."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from benchmarks.generated import GeneratedOutputs
 from benchmarks.inference import CANDIDATES, image_paths
-from benchmarks.predictors import OurPredictor, build_predictors
+from benchmarks.predictors import Predictor, build_predictors
 from benchmarks.rows import Measurements, Row, check_options, measure_rows, rate_row, time_row
 from benchmarks.timing import Work, time_interleaved
 from solo.config import load_config
 from solo.deployment import DeploymentOptions
+from solo.errors import ConfigError
 
 
 def benchmark_configs(
@@ -54,19 +55,23 @@ def benchmark_configs(
         models detect other objects.
 
     Raises:
-        UserError: a config or the data cannot be used.
+        UserError: a config or the data cannot be used, or two configs have one name.
     """
     check_options(against=None, repetitions=repetitions, warmup=warmup, images=images, batch_size=batch_size)
+    configs = {}
+    for path in (config_path, *beside):
+        if (name := Path(path).stem) in configs:
+            raise ConfigError(f"--beside: two configs are called {name}")
+        configs[name] = load_config(path, overrides=overrides)
     with tempfile.TemporaryDirectory() as folder:
         predictors = {}
-        for path in (config_path, *beside):
-            config = load_config(path, overrides=overrides)
+        for name, config in configs.items():
             (predictor,) = build_predictors(
                 config, checkpoint=None, against=None, work_dir=folder, device=device, deployment=deployment
             )
             predictor.replace_outputs(GeneratedOutputs(config.model, num_candidates=CANDIDATES))
-            predictors[Path(path).stem] = predictor
-        first = load_config(config_path, overrides=overrides)
+            predictors[name] = predictor
+        first = next(iter(configs.values()))
         paths = image_paths(first, data=data, images=images, work_dir=folder)
         batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
 
@@ -79,12 +84,12 @@ def benchmark_configs(
         return measure_rows(measurements, rows)
 
 
-def _cycle(predictor: OurPredictor, batches: Sequence[Sequence[str]]) -> Callable[[], Work]:
+def _cycle(predictor: Predictor, batches: Sequence[Sequence[str]]) -> Callable[[], Work]:
     remaining = itertools.cycle(batches)
 
     def prepare() -> Work:
         batch = next(remaining)
-        return lambda: predictor.predict_encoded(batch)
+        return lambda: predictor.predict(batch)
 
     return prepare
 

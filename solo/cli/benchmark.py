@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--beside",
         nargs="+",
         metavar="CONFIG",
-        help="time these configs with random weights, each beside the first, from image files to RLEs, in one run",
+        help="time these configs with random weights, each beside the first, from image files to bitmaps",
     )
     evaluate = commands.add_parser("evaluate", help="times of AP over many results, and of a whole validation loop")
     _add_common(evaluate, iters=3, warmup=0)
