@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import os
@@ -145,19 +146,24 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 def average_precision(annotations: Path, results: list[dict[str, Any]]) -> dict[str, float]:
-    """Mask AP by pycocotools, and boundary AP, of COCO results."""
+    """Mask AP by pycocotools, and boundary AP, of COCO results; 0 without any."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(os.fspath(annotations))
-        evaluator = COCOeval(truth, truth.loadRes(results), "segm")
-        evaluator.params.maxDets = [MAX_DETECTIONS]
-        evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluator.evaluate()
-        evaluator.accumulate()
-    precision = evaluator.eval["precision"]
-    return dict(mask_ap=float(precision[precision > -1].mean()))
+    from solo.evaluation.boundary import BoundaryEvaluator
+
+    found = {}
+    for name, evaluator_type in (("mask_ap", COCOeval), ("boundary_ap", BoundaryEvaluator)):
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = COCO(os.fspath(annotations))
+            evaluator = evaluator_type(truth, truth.loadRes(copy.deepcopy(results)) if results else COCO(), "segm")
+            evaluator.params.maxDets = [MAX_DETECTIONS]
+            evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
+            evaluator.evaluate()
+            evaluator.accumulate()
+        precision = evaluator.eval["precision"]
+        found[name] = float(precision[precision > -1].mean())
+    return found
 
 
 def picture(options: argparse.Namespace) -> None:

@@ -46,7 +46,7 @@ def test_true_masks_have_an_ap_of_1(tmp_path: Path) -> None:
     mask[0, 2:10, 2:10] = 1
     (found,) = detections_of_bitmaps(np.array([0]), np.array([1.0]), mask)
     results = [dict(found, image_id=image, category_id=category) for image, category in ((1, 1), (2, 7))]
-    assert average_precision(annotations, results) == {"mask_ap": 1.0, "boundary_ap": 1.0}
+    assert average_precision(annotations, results) == pytest.approx({"mask_ap": 1.0, "boundary_ap": 1.0})
 
 
 def test_no_detection_at_all_is_an_ap_of_0(tmp_path: Path) -> None:
