@@ -8,14 +8,14 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from solo.errors import printable
 from solo.inference.instances import Instances
-from solo.masks.rle import RLE, decode_masks, encode_masks, rle_areas
+from solo.masks.rle import RLE, decode_windows, encode_masks, rle_areas
 from solo.output_files import write_output
 
 if TYPE_CHECKING:
@@ -104,22 +104,21 @@ def draw_instances(
     if ids is not None:
         names = [f"{name} #{identity}" if identity >= 0 else name for name, identity in zip(names, ids, strict=True)]
 
-    def magnified_mask(index: int) -> np.ndarray:
-        # One by one: all masks of a large image would take gigabytes.
-        mask = decode_masks([rles[index]], size=size)[0]
-        return mask.repeat(magnify, axis=0).repeat(magnify, axis=1)
-
-    for index in order:
-        _draw_mask(canvas, magnified_mask(index), colors[index], alpha=alpha, thickness=thickness)
+    shapes = []
+    # One by one, each in the columns that it spans: all masks of a large image would take gigabytes.
+    for index, (left, columns) in zip(order, decode_windows([rles[i] for i in order], size=size), strict=True):
+        mask, corner = _magnified_window(left, columns, magnify=magnify)
+        _draw_mask(canvas, mask, corner, colors[index], alpha=alpha, thickness=thickness)
+        shapes.append(_measure(mask, corner) if draw_labels else None)
     if draw_boxes:
         boxes = _to_numpy(instances.boxes if isinstance(instances, Instances) else instances.bboxes)
         for index in order:
             x1, y1, x2, y2 = (round(float(side) * magnify) for side in boxes[index])
             cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colors[index], thickness)
-    if draw_labels:
-        for index in order:
-            text = names[index] if scores is None else f"{names[index]} {scores[index]:.2f}"
-            _draw_label(canvas, text, magnified_mask(index), colors[index])
+    for index, shape in zip(order, shapes, strict=True):
+        text = names[index] if scores is None else f"{names[index]} {scores[index]:.2f}"
+        if shape is not None:
+            _draw_label(canvas, text, shape, colors[index])
     return canvas
 
 
@@ -159,32 +158,63 @@ def _encoded_masks(instances: Any, *, size: tuple[int, ...]) -> Sequence[RLE]:
     return rles
 
 
+def _magnified_window(left: int, columns: np.ndarray, *, magnify: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Cut the (H, columns) of a mask, which start at `left`, to its box and enlarge it.
+
+    Returns:
+        The pixels (height, width) bool, and the x and y of the first one in the enlarged image.
+    """
+    rows = columns.any(axis=1).nonzero()[0]
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    mask = columns[top:bottom].repeat(magnify, axis=0).repeat(magnify, axis=1)
+    return np.ascontiguousarray(mask), (left * magnify, top * magnify)
+
+
 def _draw_mask(
-    canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], *, alpha: float, thickness: int
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    corner: tuple[int, int],
+    color: tuple[int, int, int],
+    *,
+    alpha: float,
+    thickness: int,
 ) -> None:
-    """Blend the mask into the canvas and outline it, in place, within the mask's box."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    """Blend the mask, whose first pixel lies at `corner`, into the canvas and outline it, in place."""
+    (x, y), (height, width) = corner, mask.shape
     window = canvas[y : y + height, x : x + width]
-    inside = mask[y : y + height, x : x + width]
-    blended = window[inside] * (1.0 - alpha) + np.asarray(color) * alpha
-    window[inside] = np.round(blended).astype(np.uint8)
-    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    blended = window[mask] * (1.0 - alpha) + np.asarray(color) * alpha
+    window[mask] = np.round(blended).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=corner)
     cv2.drawContours(canvas, contours, -1, color, thickness)
 
 
-def _draw_label(canvas: np.ndarray, text: str, mask: np.ndarray, color: tuple[int, int, int]) -> None:
+class _Shape(NamedTuple):
+    """What the place of a label depends on, in pixels of the canvas."""
+
+    top: int
+    width: int
+    height: int
+    center_x: float
+    center_y: float
+
+
+def _measure(mask: np.ndarray, corner: tuple[int, int]) -> _Shape:
+    (x, y), (height, width) = corner, mask.shape
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    area = moments["m00"]
+    return _Shape(y, width, height, (moments["m10"] + x * area) / area, (moments["m01"] + y * area) / area)
+
+
+def _draw_label(canvas: np.ndarray, text: str, shape: _Shape, color: tuple[int, int, int]) -> None:
     """Write the text on a plate of the instance's color: on the centre of the mask, or above a small one."""
     text = printable(text)  # half a surrogate crashes OpenCV
     image_height, image_width = canvas.shape[:2]
     scale = float(np.clip(min(image_height, image_width) / 1000, 0.3, 1.0))
     (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, 1)
-    _, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
-    center_x, center_y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
     plate_width, plate_height = text_width + 4, text_height + baseline + 2
-    hides_mask = width * height < 3 * plate_width * plate_height
-    wanted_top = y - plate_height - 1 if hides_mask else round(center_y) - plate_height // 2
-    left = int(np.clip(round(center_x) - plate_width // 2, 0, max(image_width - plate_width, 0)))
+    hides_mask = shape.width * shape.height < 3 * plate_width * plate_height
+    wanted_top = shape.top - plate_height - 1 if hides_mask else round(shape.center_y) - plate_height // 2
+    left = int(np.clip(round(shape.center_x) - plate_width // 2, 0, max(image_width - plate_width, 0)))
     top = int(np.clip(wanted_top, 0, max(image_height - plate_height, 0)))
     plate = canvas[top : top + plate_height, left : left + plate_width]
     plate[:] = np.round(plate * 0.25 + np.asarray(color) * 0.75).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -186,3 +187,44 @@ def test_class_name_that_cannot_be_shown(name: str) -> None:
     assert outcome == str((HEIGHT, WIDTH, 3))
     drawn, shown = (draw_instances(blank(), instances, (text,)) for text in (name, printable(name)))
     assert np.array_equal(drawn, shown), "control characters are escaped"
+
+
+def draw_with_whole_masks(image: np.ndarray, masks: np.ndarray, *, magnify: int, alpha: float = 0.45) -> np.ndarray:
+    """An oracle for fills and contours: every mask in the size of the whole image, by descending area."""
+    canvas = cv2.resize(image, None, fx=magnify, fy=magnify, interpolation=cv2.INTER_LINEAR)
+    thickness = max(1, round(min(canvas.shape[:2]) / 400))
+    for index in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
+        mask = masks[index].repeat(magnify, axis=0).repeat(magnify, axis=1)
+        canvas[mask] = np.round(canvas[mask] * (1 - alpha) + np.array(instance_color(index)) * alpha)
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, contours, -1, instance_color(index), thickness)
+    return canvas
+
+
+@pytest.mark.parametrize("magnify", [1, 3])
+def test_windows_of_masks_draw_what_whole_masks_do(magnify: int) -> None:
+    """Blobs with parts and holes, some of them across the borders of the image."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    masks = np.array([cv2.GaussianBlur(random.random((HEIGHT, WIDTH)), (0, 0), 4) > 0.53 for _ in range(8)])
+    for mask in masks:
+        left, top = random.integers(-30, (WIDTH - 30, HEIGHT - 30))
+        kept = np.zeros_like(mask)
+        kept[max(top, 0) : top + 60, max(left, 0) : left + 60] = True
+        mask &= kept
+    instances = InstanceData(labels=torch.zeros(8, dtype=torch.int64), masks=torch.from_numpy(masks))
+    drawn = draw_instances(image, instances, ("thing",), draw_labels=False, magnify=magnify)
+    np.testing.assert_array_equal(drawn, draw_with_whole_masks(image, masks, magnify=magnify))
+
+
+def test_label_lies_on_the_centre_of_the_mask() -> None:
+    """A triangle: its centre of mass is not that of its box, and the label is drawn around it."""
+    large = np.zeros((400, 600), bool)
+    large[np.tri(300, 300, dtype=bool).nonzero()] = True
+    instances = InstanceData(labels=torch.zeros(1, dtype=torch.int64), masks=torch.from_numpy(large[None]))
+    image = np.full((400, 600, 3), GRAY, np.uint8)
+    plain = draw_instances(image, instances, ("thing",), draw_labels=False)
+    rows, columns = (plain != draw_instances(image, instances, ("thing",))).any(axis=2).nonzero()
+    rows_of_mask, columns_of_mask = large.nonzero()
+    assert abs((rows.min() + rows.max()) / 2 - rows_of_mask.mean()) < 2
+    assert abs((columns.min() + columns.max()) / 2 - columns_of_mask.mean()) < 2
