@@ -272,7 +272,7 @@ class CocoMaskMetric(BaseMetric):
         if self.results_file is not None:  # after the tables, which are not lost if this fails
             self._write_results(by_image.values(), self.results_file)
         if self.report is not None:
-            self._write_report(list(by_image.values()), **self.report)
+            self._write_report(list(by_image.values()), boundary_ap=metrics.get("boundary_mAP"), **self.report)
         return metrics
 
     def _evaluate(self, name: str, detections: list[ImageDetections]) -> np.ndarray:
@@ -294,7 +294,9 @@ class CocoMaskMetric(BaseMetric):
         write_output(path, itertools.chain([b"["], _separated(json.dumps(entry).encode() for entry in entries), [b"]"]))
         MMLogger.get_current_instance().info(f"Wrote the detections to {path}")
 
-    def _write_report(self, detections: list[ImageDetections], *, folder: str, title: str) -> None:
+    def _write_report(
+        self, detections: list[ImageDetections], *, boundary_ap: float | None, folder: str, title: str
+    ) -> None:
         from solo.evaluation.report import write_report  # most evaluations write none
 
         assert self._annotations is not None, "`process` has loaded them"
@@ -304,6 +306,7 @@ class CocoMaskMetric(BaseMetric):
             detections=detections,
             classes=(self.dataset_meta or {})["classes"],
             max_dets=self.max_dets,
+            boundary_ap=boundary_ap,
             title=title,
             image_paths=_image_paths(self._datasets),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ def test_boundary_ap_beside_the_others(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config, checkpoint = write_config(tmp_path), write_checkpoint(tmp_path / "weights.pth")
-    assert main(["test", str(config), str(checkpoint), "--boundary", "--classwise"]) == 0
+    pytest.importorskip("hotcoco", reason="a report needs hotcoco")
+    assert main(["test", str(config), str(checkpoint), "--boundary", "--classwise", "--report", "report"]) == 0
+    assert json.loads(Path("report/report.json").read_text())["boundary_ap"] == pytest.approx(1.0)
     lines = capsys.readouterr().out.splitlines()
     start = lines.index("              AP      50      75       S       M       L")
     rows = [line.split()[:2] for line in lines[start + 1 : start + 4]]

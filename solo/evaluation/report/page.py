@@ -42,6 +42,7 @@ def render_page(
     *,
     title: str,
     worst: Sequence[tuple[str, ImageMistakes, str | None]],
+    boundary_ap: float | None = None,
 ) -> str:
     """Render the page.
 
@@ -50,10 +51,11 @@ def render_page(
         mistakes: of all images.
         title: what was evaluated.
         worst: name, mistakes and `data:` URL of the images to show, the worst first; None for one without pixels.
+        boundary_ap: shown beside mask AP; None where it was not computed.
     """
     sections = [
         f"<h1>{text(title)}</h1>",
-        _summary(measures),
+        _summary(measures, boundary_ap),
         _curves(measures),
         _classes(measures, mistakes),
         _confusion(measures),
@@ -70,15 +72,17 @@ def render_page(
     )
 
 
-def _summary(measures: Measures) -> str:
+def _summary(measures: Measures, boundary_ap: float | None) -> str:
     overall = measures.overall
     cells = [
         measures.images,
         overall.objects,
         overall.detections,
         *map(_ap, (overall.ap, overall.ap_50, overall.ap_75)),
+        *([] if boundary_ap is None else [_ap(boundary_ap)]),
     ]
-    table = _table(["images", "objects", "detections", "mask AP", "AP 50", "AP 75"], [cells])
+    header = ["images", "objects", "detections", "mask AP", "AP 50", "AP 75", "boundary AP"]
+    table = _table(header[: len(cells)], [cells])
     if math.isnan(overall.scores.best_threshold):
         return table + "<p>No detection finds an object, whatever its score.</p>"
     scores = overall.scores

@@ -47,6 +47,7 @@ def write_report(
     max_dets: int,
     title: str,
     image_paths: Mapping[Any, str],
+    boundary_ap: float | None = None,
 ) -> Path:
     """Measure and write a report.
 
@@ -58,6 +59,7 @@ def write_report(
         max_dets: how many detections of a class count in an image.
         title: what was evaluated.
         image_paths: image id -> file, for the visualisations; an image without one is named without pixels.
+        boundary_ap: boundary AP, to be shown beside mask AP; None where it was not computed.
 
     Returns:
         The path of the page.
@@ -76,8 +78,10 @@ def write_report(
         for image in worst
     ]
     page, numbers = report_files(folder)
-    write_output(numbers, json.dumps(_numbers(measures, mistakes, shown), indent=1).encode())
-    write_output(page, render_page(measures, mistakes, title=title, worst=shown).encode("utf-8", "backslashreplace"))
+    values = _numbers(measures, mistakes, shown) | ({} if boundary_ap is None else {"boundary_ap": boundary_ap})
+    write_output(numbers, json.dumps(values, indent=1).encode())
+    content = render_page(measures, mistakes, title=title, worst=shown, boundary_ap=boundary_ap)
+    write_output(page, content.encode("utf-8", "backslashreplace"))
     return page
 
 

@@ -52,6 +52,15 @@ def test_page_and_numbers_agree(tmp_path: Path) -> None:
     assert totals == sorted(totals, reverse=True)
 
 
+def test_boundary_ap_is_shown_where_it_was_computed(tmp_path: Path) -> None:
+    content = random_images(tmp_path, 1)
+    page, numbers = write(tmp_path, *content, boundary_ap=0.1234)
+    assert numbers["boundary_ap"] == 0.1234
+    assert "<th>boundary AP</th>" in page and "<td>0.123</td>" in page
+    page, numbers = write(tmp_path, *content)
+    assert "boundary_ap" not in numbers and "boundary AP" not in page
+
+
 def test_without_any_detection(tmp_path: Path) -> None:
     page, numbers = write(tmp_path, *scene(tmp_path, [[(0, (0, 0, 9, 9))], []], [[], []]))
     assert "No detection finds an object" in page
