@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,18 @@ def test_no_mask_and_masks_without_a_pixel() -> None:
 def test_masks_of_two_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="size"):
         encode_boundaries([*encode_masks(np.ones((1, 4, 5), bool)), *encode_masks(np.ones((1, 5, 4), bool))])
+
+
+def test_memory_does_not_hold_all_bitmaps() -> None:
+    """Thirty masks of a million pixels, one bitmap at a time."""
+    rles = encode_masks(np.ones((1, 1000, 1000), bool)) * 30
+    tracemalloc.start()
+    try:
+        encode_boundaries(rles)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30e6
 
 
 @settings(max_examples=60, deadline=None)
