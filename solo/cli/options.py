@@ -1,4 +1,4 @@
-"""Options that several subcommands share, with mmdet's spelling."""
+"""Options that several subcommands share, with mmdet's spelling. Imports no torch: exported files are run without it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import ast
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import DictAction
-
-from solo.checkpoints.hub import OFFLINE_VARIABLE
-from solo.deployment import DeploymentOptions
 from solo.errors import ConfigError
 from solo.runtime.sessions import RuntimeOptions
 
+if TYPE_CHECKING:
+    from solo.deployment import DeploymentOptions
 
-class ConfigOptions(DictAction):
+
+class ConfigOptions(argparse.Action):
     """Parse `KEY=VALUE` words like mmengine, but keep spaces in values and report words that cannot be parsed."""
 
     def __call__(
@@ -31,6 +30,8 @@ class ConfigOptions(DictAction):
                 parser.error(f"{option_string} {word}: expected KEY=VALUE, without spaces beside the equals sign")
             try:
                 options[key] = self._value(text)
+            except ModuleNotFoundError as error:  # solo was installed for exported files alone
+                parser.error(f"{option_string} changes configs, which need {error.name}: pip install solov2")
             except AssertionError as error:  # mmengine's, about brackets
                 parser.error(f"{option_string} {word}: {error}")
             except RecursionError:  # mmengine's, about commas in a call
@@ -39,12 +40,14 @@ class ConfigOptions(DictAction):
 
     def _value(self, text: str) -> Any:
         """Parse a bracketed or quoted Python literal; else a comma-separated list, a number, a bool or a string."""
+        from mmengine.config import DictAction
+
         if text.startswith(("[", "(", "{", "'", '"')):
             with contextlib.suppress(SyntaxError, ValueError):
                 return ast.literal_eval(text)
         if not set(text) & set(",[]()"):
-            return self._parse_int_float_bool(text)
-        return self._parse_iterable(text)
+            return DictAction._parse_int_float_bool(text)
+        return DictAction._parse_iterable(text)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +76,8 @@ def parse_deployment(words: Sequence[str]) -> DeploymentOptions | None:
     Raises:
         ConfigError: a word is not KEY=VALUE, or an option is unknown.
     """
+    from solo.deployment import DeploymentOptions
+
     if list(words) == ["auto"]:
         return None
     if list(words) == ["none"]:
@@ -112,6 +117,8 @@ def add_offline_option(parser: argparse.ArgumentParser) -> None:
 def set_offline(arguments: argparse.Namespace) -> None:
     """Keep to the cache of the Hub if `--offline` was given."""
     if arguments.offline:
+        from solo.checkpoints.hub import OFFLINE_VARIABLE
+
         os.environ[OFFLINE_VARIABLE] = "1"
 
 

@@ -1,4 +1,5 @@
 """Serve a model, or two to compare, as a web page and a REST API; loopback only by default."""
+# Imports no torch: exported files are served without it.
 
 from __future__ import annotations
 
@@ -8,9 +9,8 @@ from pathlib import Path
 
 from solo.cli.options import add_config_options, add_deployment_options, parse_deployment, parse_runtime_options
 from solo.cli.result_options import score
-from solo.config import load_config
 from solo.errors import ConfigError, UserError, printable
-from solo.inference.predictor import SOLOPredictor
+from solo.inference.predictor import SOLOPredictor, packages_of_checkpoints
 from solo.runtime.sessions import is_exported
 
 MEGABYTE = 2**20
@@ -116,7 +116,10 @@ def _open_predictors(arguments: argparse.Namespace) -> list[SOLOPredictor]:
         if is_exported(path):
             predictors.append(SOLOPredictor(path, device=device, deployment=parse_runtime_options(arguments.deploy)))
             continue
-        deployment = parse_deployment(arguments.deploy)
+        with packages_of_checkpoints(path):
+            from solo.config import load_config
+
+            deployment = parse_deployment(arguments.deploy)
         if not _needs_config(path):
             predictors.append(SOLOPredictor(path, device=device, deployment=deployment))
             continue

@@ -98,7 +98,7 @@ class SOLOPredictor:
                 installed.
         """
         if checkpoint is not None and (not is_exported(checkpoint) or str(checkpoint).startswith("hf://")):
-            with _packages_of_checkpoints(checkpoint):
+            with packages_of_checkpoints(checkpoint):
                 from solo.checkpoints.hub import local_checkpoint  # imports torch, which exported files do without
 
             checkpoint = local_checkpoint(checkpoint)
@@ -238,8 +238,12 @@ def _open_exported(file: str, *, device: Any, tta: bool, options: Any) -> Any:
 
 
 @contextmanager
-def _packages_of_checkpoints(checkpoint: Any) -> Iterator[None]:
-    """Say in one line which package is missing, where solo was installed for exported files alone."""
+def packages_of_checkpoints(checkpoint: Any) -> Iterator[None]:
+    """Say in one line which package is missing, where solo was installed for exported files alone.
+
+    Raises:
+        ConfigError: a package that checkpoints need cannot be imported in the block.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -252,7 +256,7 @@ def _packages_of_checkpoints(checkpoint: Any) -> Iterator[None]:
 
 def _published(name: Any) -> tuple[str, str]:
     """Config and weights of a published model; a config's name without a checkpoint is an error."""
-    with _packages_of_checkpoints(name):
+    with packages_of_checkpoints(name):
         from solo.checkpoints.published import find_model, is_model, model_names
 
     if not is_model(name):
@@ -265,7 +269,7 @@ def _published(name: Any) -> tuple[str, str]:
 
 
 def _open_checkpoint(config: Any, checkpoint: Any, *, device: Any, tta: bool, deployment: Any) -> Any:
-    with _packages_of_checkpoints(checkpoint):
+    with packages_of_checkpoints(checkpoint):
         from solo.inference.checkpoint_model import CheckpointModel
     if isinstance(deployment, RuntimeOptions):
         raise ConfigError(f"{checkpoint}: a checkpoint is run with solo.deployment.DeploymentOptions, got {deployment}")

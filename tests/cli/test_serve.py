@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -68,6 +69,44 @@ def test_a_checkpoint_with_its_config(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
     finish(process)
+
+
+BLOCK = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "mmengine", "mmcv", "mmdet", "pycocotools", "hotcoco", "matplotlib", "scipy"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Block())
+"""
+
+
+def test_exported_files_are_served_without_torch(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These packages cannot be imported in the process; a checkpoint is refused in one line there."""
+    (tmp_path / "sitecustomize.py").write_text(BLOCK)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    # Not by `start_module`, which sets PYTHONPATH itself.
+    command = [sys.executable, "-m", "solo", "serve", "--port", "0"]
+    process = subprocess.Popen([*command, str(model)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        lines = [process.stdout.readline() for _ in range(2)]
+        assert lines[1].startswith("page "), process.communicate()
+        url = lines[1].split()[1]
+        assert set(predict(url, "format=rle")["seconds"]) == {"wait", "read", "network", "decode"}
+        with urllib.request.urlopen(f"{url}/", timeout=30) as page:
+            assert b"<html" in page.read()
+    finally:
+        process.send_signal(signal.SIGINT)
+    assert finish(process) == ("stopped\n", "")
+    for words in (["weights.pth", "--config", "c.py"], ["nuclei-nano"]):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.startswith(f"error: {words[0]}: a checkpoint needs "), done.stderr
+        assert done.stderr.count("\n") == 1
+    done = subprocess.run([*command, str(model), "--cfg-options", "a=1"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, "--cfg-options changes configs, which need" in done.stderr) == (2, True), done.stderr
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from solo.inference.sources import open_source
 from tests.helpers.commands import ap_table, finish, run_tool, start_tool, wait_for
 from tests.helpers.fakes import write_checkpoint, write_config
+from tests.helpers.videos import gray_frames, write_video
 
 
 @pytest.fixture
@@ -114,6 +116,27 @@ def test_a_terminated_prediction_leaves_what_it_found(model: tuple[Path, Path], 
     content = json.loads((results / "predictions.json").read_text())
     assert 3 < len(content["images"]) == len(content["annotations"]) < 3000
     assert not list(results.glob(".*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_video_is_whole(model: tuple[Path, Path], tmp_path: Path, number: int, code: int) -> None:
+    """The frames so far play, and json and video have the same."""
+    write_video(tmp_path / "clip.mp4", gray_frames(4000), rate=10)
+    config, checkpoint = model
+    words = ("clip.mp4", "--save-video", "--save-txt", "--config", config, "--checkpoint", checkpoint)
+    process = start_tool("predict.py", *words, folder=tmp_path)
+    results = tmp_path / "predictions"
+    wait_for(lambda: (results / "labels" / "clip" / "000020.txt").exists(), seconds=90)
+    process.send_signal(number)
+    finish(process, code=code)
+    content = json.loads((results / "predictions.json").read_text())
+    count = len(content["images"])
+    assert 20 < count == len(content["annotations"]) < 4000
+    with open_source(results / "clip.mp4") as video:
+        video.connect()
+        frames = list(video.frames())
+    assert [round(frame.time * 10) for frame in frames] == list(range(count))
+    assert video.report.corrupt == 0 and not list(results.glob(".*"))
 
 
 def test_report_of_a_test(model: tuple[Path, Path], tmp_path: Path) -> None:

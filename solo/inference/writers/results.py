@@ -21,6 +21,7 @@ from solo.inference.writers.files import (
     yolo_files,
 )
 from solo.inference.writers.formats import Losses
+from solo.inference.writers.interruption import finish_before_signals
 from solo.inference.writers.predictions import PredictionWriter
 from solo.inference.writers.video import VideoWriter
 from solo.inference.writers.window import Window
@@ -137,19 +138,20 @@ class ResultWriter:
         return {writer.title: +writer.losses for writer in writers if +writer.losses}
 
     def write(self, frame: Frame, instances: Instances) -> None:
-        """Write the results of a frame.
+        """Write the results of a frame. Signals wait meanwhile: the json and a video have the same frames.
 
         Raises:
             OutputError: a file cannot be written.
         """
-        for writer in self._writers:
-            writer.write(frame, instances)
+        with finish_before_signals():
+            for writer in self._writers:
+                writer.write(frame, instances)
 
     def __enter__(self) -> ResultWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with contextlib.ExitStack() as stack:
+        with finish_before_signals(), contextlib.ExitStack() as stack:
             for writer in self._writers:
                 stack.callback(writer.close)
 
