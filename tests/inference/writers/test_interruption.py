@@ -10,14 +10,14 @@ import pytest
 from solo.inference.writers.interruption import SIGNALS, finish_before_signals
 
 
-class Received(Exception):
+class ReceivedError(Exception):
     """What the handlers raise."""
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     def receive(number: int, frame: object) -> None:
-        raise Received(number)
+        raise ReceivedError(number)
 
     before = {number: signal.signal(number, receive) for number in SIGNALS}
     yield
@@ -28,17 +28,17 @@ def handlers() -> Iterator[None]:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_waits_for_the_end(number: signal.Signals) -> None:
     written: list[int] = []
-    with pytest.raises(Received, match=str(int(number))), finish_before_signals():
+    with pytest.raises(ReceivedError, match=str(int(number))), finish_before_signals():
         signal.raise_signal(number)
         written.append(1)
     assert written == [1]
-    with pytest.raises(Received):
+    with pytest.raises(ReceivedError):
         signal.raise_signal(number)
 
 
 def test_a_second_signal_does_not_wait() -> None:
     written: list[int] = []
-    with pytest.raises(Received, match=str(int(signal.SIGTERM))), finish_before_signals():
+    with pytest.raises(ReceivedError, match=str(int(signal.SIGTERM))), finish_before_signals():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         written.append(1)
