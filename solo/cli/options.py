@@ -1,4 +1,7 @@
-"""Options that several subcommands share, with mmdet's spelling. Imports no torch: exported files are run without it."""
+"""Options that several subcommands share, with mmdet's spelling.
+
+Imports no torch: exported files are run without it.
+"""
 
 from __future__ import annotations
 
