@@ -15,6 +15,7 @@ from types import FrameType
 from solo.cli.progress import ProgressLine
 from solo.cli.result_options import add_overwrite_option, not_negative, positive, score
 from solo.errors import ConfigError, printable
+from solo.images.reading import default_max_pixels
 from solo.inference.predict_files import PredictionSummary, predict_files
 from solo.inference.predictor import SOLOPredictor
 from solo.inference.sources import SourceReport, open_source
@@ -132,6 +133,10 @@ def predict_images(
     for name, losses in summary.losses.items():
         lost = ", ".join(f"{count} {what}" for what, count in losses.items())
         print(f"{name} cannot hold all: {lost}", file=sys.stderr)
+    if summary.undrawn:
+        print(
+            f"not drawn: {summary.undrawn} of more than {default_max_pixels()} pixels, read by windows", file=sys.stderr
+        )
     _print_summary(summary, out_dir=arguments.out_dir, device=str(predictor.device))
     return 0 if summary.images else 1
 

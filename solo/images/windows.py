@@ -172,13 +172,13 @@ def open_image(
     """
     if not isinstance(image, np.ndarray):
         path = Path(image).expanduser()
-        if _is_large_tiff(path):
+        if is_large_tiff(path):
             return TiffImage(path, pixels=pixels)
     return ArrayImage(read(image))
 
 
-def _is_large_tiff(path: Path) -> bool:
-    """Whether a file is a TIFF file that is too large to be decoded as a whole."""
+def is_large_tiff(path: Path) -> bool:
+    """Whether a file is a TIFF file that is too large to be decoded as a whole, which `open_image` reads by windows."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -26,12 +26,14 @@ class PredictionSummary:
         objects: instances that were kept.
         seconds: from the first read to the last written file.
         report: what was skipped.
+        undrawn: images without a visualisation, as they were read by windows.
         losses: what each format of the results could not hold, in words, by the name of its folder or file.
     """
 
     images: int = 0
     objects: int = 0
     seconds: float = 0.0
+    undrawn: int = 0
     report: SourceReport = field(default_factory=SourceReport)
     losses: dict[str, Counter[str]] = field(default_factory=dict)
 
@@ -99,6 +101,7 @@ def predict_files(
                 writer.write(frame, instances)
                 summary.images += 1
                 summary.objects += len(instances)
+                summary.undrawn += frame.is_large
                 if on_frame is not None:
                     on_frame(summary)
                 if writer.is_stopped:

@@ -17,7 +17,8 @@ class Frame:
     """An image that is predicted, and where it comes from.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR; of an image file (H, W, C), if the model takes C channels.
+        image: (H, W, 3) uint8 BGR; of an image file (H, W, C), if the model takes C channels. Without a pixel,
+            (0, 0, 3), if `is_large`.
         index: number in its source from 0 on: of the image among the images, of the frame in its video, or of the frame
             among those that a camera or stream sent.
         time: seconds since the start of the video or of the stream; None for an image file.
@@ -31,6 +32,11 @@ class Frame:
     time: float | None
     path: str
     name: str
+
+    @property
+    def is_large(self) -> bool:
+        """Whether this is a file that is never decoded as a whole: the predictor reads `path` by windows."""
+        return not self.image.size
 
     @property
     def sequence(self) -> str | None:

@@ -62,11 +62,16 @@ class Source:
         """Whether some frames belong to a video or stream."""
         return any(not isinstance(part, ImageFiles) for part in self.parts)
 
-    def read_images_with(self, read: Callable[[Path], npt.NDArray[np.uint8]]) -> None:
-        """Read image files by a function, such as a model's, which takes other channels and scales deep images."""
+    def read_images_with(self, read: Callable[[Path], npt.NDArray[np.uint8]], *, by_windows: bool = False) -> None:
+        """Set how image files are read.
+
+        Args:
+            read: a function such as a model's, which takes other channels and scales deep images.
+            by_windows: whether the predictor reads large files by windows; see `ImageFiles`.
+        """
         for part in self.parts:
             if isinstance(part, ImageFiles):
-                part.read = read
+                part.read, part.by_windows = read, by_windows
 
     def connect(self) -> None:
         """Open cameras and streams, and look into the videos.

@@ -123,6 +123,9 @@ def labelme_files(folder: Path, tolerance: float) -> Encode:
 
 def cut_out_files(frame: Frame, instances: Instances, losses: Losses) -> Iterator[tuple[str, bytes]]:
     """`CLASS/NAME_NUMBER.png` of each instance, transparent outside its mask."""
+    if frame.is_large:
+        losses["objects of images that are read by windows"] += len(instances)
+        return
     for number, (label, cut_out) in enumerate(
         zip(instances.labels.tolist(), cut_outs(frame.image, instances), strict=True), start=1
     ):

@@ -42,5 +42,5 @@ def finish_before_signals() -> Iterator[None]:
         yield
     finally:
         restore()
-        for number in received:
-            signal.raise_signal(number)
+        if received:
+            signal.raise_signal(received[0])

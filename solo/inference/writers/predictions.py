@@ -26,9 +26,9 @@ class PredictionWriter:
     """Writes visualisations and `predictions.json` to a folder; as a context manager, also after an exception.
 
     The json is a COCO annotation file that pycocotools reads as ground truth. `images` have file_name, width and
-    height; those of image files also visualization (the name of the PNG), those of videos and streams also frame (its
-    number) and time (seconds). `annotations` are those of `Instances.to_coco` and the class name as `category`;
-    `categories` have ids from 1.
+    height; those of image files also visualization (the name of the PNG, unless the file was read by windows), those of
+    videos and streams also frame (its number) and time (seconds). `annotations` are those of `Instances.to_coco` and
+    the class name as `category`; `categories` have ids from 1.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class PredictionWriter:
         """
         height, width = instances.image_size
         image: dict[str, Any] = dict(id=self._spool.num_images + 1, file_name=frame.path)
-        if frame.time is None:
+        if frame.time is not None:
+            image.update(frame=frame.index, time=round(frame.time, 6))
+        elif not frame.is_large:  # else its visualisation would be as large
             image["visualization"] = f"{frame.name}.png"
             drawn = instances.plot(to_bgr(frame.image), score_thr=0.0, magnify=legible_magnification(height, width))
             write_visualization(self.folder / image["visualization"], drawn)
-        else:
-            image.update(frame=frame.index, time=round(frame.time, 6))
         annotations = instances.to_coco(image_id=image["id"], first_id=self._spool.num_annotations + 1)
         for annotation, label in zip(annotations, instances.labels.tolist(), strict=True):
             annotation["category"] = self._classes[label]

@@ -48,7 +48,9 @@ class Window:
         self._label.pack()
 
     def write(self, frame: Frame, instances: Instances) -> None:
-        """Show a frame."""
+        """Show a frame; files that are read by windows are not shown."""
+        if frame.is_large:
+            return
         drawn = instances.plot(frame.image, score_thr=0.0, magnify=legible_magnification(*instances.image_size))
         limits = self._root.winfo_screenheight(), self._root.winfo_screenwidth()
         scale = min(1.0, *(SHARE_OF_SCREEN * limit / side for limit, side in zip(limits, drawn.shape, strict=False)))
