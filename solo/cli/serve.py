@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 
@@ -96,10 +97,9 @@ def run(arguments: argparse.Namespace) -> None:
         if len({frozenset(model.classes) for model in served}) > 1:
             print("the two models have different classes; the page filters the classes of both")
         print(f"page {running.url_of(opened)}   API {running.url_of(opened)}/docs   Ctrl-C stops", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped
             running.run_app(app, opened)
-        except KeyboardInterrupt:  # uvicorn raises it again after it has stopped
-            print("stopped")
+        print("stopped")
 
 
 def _open_predictors(arguments: argparse.Namespace) -> list[SOLOPredictor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -243,7 +244,8 @@ class TestRoutes:
 
     def test_setup_names_the_classes_without_label(self, url: str, caplog: pytest.LogCaptureFixture) -> None:
         body = {"project": "1.1", "schema": config(labels='<Label value="cell"/>'), "hostname": "http://evil.example"}
-        found = httpx.post(f"{url}/setup", json={**body, "access_token": "x", "extra_params": None}).json()
+        with caplog.at_level(logging.WARNING, logger="solo.serve"):
+            found = httpx.post(f"{url}/setup", json={**body, "access_token": "x", "extra_params": None}).json()
         assert found == {"model_version": "a.onnx", "classes_without_label": ["dust"]}
         assert "no label for dust" in caplog.text
 
