@@ -46,6 +46,7 @@ NOT_RUN = {
     "bash tools/": "many GPUs, or a cluster: test_launch_scripts.py runs the scripts with two processes",
     "torchrun ": "many GPUs: test_launch_scripts.py runs it with two processes",
     "python -m pytest ": "runs tests",
+    "python -m benchmarks.small_data ": "hours of training: tests/benchmarks/test_small_data.py",
     "python benchmarks/": "minutes of measurements; tests/benchmarks/test_scaling.py runs the model of many GPUs",
     "solo data check data/my_yolo/": "needs a YOLO data set: tests/datasets/formats, tests/cli/test_data_convert.py",
     "solo data convert ": "needs folders of other formats: tests/datasets/formats, tests/cli/test_data_convert.py",
