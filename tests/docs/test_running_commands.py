@@ -64,6 +64,7 @@ NOT_RUN = {
     "solo predict photos/*.jpg --config my_tuned.py ": SEVEN,
     "solo predict photo.jpg --config my_data.py --checkpoint hf://": "needs a file of the Hub: test_hub.py",
     "solo train solov2_r50_fpn_1x_coco --log ": "needs a package of its own: test_training_options.py",
+    "python -m benchmarks.crowds ": "minutes of measurements: tests/benchmarks/test_crowds.py runs it on small scenes",
     "solo benchmark ": "minutes of measurements: tests/benchmarks runs each subject on a tiny model",
 }
 # Pages that other tests of this folder run, in processes of their own and with the real models.
