@@ -326,7 +326,15 @@ def demo() -> str:
     return "\n".join(["```text", *lines, "```"])
 
 
+def tiles() -> str:
+    """AP of tiles and of single images, as `benchmarks/tiles.py` prints it."""
+    header = ("mask AP", "all objects", "without those that the border of their image cuts")
+    keys = ("mask_ap", "inner_mask_ap")
+    return table(header, ([row["name"], *(f"{row[key]:.3f}" for key in keys)] for row in _results()["tiles"]))
+
+
 FIGURES: dict[str, Callable[[], str]] = {
+    "tiles": tiles,
     "trainings": trainings,
     "seeds": seeds,
     "demo": demo,
