@@ -313,6 +313,35 @@ def seeds() -> str:
     )
 
 
+def small_data() -> str:
+    """Toolboxes trained from scratch on nuclei: CPU seconds, AP and time of an image."""
+    titles = {
+        "solo": "`solo`, crops and tiles",
+        "yolo": "YOLO26n-seg, trained at 320 px, tested at 416 px",
+        "mmdet": "mmdetection's SOLOv2, whole images at 320 px",
+    }
+    path = ROOT / "benchmarks/results/small_data.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    figures = (("cpu_seconds", 0), ("mask_ap", 3), ("boundary_ap", 3), ("milliseconds", 0))
+    rows = [
+        [titles[name], *(_over_seeds(runs, key, digits) for key, digits in figures), str(len(runs))]
+        for name, runs in found.items()
+    ]
+    return table(("", "CPU seconds of training", "mask AP", "boundary AP", "ms an image", "seeds"), rows)
+
+
+def tuner() -> str:
+    """Mask AP of a base config and of what the tuner proposes, by data set."""
+    rows = []
+    for found in _results()["tuner"]:
+        cells = []
+        for side in ("base", "tuned"):
+            cells += [_over_seeds(found[side], "mask_ap", 3), _over_seeds(found[side], "cpu_seconds", 0)]
+        rows.append([found["data"], *cells, str(len(found["base"]))])
+    header = ("data", "base, mask AP", "CPU seconds", "proposed, mask AP", "CPU seconds", "seeds")
+    return table(header, rows)
+
+
 def demo() -> str:
     """What `make demo` prints at its end."""
     figures = _results()["demo"]
@@ -337,6 +366,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "tiles": tiles,
     "trainings": trainings,
     "seeds": seeds,
+    "small_data": small_data,
+    "tuner": tuner,
     "demo": demo,
     "speed": speed,
     "training_benchmark": training_benchmark,
@@ -353,6 +384,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "tta_with": lambda: f"{_results()['test_time_augmentation']['mask_ap_with_tta']:.3f}",
     "nuclei_mask_ap": lambda: _over_seeds(_results()["trainings"]["nuclei_crops"]["runs"], "mask_ap", 3),
     "nuclei_box_ap": lambda: _over_seeds(_results()["trainings"]["nuclei_crops"]["runs"], "box_ap", 3),
+    "nuclei_nano_mask_ap": lambda: f"{_results()['nuclei_nano']['mask_ap']:.3f}",
+    "nuclei_nano_box_ap": lambda: f"{_results()['nuclei_nano']['box_ap']:.3f}",
     "nuclei_whole_mask_ap": lambda: _over_seeds(_results()["trainings"]["nuclei"]["runs"], "mask_ap", 3),
     "demo_mask_ap": lambda: f"{_results()['demo']['mask'][0]:.3f}",
     "demo_minutes": lambda: f"{_results()['demo']['total_seconds'] / 60:.0f}",
