@@ -73,7 +73,7 @@ def test_validation_gives_what_the_predictor_gives(tmp_path: Path, image: np.nda
     expected = open_tiny(tmp_path, tile=64, overlap=0.3, tile_scale=1.5)(image)
     for mask_format in ("rle", "bool"):
         model = build_random({**tiny_config(postprocess=dict(mask_format=mask_format)), "tiles": tiles})
-        model.load_state_dict(torch.load(tmp_path / "weights.pth")["state_dict"])
+        model.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True)["state_dict"])
         data = dict(inputs=[torch.from_numpy(image).permute(2, 0, 1)], data_samples=[prediction_sample((96, 150))])
         with torch.no_grad():
             (sample,) = model.val_step(data)
