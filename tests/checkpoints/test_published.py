@@ -37,7 +37,7 @@ def test_half_weights_are_the_rounded_ones(folder: Path, checkpoint: Path) -> No
 
 
 def test_weights_beyond_float16_are_refused(checkpoint: Path, tmp_path: Path) -> None:
-    content = torch.load(checkpoint)
+    content = torch.load(checkpoint, weights_only=True)
     name = next(name for name, value in content["state_dict"].items() if value.is_floating_point())
     content["state_dict"][name].view(-1)[0] = 1e5
     torch.save(content, checkpoint)

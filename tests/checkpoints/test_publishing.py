@@ -34,7 +34,7 @@ MEASURED = dict(
 def model(tmp_path: Path) -> tuple[Path, Path]:
     """Config and checkpoint, in which the state of a training lies beside the weights."""
     config, checkpoint = write_config(tmp_path), write_checkpoint(tmp_path / "weights.pth")
-    content = torch.load(checkpoint)
+    content = torch.load(checkpoint, weights_only=True)
     torch.save(
         {**content, "optimizer": {"state": torch.zeros(10_000)}, "ema_state_dict": content["state_dict"]}, checkpoint
     )
