@@ -144,6 +144,22 @@ def _mask_head(model: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
+def check_losses(model: Mapping[str, Any]) -> None:
+    """Refuse losses of the `model` of a config that mmdet does not have.
+
+    Raises:
+        ConfigError: the score loss is no focal loss, or the mask loss learns boundaries.
+    """
+    scores, masks = model["criterion"]["loss_cls"], model["criterion"]["loss_mask"]
+    if scores["type"] != "FocalLoss":
+        raise ConfigError(f"model.criterion.loss_cls.type {scores['type']}: mmdet trains with FocalLoss alone")
+    if masks.get("boundary_weight"):
+        raise ConfigError(
+            f"model.criterion.loss_mask.boundary_weight {masks['boundary_weight']}: mmdet has no boundary loss; "
+            "compare with --cfg-options model.criterion.loss_mask.boundary_weight=0"
+        )
+
+
 def mmdet_pipeline(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Replace our loading and packing by mmdet's; all other transforms are mmdet's and mmcv's already."""
     return [{**_TRANSFORMS.get(step["type"].removeprefix("solo."), step)} for step in pipeline]

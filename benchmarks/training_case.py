@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmarks.datasets import dataset_config, spread_indices
 from benchmarks.mmdet_reference import (
     build_mmdet,
+    check_losses,
     check_targets,
     given_targets,
     mmdet_pipeline,
@@ -100,7 +101,8 @@ def build_setups(
     """
     config = copy.deepcopy(config)
     dataset = dataset_config(config, split="train", data=data, work_dir=work_dir)
-    if against:
+    if against == "mmdet":
+        check_losses(config.model)
         config.model.criterion.mask_loss_norm = "cells"
     start_from_random_weights(config)
     torch.manual_seed(0)

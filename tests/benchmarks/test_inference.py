@@ -19,8 +19,8 @@ from solo.registry import MODELS
 from tests.helpers.tiny_benchmark import CONFIG, SMALL_IMAGES, ignore_meshgrid, needs_mmdet
 
 pytestmark = ignore_meshgrid
-LATENCY = "latency_solov2-nano_shapes"
-NAMES = ["predict_by_feat", "rle", "head_to_rle", LATENCY, "images_per_second_solov2-nano_shapes"]
+LATENCY = "latency_tiny_solov2"
+NAMES = ["predict_by_feat", "rle", "head_to_rle", LATENCY, "images_per_second_tiny_solov2"]
 NAMES += [*(f"{LATENCY}/{stage}" for stage in STAGES), "peak_memory_predict"]
 OPTIONS: dict[str, Any] = dict(repetitions=2, warmup=0, data="drawn", images=1, device="cpu", overrides=SMALL_IMAGES)
 

@@ -22,7 +22,7 @@ from benchmarks.training_case import TargetsCase, TrainingCase, TrainingSetup, b
 from solo.config import load_config
 from solo.config.overrides import use_amp
 from solo.errors import ConfigError
-from tests.helpers.tiny_benchmark import CONFIG, OVERRIDES, ROOT, command_line_overrides, ignore_meshgrid, needs_mmdet
+from tests.helpers.tiny_benchmark import CONFIG, ROOT, ignore_meshgrid, needs_mmdet
 
 NAMES = [
     "host_syncs",
@@ -32,9 +32,9 @@ NAMES = [
     "targets",
     "sample_pipeline",
     "mask_loss",
-    "train_step_solov2-nano_shapes",
+    "train_step_tiny_solov2",
     "peak_memory_train",
-    "images_per_second_train_solov2-nano_shapes",
+    "images_per_second_train_tiny_solov2",
     "images_per_second_process",
     "step_with_loader",
     *(f"step_with_loader/{stage}" for stage in TRAINING_STAGES),
@@ -44,7 +44,7 @@ pytestmark = ignore_meshgrid
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Row]:
-    options = dict(repetitions=2, warmup=0, data="drawn", batch_size=2, images=3, overrides=OVERRIDES)
+    options = dict(repetitions=2, warmup=0, data="drawn", batch_size=2, images=3)
     found = benchmark_training(CONFIG, against="mmdet", **options)
     assert [row.name for row in found] == NAMES
     return {row.name: row for row in found}
@@ -53,7 +53,7 @@ def rows() -> dict[str, Row]:
 @needs_mmdet
 @pytest.mark.long
 def test_mmdet_may_stay_in_float32(tmp_path: Path) -> None:
-    config = load_config(CONFIG, overrides=OVERRIDES)
+    config = load_config(CONFIG)
     wrapper = dict(config.optim_wrapper)
     use_amp(config)
     options = dict(data="drawn", against="mmdet", work_dir=str(tmp_path))
@@ -81,7 +81,7 @@ def test_channels_last(channels_last: bool) -> None:
         return built
 
     backbone = {"model.backbone.base_channels": 16, "model.neck.in_channels": [16, 32, 64, 128]}
-    options: dict[str, Any] = dict(repetitions=1, warmup=0, data="drawn", batch_size=1, overrides=OVERRIDES | backbone)
+    options: dict[str, Any] = dict(repetitions=1, warmup=0, data="drawn", batch_size=1, overrides=backbone)
     with mock.patch("benchmarks.training.build_setups", build):
         benchmark_training(CONFIG, channels_last=channels_last, rows=["train_step"], **options)
     weights = [weight for weight in built[0].model.parameters() if weight.ndim == 4 and min(weight.shape[1:]) > 1]
@@ -121,7 +121,7 @@ def test_alone(tmp_path: Path) -> None:
         "--warmup",
         "0",
     ]
-    options = ["--images", "1", "--cfg-options", *command_line_overrides()]
+    options = ["--images", "1"]
     report = tmp_path / "report.json"
     done = subprocess.run(
         [*command, "--batch-size", "1", "--json", str(report), *options],
@@ -133,7 +133,7 @@ def test_alone(tmp_path: Path) -> None:
     rows = json.loads(report.read_text())["rows"]
     assert [row["name"] for row in rows] == [*NAMES, "peak_memory_host"]
     assert all(row["ours"] >= 0 and row["peer"] is None and row["equal"] is None for row in rows)
-    assert "train_step_solov2-nano_shapes" in done.stdout
+    assert "train_step_tiny_solov2" in done.stdout
     assert re.search(r"^1 CPU process \| \d+\.\d\d images/s$", done.stdout, re.MULTILINE)
 
 
@@ -156,7 +156,7 @@ def _set(name: str, value: float) -> Any:
     ],
 )
 def test_a_difference_fails(change: Any, message: str, tmp_path: Path) -> None:
-    config = load_config(CONFIG, overrides=OVERRIDES)
+    config = load_config(CONFIG)
     setups = build_setups(config, data="drawn", against="mmdet", work_dir=str(tmp_path))
     change(setups[0].model)
     with pytest.raises(AssertionError, match=message):
@@ -164,9 +164,31 @@ def test_a_difference_fails(change: Any, message: str, tmp_path: Path) -> None:
 
 
 def test_a_grid_that_mmdet_does_not_support() -> None:
-    config = load_config(CONFIG)
+    config = load_config(CONFIG, overrides={"model.grid.strides": [8, 8, 16, 32]})
     with pytest.raises(ConfigError, match=r"strides \[8, 8, 16, 32\]: mmdet's head always halves the first"):
         mmdet_config(config.model)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "loss_mask.boundary_weight",
+            0.5,
+            "boundary_weight 0.5: mmdet has no boundary loss; compare with",
+        ),
+        (
+            "loss_cls",
+            dict(_delete_=True, type="QualityFocalLoss"),
+            "type QualityFocalLoss: mmdet trains with FocalLoss alone",
+        ),
+    ],
+    ids=["boundaries", "scores"],
+)
+def test_losses_that_mmdet_does_not_have(key: str, value: object, message: str) -> None:
+    overrides = {f"model.criterion.{key}": value}
+    with pytest.raises(ConfigError, match=message):
+        benchmark_training(CONFIG, against="mmdet", data="drawn", overrides=overrides)
 
 
 def test_a_folder_without_annotations(tmp_path: Path) -> None:
@@ -175,9 +197,9 @@ def test_a_folder_without_annotations(tmp_path: Path) -> None:
 
 
 def test_chosen_rows() -> None:
-    options: dict[str, Any] = dict(repetitions=1, warmup=0, data="drawn", batch_size=1, overrides=OVERRIDES)
+    options: dict[str, Any] = dict(repetitions=1, warmup=0, data="drawn", batch_size=1)
     found = benchmark_training(CONFIG, rows=["train_step", "ops_per_step"], **options)
-    assert [row.name for row in found] == ["ops_per_step", "train_step_solov2-nano_shapes"]
+    assert [row.name for row in found] == ["ops_per_step", "train_step_tiny_solov2"]
     with pytest.raises(ConfigError, match=r"--rows ops_per_stp: unknown \(did you mean 'ops_per_step'\?\); there are"):
         benchmark_training(CONFIG, rows=["ops_per_stp"], **options)
 
@@ -185,7 +207,7 @@ def test_chosen_rows() -> None:
 @needs_mmdet
 @pytest.mark.long
 def test_the_pipelines_are_compared_over_every_image(tmp_path: Path) -> None:
-    config = load_config(CONFIG, overrides=OVERRIDES)
+    config = load_config(CONFIG)
     setups = build_setups(config, data="drawn", against="mmdet", work_dir=str(tmp_path))
     setups[1].dataset = _AnotherLastImage(setups[1].dataset)
     TargetsCase(setups, [0, 1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from solo.cli import main
-from tests.helpers.tiny_benchmark import CONFIG, command_line_overrides
+from tests.helpers.tiny_benchmark import CONFIG
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def test_own_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     words = [f"train_dataloader.{key}={value}" for key, value in loader.items()]
     words += [f"train_dataloader.dataset.{key}={value}" for key, value in data.items()]
     options = ["--rows", "throughput", "--iters", "1", "--warmup", "0", "--batch-size", "1"]
-    assert main(["benchmark", "train", CONFIG, *options, "--cfg-options", *command_line_overrides(), *words]) == 0
+    assert main(["benchmark", "train", CONFIG, *options, "--cfg-options", *words]) == 0
     assert re.fullmatch(r"1 CPU process \| \d+\.\d\d images/s", capsys.readouterr().out.splitlines()[-1])
 
 

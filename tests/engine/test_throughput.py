@@ -12,7 +12,7 @@ import torch
 from solo.config import load_config
 from solo.engine.throughput import Throughput, measure_throughput, throughput_line
 from tests.helpers.commands import finish, start_script
-from tests.helpers.tiny_benchmark import CONFIG, OVERRIDES, command_line_overrides
+from tests.helpers.tiny_benchmark import CONFIG
 
 
 def test_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,7 @@ def small_data(folder: Path) -> dict[str, object]:
 
 
 def test_one_process(tmp_path: Path) -> None:
-    config = load_config(CONFIG, overrides={**OVERRIDES, **small_data(tmp_path)})
+    config = load_config(CONFIG, overrides=small_data(tmp_path))
     options = dict(batch_size=2, warmup=0, device="cpu", launcher="none")
     found = measure_throughput(config, steps=3, **options)
     assert len(found.seconds) == 3 and min(found.seconds) > 0
@@ -42,12 +42,12 @@ def test_one_process(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_two_processes(tmp_path: Path) -> None:
     options = ["--synthetic", "--amp", "--iters", "2", "--warmup", "1", "--batch-size", "1", "--json", "rows.json"]
-    overrides = ["--cfg-options", "train_dataloader.num_workers=0", *command_line_overrides()]
+    overrides = ["--cfg-options", "train_dataloader.num_workers=0"]
     # The launcher's name is added by the script.
     arguments = ["benchmark.py", "2", "train", CONFIG, *options, *overrides]
     out, _ = finish(start_script("launch.sh", *arguments, folder=tmp_path))
     rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
-    job = rows["images_per_second_train_solov2-nano_shapes"]["ours"]
+    job = rows["images_per_second_train_tiny_solov2"]["ours"]
     assert job == pytest.approx(2 * rows["images_per_second_process"]["ours"])
     lines = re.findall(r"^2 CPU processes \| (\S+) images/s$", out, re.MULTILINE)
     assert lines == [f"{job:.2f}"], "once, not by each process"

@@ -53,7 +53,7 @@ def finish(process: subprocess.Popen[str], *, code: int = 0, seconds: float = 10
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    assert process.returncode == code, out + error
+    assert process.returncode == code, f"exit status {process.returncode}:\n{out}{error}"
     return out, error
 
 
