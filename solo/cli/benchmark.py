@@ -15,9 +15,11 @@ from solo.cli.options import (
     add_config_options,
     add_deployment_options,
     add_launcher_options,
+    add_offline_option,
     parse_deployment,
     parse_runtime_options,
     set_local_rank,
+    set_offline,
 )
 from solo.config import load_config
 from solo.engine.malloc import keep_freed_memory
@@ -95,6 +97,7 @@ def _add_common(parser: argparse.ArgumentParser, *, iters: int = 9, warmup: int 
 
 def _add_prediction(parser: argparse.ArgumentParser, *, deploy: str) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="weights (default: random, with generated outputs)")
+    add_offline_option(parser)
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU if there is one)")
     # The defaults are those of `solo predict` and `solo test`.
     add_deployment_options(parser, default=deploy)
@@ -102,6 +105,8 @@ def _add_prediction(parser: argparse.ArgumentParser, *, deploy: str) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure and print."""
+    if arguments.measure in ("infer", "evaluate"):
+        set_offline(arguments)
     if not arguments.against:  # mmdet in the same process would gain by it, unlike mmdet in a process of its own
         keep_freed_memory()
     if arguments.measure == "train":

@@ -12,6 +12,7 @@ import torch
 from benchmarks.generated import GeneratedOutputs
 from benchmarks.inference import _FileCase, _HeadCase, benchmark_inference, image_paths
 from benchmarks.predictors import STAGES, Predictor, build_predictors
+from solo.cli import main
 from solo.config import load_config
 from solo.deployment import DeploymentOptions
 from solo.errors import CheckpointError, ConfigError
@@ -108,6 +109,15 @@ def test_wrong_options() -> None:
         benchmark_inference(CONFIG, against="mmdet", **{**OPTIONS, "overrides": {"model.kernel_size": 3}})
     with pytest.raises(ConfigError, match="--rows latencies: unknown"):
         benchmark_inference(CONFIG, rows=["latencies"], **OPTIONS)
+
+
+def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")
+    words = ["infer", CONFIG, "--data", "drawn", "--images", "1", "--checkpoint", "hf://solo/none/weights.pth"]
+    assert main(["benchmark", *words, "--offline"]) == 2
+    assert "it is not in the cache, and nothing is downloaded offline" in capsys.readouterr().err
 
 
 def test_the_network_is_measured_as_it_is_deployed(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ _USUAL = ("train", "val", "test")
 NO_IMAGE = "image or mask file is missing or cannot be read"
 OTHER_SIZE = "masks of objects and of classes have different sizes"
 UNKNOWN_CLASS = "object of a colour that is no class"
+BORDER_PIXELS = "border between objects, whose pixels are no object's"
 
 
 def palette(count: int = 256) -> npt.NDArray[np.int64]:
@@ -84,9 +85,12 @@ class VocSource:
 
     def _objects(self, name: str, objects: npt.NDArray[Any], classes: npt.NDArray[Any]) -> Iterator[ObjectRecord]:
         for color in sorted(np.unique(objects).tolist(), key=lambda color: self._order.get(color, color)):
-            if color in (0, BORDER):
+            if color == 0:
                 continue
             mask = objects == color
+            if color == BORDER:
+                self._report.lost[BORDER_PIXELS].append(f"{name}.png ({mask.sum()} pixels)")
+                continue
             found, counts = np.unique(classes[mask], return_counts=True)
             class_name = self._names.get(int(found[counts.argmax()]))
             object_id = f"{name}.png:#{color:06x}"

@@ -190,7 +190,10 @@ def test_voc_of_cvat_with_its_own_classes(tmp_path: Path) -> None:
     source = write_voc(tmp_path / "source")
     (source / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\nKatze:64,0,0::\n")
     report = convert(source, tmp_path / "coco")
-    assert report.lost == {voc.UNKNOWN_CLASS: ["a.png:#008000"]}
+    assert report.lost == {
+        voc.UNKNOWN_CLASS: ["a.png:#008000"],
+        voc.BORDER_PIXELS: ["a.png (24 pixels)"],
+    }
     assert [label for label, _, _ in masks_of_coco(tmp_path / "coco" / "annotations" / "instances_val.json")] == [
         "Katze"
     ]
