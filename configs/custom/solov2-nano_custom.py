@@ -30,6 +30,9 @@ train_cfg = dict(max_epochs=max_epochs)
 decay = dict(_base_.decay, end=max_epochs, T_max=max_epochs)
 param_scheduler = [_base_.warmup, decay]
 
+# Twice as fast on CPUs that have bfloat16.
+optim_wrapper = dict(type="BFloat16OptimWrapper", only_native=True)
+network_options = dict(type="NetworkOptionsHook", channels_last=True)
 # The training stops when mask AP has not risen by 0.001 for 5 validations, 15 epochs.
 early_stop = dict(type="EarlyStoppingHook", monitor="coco/segm_mAP", rule="greater", min_delta=0.001, patience=5)
-custom_hooks = [*_base_.custom_hooks, early_stop]
+custom_hooks = [*_base_.custom_hooks, network_options, early_stop]
