@@ -57,6 +57,6 @@ def test_own_data_as_in_the_readme(tmp_path: Path) -> None:
     for words in commands:
         changed = with_options(words, *SHORT, "train_cfg.max_epochs=1") if words[0] == "train" else words
         run_solo(*changed, folder=tmp_path)
-    assert (tmp_path / "work_dirs/my_data/report/report.html").is_file()
+    assert (tmp_path / "work_dirs/my_tuned/report/report.html").is_file()
     predictions = json.loads((tmp_path / "predictions/predictions.json").read_text())
     assert [category["name"] for category in predictions["categories"]] == list(SHAPES_CLASSES)
