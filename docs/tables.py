@@ -355,15 +355,18 @@ def demo() -> str:
     return "\n".join(["```text", *lines, "```"])
 
 
-def tiles() -> str:
-    """AP of tiles and of single images, as `benchmarks/tiles.py` prints it."""
-    header = ("mask AP", "all objects", "without those that the border of their image cuts")
-    keys = ("mask_ap", "inner_mask_ap")
-    return table(header, ([row["name"], *(f"{row[key]:.3f}" for key in keys)] for row in _results()["tiles"]))
+def _named_rows(name: str, *header: str) -> str:
+    """AP of rows that have a name and one figure for each further column."""
+    rows = _results()[name]
+    return table(header, ([row["name"], *(f"{row[key]:.3f}" for key in row if key != "name")] for row in rows))
 
 
 FIGURES: dict[str, Callable[[], str]] = {
-    "tiles": tiles,
+    "tiles": lambda: _named_rows(
+        "tiles", "mask AP", "all objects", "without those that the border of their image cuts"
+    ),
+    "imagenet": lambda: _named_rows("imagenet", "mask AP", "from ImageNet weights", "from scratch"),
+    "rt_nuclei": lambda: _named_rows("rt_nuclei", "from scratch, 335 steps", "mask AP"),
     "trainings": trainings,
     "seeds": seeds,
     "small_data": small_data,
