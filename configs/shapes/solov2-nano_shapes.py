@@ -21,7 +21,7 @@ train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(**shapes, pipe
 val_dataloader = dict(num_workers=1, dataset=dict(**shapes, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# A third faster on CPUs that have bfloat16.
+# Faster on CPUs that have bfloat16.
 optim_wrapper = dict(type="BFloat16OptimWrapper", only_native=True)
 custom_hooks = [*_base_.custom_hooks, dict(type="NetworkOptionsHook", channels_last=True)]
 train_cfg = dict(max_epochs=max_epochs, val_interval=6)

@@ -1,4 +1,4 @@
-"""A model small enough to be measured in a test, which mmdet can build too."""
+"""A model small enough to be measured in a test, which mmdet can build and train too."""
 
 from __future__ import annotations
 
