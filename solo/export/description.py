@@ -112,6 +112,7 @@ def read_settings(graph: ExportedGraph) -> PostprocessSettings:
         max_detections=graph.max_detections if isinstance(graph, DetectionsGraph) else settings.max_per_img,
         nms_kernel=settings.nms.kernel,
         nms_sigma=float(settings.nms.sigma),
+        largest_component=settings.largest_component,
     )
 
 

@@ -19,10 +19,11 @@ Pixels of exactly this colour become exactly zero, as the padding of training is
 | boxes | (B, D, 4) float32 | x1 y1 x2 y2 around the stride-4 mask, pixels of the input; zeros where there is none |
 | masks | (B, D, h, w) uint8 | round(255 * probability); zeros where there is none |
 
-To get what `SOLOPredictor` gives, take the rows with a label of at least 0, divide their masks by 255 in float32,
-resize them as `solo.masks.resize.resize_masks` does (both interpolations as one with three taps an axis: from stride 4
-to the input, cropped to the resized size, from there to the original size), keep pixels larger than `mask_thr`, and
-take the boxes from the masks (`boxes` are coarse ones, for those who need no masks).
+To get what `SOLOPredictor` gives, take the rows with a label of at least 0 and divide their masks by 255 in float32. If
+`largest_component` says so, set the pixels larger than `mask_thr` outside of the largest 8-connected component to 0.
+Resize the masks as `solo.masks.resize.resize_masks` does (both interpolations as one with three taps an axis: from
+stride 4 to the input, cropped to the resized size, from there to the original one), keep pixels larger than `mask_thr`,
+and take the boxes from the masks (`boxes` are coarse ones, for those who need no masks).
 
 **Outputs of "raw"**, for SOLOv2 alone, with S the sum of `num_grids` squared, K = E * `kernel_size` ** 2:
 
@@ -36,7 +37,7 @@ The rest is `solo.models.postprocess`: sigmoid, points NMS within each level, `s
 mask features convolved with the kernels. Masks of more than `min_area_factor` times their level's stride pixels (those
 larger than `mask_thr`) remain, with their scores multiplied by the mean probability inside the mask. The best `nms_pre`
 enter Matrix NMS; of these the best `max_detections` with at least `filter_thr` are the detections. Ties: the lower cell
-is first, then the lower class.
+is first, then the lower class. Their masks are treated as those of "detections".
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ NMS_KERNELS = ("gaussian", "linear")
 RESIZES = ("none", "edges", "fit", "exact")
 MASK_STRIDE = 4
 # Absent from earlier files, for which the defaults hold.
-_ADDED_LATER = {"channels", "value_range", "percentiles", "tiles"}
+_ADDED_LATER = {"channels", "value_range", "percentiles", "tiles", "largest_component"}
 
 MAX_JSON_BYTES = 2**23
 MAX_CLASSES = 100_000
@@ -93,6 +94,7 @@ class PostprocessSettings:
         max_detections: D, the most detections of an image.
         nms_kernel: "gaussian" or "linear".
         nms_sigma: width of the gaussian kernel.
+        largest_component: as there; of both contracts the program that runs the file does it.
     """
 
     num_grids: tuple[int, ...]
@@ -105,6 +107,7 @@ class PostprocessSettings:
     max_detections: int
     nms_kernel: str
     nms_sigma: float
+    largest_component: bool = False
 
     def __post_init__(self) -> None:
         levels = len(self.num_grids)
@@ -115,6 +118,8 @@ class PostprocessSettings:
         _check_integer(self.nms_pre, "nms_pre", most=MAX_CANDIDATES)
         _check_integer(self.max_detections, "max_detections", most=MAX_CANDIDATES)
         _check_choice(self.nms_kernel, "nms_kernel", NMS_KERNELS)
+        if type(self.largest_component) is not bool:
+            raise _error("largest_component", "true or false", self.largest_component)
 
 
 @dataclass(frozen=True, kw_only=True)

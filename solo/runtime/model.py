@@ -16,6 +16,7 @@ from solo.images.reading import MAX_PIXELS, read_image
 from solo.images.windows import open_image
 from solo.inference.instances import Instances
 from solo.masks.array_encoding import encode_resized_arrays
+from solo.masks.components import keep_largest_component
 from solo.runtime.metadata import MASK_STRIDE, ModelMetadata
 from solo.runtime.raw import decode_raw
 from solo.runtime.sessions import Outputs, RuntimeOptions, Session, open_session
@@ -197,6 +198,9 @@ class ExportedModel:
             raise ExportedModelError(f"{self.path}: label {labels.max()} is none of its {len(self.classes)} classes")
         if any(MASK_STRIDE * side < size for side, size in zip(masks.shape[1:], image_size, strict=True)):
             raise ExportedModelError(f"{self.path}: masks of shape {masks.shape[1:]} are too small for its input")
+        if settings.largest_component:
+            scale = 255 if masks.dtype == np.uint8 else 1
+            keep_largest_component(masks, threshold=scale * settings.mask_thr)
         rles, boxes = encode_resized_arrays(
             masks, image_size=image_size, original_size=original_size, threshold=settings.mask_thr
         )

@@ -14,10 +14,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from solo import SOLOPredictor
 from solo.errors import ExportError, OutputError, UserError
 from solo.export import ExportOptions, export_model
 from solo.export import exporting as exporting_module
 from solo.export.files import OPENVINO_FILE
+from solo.masks.components import keep_largest_component
 from solo.runtime.metadata import METADATA_KEY, ModelMetadata
 from solo.runtime.sessions import RuntimeOptions, open_session
 from tests.helpers.exported import export_config, write_random_checkpoint
@@ -77,6 +79,24 @@ def test_norms_are_instance_norms_and_batch_norms_are_folded(tiny: tuple[Config,
     assert (metadata.mask_channels, metadata.kernel_size, metadata.contract) == (8, 1, "raw")
     assert (metadata.resize, metadata.resize_size) == ("fit", (32, 64))
     assert not json.loads((tmp_path / "m.onnx.export.json").read_text())["verified"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("contract", ["raw", "detections"])
+def test_files_drop_specks_as_the_model_does(contract: str, tmp_path: Path) -> None:
+    config = export_config(tiny_config(postprocess=dict(largest_component=True)))
+    checkpoint = write_random_checkpoint(config, tmp_path / "weights.pth")
+    path = export_model(config, checkpoint, options=ExportOptions(contract=contract), out=tmp_path / "m.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    expected, found = (predictor(image) for predictor in (SOLOPredictor(config, checkpoint), SOLOPredictor(path)))
+    assert len(found) == len(expected) > 5
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    different = (found.to_bool() != expected.to_bool()).mean(axis=(1, 2))
+    assert different.mean() < 0.01
+    largest = found.to_bool()
+    keep_largest_component(largest, threshold=0)
+    # A bridge of one pixel at stride 4 may be cut when it is enlarged.
+    assert np.median((largest != found.to_bool()).sum(axis=(1, 2))) == 0
 
 
 @pytest.mark.long

@@ -211,6 +211,16 @@ def test_unknown_kernel() -> None:
         MatrixNMS(kernel="hard")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("mask_format", ["bool", "rle"])
+@pytest.mark.parametrize(("largest_component", "bottom"), [(False, 16), (True, 8)])
+def test_specks_are_dropped_if_asked_for(largest_component: bool, bottom: int, mask_format: str) -> None:
+    outputs = put(blank(), cell=0, label=1, score=0.8, channel=1)
+    outputs.mask_feats[0, 1, 3, 2] = 1  # two rows below the stripe of row 1
+    result = detect(outputs, largest_component=largest_component, mask_format=mask_format)
+    assert result.bboxes.tolist() == [[0, 4, 16, bottom]]
+    assert result.scores.tolist() == pytest.approx([0.8])
+
+
 # -------------------------------------------------------------------------------------------------------- mask format
 def test_encoded_masks_are_the_same_masks(generator: torch.Generator) -> None:
     outputs = SOLOv2Outputs(

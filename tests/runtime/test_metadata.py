@@ -57,7 +57,14 @@ def test_wrong_values_are_refused(changes: dict[str, Any], message: str) -> None
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("num_grids", [2**20]), ("strides", [8]), ("nms_pre", 10**9), ("max_detections", 0), ("nms_kernel", "cubic")],
+    [
+        ("num_grids", [2**20]),
+        ("strides", [8]),
+        ("nms_pre", 10**9),
+        ("max_detections", 0),
+        ("nms_kernel", "cubic"),
+        ("largest_component", 1),
+    ],
 )
 def test_wrong_settings_are_refused(name: str, value: Any) -> None:
     values = json.loads(model_metadata().to_json())
@@ -72,6 +79,12 @@ def test_a_missing_value_is_refused(name: str) -> None:
     del values[name]
     with pytest.raises(ExportedModelError, match=f"metadata: '{name}' is missing"):
         ModelMetadata.from_json(json.dumps(values))
+
+
+def test_files_of_earlier_versions_keep_whole_masks() -> None:
+    values = json.loads(model_metadata().to_json())
+    del values["postprocess"]["largest_component"]
+    assert ModelMetadata.from_json(json.dumps(values)).postprocess.largest_component is False
 
 
 @pytest.mark.parametrize("text", ["", "[1", "[" * 100_000, "1" * 5000, b"\xff", "[]", "null"])

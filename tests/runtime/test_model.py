@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import subprocess
 import sys
@@ -41,6 +42,19 @@ def test_masks_become_instances_of_the_original_image(tmp_path: Path) -> None:
     different = found.to_bool().any(axis=0) != image.any(axis=2)
     assert different.sum() <= 8  # the corners of two rectangles, which interpolation rounds
     np.testing.assert_array_equal(found.boxes, [[8, 8, 40, 32], [48, 16, 72, 48]])
+
+
+@pytest.mark.parametrize(("largest_component", "right"), [(False, 72), (True, 40)])
+def test_specks_are_dropped_if_the_file_says_so(tmp_path: Path, largest_component: bool, right: int) -> None:
+    metadata = model_metadata()
+    settings = dataclasses.replace(metadata.postprocess, largest_component=largest_component)
+    model = ExportedModel(
+        write_detections(tmp_path / "m.onnx", metadata=dataclasses.replace(metadata, postprocess=settings))
+    )
+    image = bright((8, 8, 40, 32))
+    image[16:24, 64:72, 2] = 255
+    found = model.predict([image])[0]
+    assert found.boxes[found.labels == 1].tolist() == [[8, 8, right, 32]]
 
 
 def test_channel_order(tmp_path: Path) -> None:

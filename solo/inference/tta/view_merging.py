@@ -85,7 +85,7 @@ def merge_views(
     best = order[decayed[order].argsort(descending=True, stable=True)][: postprocess.max_per_img]
     kept = best[decayed[best] >= postprocess.filter_thr]
     result = InstanceData(labels=labels[kept], scores=decayed[kept])
-    encoded = _encode_kept(views, decoded, kept, original_size=original_size, threshold=postprocess.mask_thr)
+    encoded = _encode_kept(views, decoded, kept, original_size=original_size, postprocess=postprocess)
     result.masks, result.bboxes = encoded
     if postprocess.mask_format == "bool":
         result.masks = torch.from_numpy(decode_masks(encoded.rles, size=original_size)).to(kept.device)
@@ -156,7 +156,7 @@ def _encode_kept(
     kept: Tensor,
     *,
     original_size: tuple[int, int],
-    threshold: float,
+    postprocess: SOLOv2PostProcessor,
 ) -> EncodedMasks:
     """Encode the masks of the detections view by view, in the frame of the image.
 
@@ -165,7 +165,7 @@ def _encode_kept(
         decoded: the candidates of each.
         kept: (D,) int64 indices of the detections among the candidates of all views.
         original_size: (height, width) of the image, pixels.
-        threshold: a pixel belongs to the mask if its probability is larger.
+        postprocess: its threshold is used, and how it cleans masks.
     """
     rles = [RLE(size=[], counts="")] * len(kept)
     boxes = torch.zeros((len(kept), 4), device=kept.device)
@@ -176,10 +176,10 @@ def _encode_kept(
         cells = found.candidates.cells[kept[rows] - first]
         first += count
         encoded = encode_resized(
-            found.probabilities(cells),
+            postprocess.clean(found.probabilities(cells)),
             image_size=view.image_size,
             original_size=original_size,
-            threshold=threshold,
+            threshold=postprocess.mask_thr,
             flipped_axes=FLIPPED_AXES[view.flip_direction],
         )
         boxes[rows] = encoded.boxes

@@ -89,9 +89,14 @@ def bitmaps(result: Any, size: tuple[int, int] = (64, 96)) -> Tensor:
 
 
 @pytest.mark.parametrize("mask_format", ["bool", "rle"])
-def test_one_view_gives_the_plain_result(generator: torch.Generator, mask_format: Literal["bool", "rle"]) -> None:
+@pytest.mark.parametrize("largest_component", [False, True])
+def test_one_view_gives_the_plain_result(
+    generator: torch.Generator, mask_format: Literal["bool", "rle"], largest_component: bool
+) -> None:
     one = random_view(generator, image_size=(60, 91))
-    options: dict[str, Any] = dict(mask_format=mask_format, score_thr=0.05, filter_thr=0.01)
+    options: dict[str, Any] = dict(
+        mask_format=mask_format, score_thr=0.05, filter_thr=0.01, largest_component=largest_component
+    )
     plain = processor(**options)(one.outputs(), image_sizes=[(60, 91)], original_sizes=[(120, 177)])[0]
     result = merged([one], original_size=(120, 177), **options)
     assert len(plain) > 3
