@@ -115,13 +115,14 @@ def _as_table(result: TuningResult) -> str:
     return "\n".join(
         [
             f"{result.num_objects} objects in {result.num_images} images were looked at; at most {result.most_objects} "
-            "objects in one image",
+            f"objects in one image; {result.in_pieces:.1%} of the objects are in several pieces",
             "shares of the objects lost: "
             + ", ".join(f"{short} = {reason}" for reason, short in _LOST.items())
             + "; costs are pixels of network input relative to the base",
             format_table(header, rows),
             f"proposed: {chosen.plan}, num_grids {list(chosen.grid.num_grids)}, max_per_img "
-            f"{chosen.limits.max_per_img}, nms_pre {chosen.limits.nms_pre}, max_dets {chosen.limits.max_dets}",
+            f"{chosen.limits.max_per_img}, nms_pre {chosen.limits.nms_pre}, max_dets {chosen.limits.max_dets}, "
+            f"largest_component {result.largest_component}",
         ]
     )
 
@@ -131,6 +132,8 @@ def _as_json(result: TuningResult) -> dict[str, Any]:
         "images": result.num_images,
         "objects": result.num_objects,
         "most_objects": result.most_objects,
+        "in_pieces": result.in_pieces,
+        "largest_component": result.largest_component,
         "options": [_option_as_json(note, option) for note, option in _rows(result)],
     }
 

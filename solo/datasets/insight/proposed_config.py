@@ -91,6 +91,11 @@ def _grid_reason(result: TuningResult) -> str:
     if chosen.grid.scale_ranges != base.grid.scale_ranges:
         reasons.append("Scale ranges widened to hold all objects.")
     reasons.append(f"An image has up to {result.most_objects} objects, which max_per_img, nms_pre and max_dets hold.")
+    if result.largest_component:
+        reasons.append(
+            f"{result.in_pieces:.1%} of the objects are in several pieces: of a predicted mask the largest piece is "
+            "kept."
+        )
     if chosen.plan.tile:
         reasons.append("Tests cut images into tiles as large as the crops of the training.")
     return " ".join(reasons)
@@ -126,6 +131,8 @@ def _model(result: TuningResult, config: Config) -> dict[str, Any]:
     post: dict[str, Any] = {"nms_pre": limits.nms_pre, "max_per_img": limits.max_per_img}
     if limits.min_area_factor != result.base.limits.min_area_factor:
         post["min_area_factor"] = limits.min_area_factor
+    if result.largest_component != model.postprocess.get("largest_component", False):
+        post["largest_component"] = result.largest_component
     changed["postprocess"] = post
     if chosen.plan.tile is not None:
         changed["tiles"] = {

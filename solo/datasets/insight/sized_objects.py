@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from solo.datasets.coco.annotation_table import AnnotatedImage
 from solo.datasets.insight.input_plan import SIDE_DIVISOR
+from solo.masks.components import keep_largest_component
 from solo.masks.encoding import encode_resized
 from solo.masks.instance_masks import InstanceMasks
 from solo.masks.mask_windows import MaskWindows, pack_windows, unpack_masks
@@ -39,6 +40,7 @@ class OrdinaryObjects(NamedTuple):
     masks: InstanceMasks  # N
     labels: npt.NDArray[np.int64]  # (N,)
     rles: list[RLE]  # N
+    apart: npt.NDArray[np.float64]  # (N,) share of each mask's pixels outside of its largest connected component
 
     @classmethod
     def from_annotated(cls, image: AnnotatedImage) -> OrdinaryObjects:
@@ -47,12 +49,15 @@ class OrdinaryObjects(NamedTuple):
         kept = np.flatnonzero(np.asarray(instances.ignore_flags, np.int64) == 0)
         segmentations = [instances.masks[index] for index in kept]
         masks = InstanceMasks.from_segmentations(segmentations, height=image.height, width=image.width)
-        return cls(
-            boxes=instances.box_array()[kept],
-            masks=masks,
-            labels=np.asarray(instances.labels, np.int64)[kept],
-            rles=_encode_bitmaps(masks),
-        )
+        rles, apart = [], [np.zeros(0)]
+        for start in range(0, len(masks), _MASKS_AT_ONCE):
+            bitmaps = masks[start : start + _MASKS_AT_ONCE].to_ndarray().astype(np.bool_)
+            rles += encode_masks(bitmaps)
+            areas = bitmaps.sum(axis=(1, 2))
+            keep_largest_component(bitmaps, threshold=0)
+            apart.append(1 - bitmaps.sum(axis=(1, 2)) / areas.clip(min=1))
+        labels = np.asarray(instances.labels, np.int64)[kept]
+        return cls(instances.box_array()[kept], masks, labels, rles, np.concatenate(apart))
 
 
 def resize_objects(objects: OrdinaryObjects, size: tuple[int, int]) -> SizedObjects:
@@ -96,8 +101,3 @@ def _measure_ious(
         for index, (found, truth) in enumerate(zip(encoded.rles, truths[some], strict=True), start):
             ious[index] = coco_mask.iou([found], [truth], [0])[0, 0]
     return ious
-
-
-def _encode_bitmaps(masks: InstanceMasks) -> list[RLE]:
-    starts = range(0, len(masks), _MASKS_AT_ONCE)
-    return [rle for start in starts for rle in encode_masks(masks[start : start + _MASKS_AT_ONCE].to_ndarray())]

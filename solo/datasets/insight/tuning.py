@@ -23,6 +23,10 @@ TOLERATED_COLLISIONS = 0.005
 """Share of the objects without a cell below which finer grids are not tried."""
 TOLERATED_LOSS = 0.01
 """Differences of reachable AP below this decide nothing, and a smaller share of objects changes no setting."""
+IN_PIECES = 0.05
+"""An object is in pieces if at least this share of its pixels lies outside of its largest connected component."""
+TOLERATED_PIECES = 0.05
+"""Share of the objects in pieces up to which the largest piece of a mask alone is better (docs/recipes.md)."""
 FIT_QUANTILE, FIT_SHARE = 0.95, 0.5
 """So many of the objects have to be at most this share of a crop's side, or random crops would cut most of them."""
 _CELL_FACTORS = (1.0, 1.4, 2.0, 2.8, 4.0)
@@ -77,6 +81,12 @@ class TuningResult:
     num_images: int  # that were looked at
     num_objects: int
     most_objects: int  # in one image of the whole data set
+    in_pieces: float  # share of the objects
+
+    @property
+    def largest_component(self) -> bool:
+        """Whether it is proposed to drop all but the largest piece of a predicted mask."""
+        return self.in_pieces <= TOLERATED_PIECES
 
 
 class _SampledImage(NamedTuple):
@@ -118,6 +128,7 @@ def tune(
         num_images=len(images),
         num_objects=len(base.losses.reasons),
         most_objects=max(counts),
+        in_pieces=float((np.concatenate([image.objects.apart for image in images]) >= IN_PIECES).mean()),
     )
 
 

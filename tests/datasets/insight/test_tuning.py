@@ -113,6 +113,26 @@ def test_written_config_loads_and_makes_the_samples_it_promises(
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("in_two", "keeps_the_largest"), [(1, True), (2, False)])
+def test_masks_of_one_piece_are_proposed_if_next_to_all_objects_are(
+    tmp_path: Path, in_two: int, keeps_the_largest: bool
+) -> None:
+    objects = lattice(step=90, side=30)[:20]
+    for each in objects[:in_two]:
+        outline, (x, y, side, _) = each["segmentation"][0], each["bbox"]
+        each["segmentation"] = [
+            outline,
+            [x + side + 4, y, x + side + 10, y, x + side + 10, y + 10, x + side + 4, y + 10],
+        ]
+        each["bbox"] = [x, y, side + 10, side]
+    train = write_set(tmp_path, objects)
+    assert tuned(train).in_pieces == in_two / 20
+    assert main(["data", "tune", str(train), "--write", str(tmp_path / "my_config.py")]) == 0
+    post = load_config(tmp_path / "my_config.py").model.postprocess
+    assert post.get("largest_component", False) == keeps_the_largest
+    assert ("the largest piece is kept" in (tmp_path / "my_config.py").read_text()) == keeps_the_largest
+
+
 def test_a_proposal_of_whole_images_scales_the_steps_of_the_base(tmp_path: Path) -> None:
     train = write_set(tmp_path, [square(1, 50, 50, 300)])
     target = tmp_path / "my_config.py"
