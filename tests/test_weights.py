@@ -44,7 +44,7 @@ def test_bright_discs_are_nuclei(predictor: SOLOPredictor) -> None:
         cv2.circle(image, center, 8 + number % 4, (110, 110, 110), -1, cv2.LINE_AA)
     image = cv2.GaussianBlur(image, (0, 0), 1)
     found = predictor(image)
-    found = found[found.scores > 0.367]  # the card's best threshold
+    found = found[found.scores > 0.383]  # the card's best threshold
     assert len(found) == len(centers)
     middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     for center in centers:

@@ -11,8 +11,8 @@ _base_ = [
 data_root = "data/my_data/"
 classes = ("first class", "second class")
 
-# Nothing below needs to change.
-model = dict(num_classes=len(classes))
+# Nothing below needs to change. Masks learn their boundaries: docs/recipes.md.
+model = dict(num_classes=len(classes), criterion=dict(loss_mask=dict(boundary_weight=1.0)))
 
 random_resize = dict(
     type="RandomResize", scale=(448, 448), ratio_range=(0.7, 1.0), keep_ratio=True, resize_type="mmdet.Resize"

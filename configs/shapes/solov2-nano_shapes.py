@@ -9,8 +9,12 @@ _base_ = [
 
 max_epochs = 11
 
-# Masks learn their boundaries: docs/recipes.md.
-model = dict(num_classes=4, criterion=dict(loss_mask=dict(boundary_weight=1.0)))
+# Masks learn their boundaries, and specks are dropped: docs/recipes.md.
+model = dict(
+    num_classes=4,
+    criterion=dict(loss_mask=dict(boundary_weight=1.0)),
+    postprocess=dict(largest_component=True),
+)
 
 data_root = "data/shapes"
 flip = dict(_base_.flip, prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"])

@@ -5,7 +5,9 @@
 _base_ = "custom_instance.py"
 
 tile = 320  # side of crops and tiles, pixels
-scale = (512, 512)  # what images are fitted into before they are cropped or cut; a number is a factor
+# What images are fitted into before they are cropped or cut; a number is a factor. Two tiles that overlap by a fifth
+# make 576 pixels.
+scale = (576, 576)
 
 random_resize = dict(
     type="RandomResize", scale=scale, ratio_range=(0.75, 1.25), keep_ratio=True, resize_type="mmdet.Resize"
