@@ -213,7 +213,7 @@ def exported_benchmark() -> str:
 def exported_ap() -> str:
     """Mask AP and sizes of exported nano models."""
     rows = [
-        [row["file"], *map(_four_digits, (row["nuclei"], row["shapes"])), _megabytes(row)]
+        [row["file"], *(_mean(row[data], 4) for data in ("nuclei", "shapes")), _megabytes(row)]
         for row in _results()["exported"]
     ]
     return table(("file", "nuclei, mask AP", "shapes, mask AP", "MB, nuclei"), rows)
@@ -221,12 +221,8 @@ def exported_ap() -> str:
 
 def int8_layers() -> str:
     """Mask AP by the layers that int8 leaves in float."""
-    rows = [[row["float"], _four_digits(row["nuclei"]), _megabytes(row)] for row in _results()["int8_layers"]]
+    rows = [[row["float"], _mean(row["nuclei"], 4), _megabytes(row)] for row in _results()["int8_layers"]]
     return table(("layers that stay float, beside norms and post-processing", "mask AP", "MB"), rows)
-
-
-def _four_digits(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _megabytes(row: dict[str, Any]) -> str:
@@ -320,8 +316,7 @@ def small_data() -> str:
         "yolo": "YOLO26n-seg, trained at 320 px, tested at 416 px",
         "mmdet": "mmdetection's SOLOv2, whole images at 320 px",
     }
-    path = ROOT / "benchmarks/results/small_data.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = json.loads((ROOT / "benchmarks/results/small_data.json").read_text(encoding="utf-8"))
     figures = (("cpu_seconds", 0), ("mask_ap", 3), ("boundary_ap", 3), ("milliseconds", 0))
     rows = [
         [titles[name], *(_over_seeds(runs, key, digits) for key, digits in figures), str(len(runs))]
@@ -356,17 +351,23 @@ def demo() -> str:
 
 
 def _named_rows(name: str, *header: str) -> str:
-    """AP of rows that have a name and one figure for each further column."""
+    """AP of rows that have a name and for each further column a figure, those of several seeds, or none."""
     rows = _results()[name]
-    return table(header, ([row["name"], *(f"{row[key]:.3f}" for key in row if key != "name")] for row in rows))
+    return table(header, ([row["name"], *(_mean(row[key]) for key in row if key != "name")] for row in rows))
+
+
+def _mean(value: float | list[float] | None, digits: int = 3) -> str:
+    if isinstance(value, list):
+        return f"{_mean(statistics.mean(value), digits)} ({', '.join(_mean(one, digits) for one in value)})"
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 FIGURES: dict[str, Callable[[], str]] = {
-    "tiles": lambda: _named_rows(
-        "tiles", "mask AP", "all objects", "without those that the border of their image cuts"
-    ),
+    "tiles": lambda: _named_rows("tiles", "mask AP", "all objects", "without those that their image's border cuts"),
     "imagenet": lambda: _named_rows("imagenet", "mask AP", "from ImageNet weights", "from scratch"),
-    "rt_nuclei": lambda: _named_rows("rt_nuclei", "from scratch, 335 steps", "mask AP"),
+    "rt": lambda: _named_rows("rt", "from scratch, mask AP", "nuclei, 335 steps", "drawn shapes, 600 steps"),
+    "recipes": lambda: _named_rows("recipes", "recipe", "mask AP, mean (by seed)"),
+    "whole_images": lambda: _named_rows("whole_images", "images at 512 pixels", "mask AP", "of largest pieces"),
     "trainings": trainings,
     "seeds": seeds,
     "small_data": small_data,

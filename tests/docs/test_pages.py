@@ -81,7 +81,7 @@ def test_named_model_settings_exist(page: Path) -> None:
     config = load_config(ROOT / "configs/solov2/solov2_r50_fpn_1x_coco.py")
     # Left at their defaults there.
     optional = {"min_area_factor", "kernel_size", "shared_cell", "padded_sizes", "max_positives", "dcn", "dcn_convs"}
-    optional |= {"normalize_over", "mask_loss_chunk_bytes", "mask_format", "chunk_bytes", "tiles"}
+    optional |= {"normalize_over", "mask_loss_chunk_bytes", "largest_component", "mask_format", "chunk_bytes", "tiles"}
     for code in inline_code(page):
         match = re.fullmatch(r"(model(?:\.(?!onnx|pt2)\w+)+)(?:=\S+)?", code)
         if match is None:
