@@ -104,11 +104,12 @@ def benchmark_exported(
     config = load_config(config_path, overrides=overrides)
     files = dict(_open(file, device=device, options=options or RuntimeOptions()) for file in exported)
     for name, (predictor, _) in files.items():
-        factor = predictor.model.metadata.postprocess.min_area_factor
-        if against is not None and factor != 1:
+        settings = predictor.model.metadata.postprocess
+        factor, largest = settings.min_area_factor, settings.largest_component
+        if against is not None and (factor != 1 or largest):
             raise ConfigError(
-                f"{name} has min_area_factor {factor}, mmdet 1; export it with "
-                "--cfg-options model.postprocess.min_area_factor=1.0"
+                f"{name} has min_area_factor {factor} and largest_component {largest}, mmdet 1 and False; export it "
+                "with --cfg-options model.postprocess.min_area_factor=1.0 model.postprocess.largest_component=False"
             )
     contenders = {name: _exported_contender(*opened) for name, opened in files.items()}
     with tempfile.TemporaryDirectory() as folder:

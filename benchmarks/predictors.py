@@ -104,7 +104,7 @@ def build_predictors(
     if against:
         if config.model.get("kernel_size", 1) != 1:
             raise ConfigError("model.kernel_size: mmdet's prediction cannot pad, so its dynamic convolution is 1x1")
-        config.model.postprocess.min_area_factor = 1.0
+        config.model.postprocess.update(min_area_factor=1.0, largest_component=False)
     MMLogger.get_current_instance().setLevel("WARNING")
     weights = checkpoint or _random_weights(config, work_dir)
     ours = OurPredictor(config, weights, device=device, deployment=deployment)

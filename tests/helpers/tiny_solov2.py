@@ -8,6 +8,7 @@ model = dict(
     neck=dict(in_channels=[4, 8, 16, 32]),
     head=dict(feat_channels=8),
     criterion=dict(loss_mask=dict(boundary_weight=0.0)),
+    postprocess=dict(largest_component=False),
 )
 # Losses and gradients are compared in float32, and the channels are too few for the channels-last layout.
 optim_wrapper = dict(
