@@ -162,7 +162,7 @@ class SOLOv2PostProcessor:
         return self.grid.flatten([points_nms(level) for level in levels])
 
     def clean(self, probabilities: Tensor) -> Tensor:
-        """Set probabilities (D, h, w) of detections outside of the largest component to 0, in place, if asked for."""
+        """With `largest_component`, set probabilities (D, h, w) outside of it to 0; the argument may change too."""
         if not self.largest_component:
             return probabilities
         maps = probabilities.cpu().numpy()
